@@ -1,0 +1,73 @@
+//! What a server keeps in memory, at rest and for connections that are idle.
+
+use std::{thread::sleep, time::Duration};
+
+use crate::{
+    Setting,
+    peers::{Peer, Program},
+    support::{Client, Trouble},
+    table::{Row, Samples, Target, grouped},
+};
+
+const CONNECTIONS: [usize; 2] = [1_000, 8_000];
+
+/// How long a server may take to put things away.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// How many times each server is looked at; memory hardly varies.
+const ROUNDS: usize = 3;
+
+pub(crate) fn measure(setting: &Setting) -> Result<Vec<Row>, Trouble> {
+    let mut rested = Vec::new();
+    let mut per_connection = CONNECTIONS.map(|_| Vec::new());
+    for program in &setting.programs {
+        rested.push((program.peer, Samples::default()));
+        for columns in &mut per_connection {
+            columns.push((program.peer, Samples::default()));
+        }
+    }
+    for _ in 0..ROUNDS.min(setting.rounds) {
+        for (at, program) in setting.programs.iter().enumerate() {
+            let memory = look(program)?;
+            rested[at].1.add(memory[0] / f64::from(1 << 20));
+            for (row, connections) in CONNECTIONS.into_iter().enumerate() {
+                #[expect(clippy::cast_precision_loss, reason = "thousands")]
+                per_connection[row][at].1.add((memory[row + 1] - memory[0]) / connections as f64);
+            }
+        }
+    }
+    let resident = Row::new("resident memory after one answer, MiB", rested);
+    let mut rows = vec![resident.against(Peer::Go, Target::AtMost(0.5))];
+    for (columns, connections) in per_connection.into_iter().zip(CONNECTIONS) {
+        let row = Row::new(
+            format!("bytes per idle connection, of {}", grouped(&connections.to_string())),
+            columns,
+        );
+        let ours = row.median(Peer::Lockstepd);
+        rows.push(match ours {
+            Some(ours) => row.judge("bytes", ours, Target::AtMost(1_200.0)),
+            None => row,
+        });
+    }
+    Ok(rows)
+}
+
+/// A server's memory with no connection, and with each number of [`CONNECTIONS`] that have been answered.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a process's memory are far below 2^52")]
+fn look(program: &Program) -> Result<[f64; CONNECTIONS.len() + 1], Trouble> {
+    let server = program.start()?;
+    let mut memory = [0.0; CONNECTIONS.len() + 1];
+    sleep(SETTLING);
+    memory[0] = server.memory()? as f64;
+    let mut clients = Vec::new();
+    for (at, connections) in CONNECTIONS.into_iter().enumerate() {
+        while clients.len() < connections {
+            let mut client = Client::connect(server.port)?;
+            client.ask(1)?;
+            clients.push(client);
+        }
+        sleep(SETTLING);
+        memory[at + 1] = server.memory()? as f64;
+    }
+    Ok(memory)
+}

@@ -1,0 +1,154 @@
+//! A client that sends exactly as many requests as it is told to.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Child, Trouble};
+
+/// What every server answers.
+pub(crate) const BODY: &[u8] = b"Hello, Serve is running...\n";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How connections are used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) connections: usize,
+    /// How many requests are sent at once.
+    pub(crate) depth: usize,
+    /// A new connection for each request.
+    pub(crate) close: bool,
+}
+
+/// A connection on which something was or will be asked.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// What is at `path`, head and body.
+pub(crate) fn get(port: u16, path: &str) -> io::Result<String> {
+    let mut client = Client::connect(port)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    client.send(request.as_bytes())?;
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Waits until `server` has answered a request on `port`.
+pub(crate) fn answer(server: &mut Child, port: u16) -> Result<(), Trouble> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Client::connect(port).and_then(|mut client| client.ask(1)) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::ConnectionRefused => return Err(error.into()),
+            Err(_) if server.has_ended() => return Err("a server ended at its start".into()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => thread::sleep(Duration::from_micros(50)),
+        }
+    }
+}
+
+// === impl Load ===
+
+impl Load {
+    /// Asks for `requests` answers of the server on `port`; all connections are busy at the same time.
+    pub(crate) fn run(self, port: u16, requests: usize) -> io::Result<()> {
+        let rounds = requests / (self.connections * self.depth);
+        if self.close {
+            for _ in 0..rounds {
+                let mut clients = self.connect(port)?;
+                for client in &mut clients {
+                    client.send(&request(true))?;
+                }
+                for mut client in clients {
+                    client.receive_all()?;
+                }
+            }
+            return Ok(());
+        }
+        let mut clients = self.connect(port)?;
+        let batch = request(false).repeat(self.depth);
+        let Some(first) = clients.first_mut() else { return Ok(()) };
+        let length = first.ask(1)?;
+        for _ in 0..rounds {
+            for client in &mut clients {
+                client.send(&batch)?;
+            }
+            for client in &mut clients {
+                client.receive(length * self.depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(self, port: u16) -> io::Result<Vec<Client>> {
+        (0..self.connections).map(|_| Client::connect(port)).collect()
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream })
+    }
+
+    /// Asks so many times at once; answers the length of one answer, head and body.
+    pub(crate) fn ask(&mut self, times: usize) -> io::Result<usize> {
+        self.send(&request(false).repeat(times))?;
+        let mut answers = Vec::new();
+        let mut bytes = [0; 4096];
+        while answers.windows(BODY.len()).filter(|window| *window == BODY).count() < times {
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                length => answers.extend_from_slice(&bytes[..length]),
+            }
+        }
+        if answers.starts_with(b"HTTP/1.1 200 ") {
+            Ok(answers.len() / times)
+        } else {
+            Err(io::Error::other(String::from_utf8_lossy(&answers)))
+        }
+    }
+
+    fn send(&mut self, requests: &[u8]) -> io::Result<()> {
+        self.stream.write_all(requests)
+    }
+
+    fn receive(&mut self, length: usize) -> io::Result<()> {
+        let mut bytes = [0; 16 * 1024];
+        let mut left = length;
+        while left > 0 {
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => left = left.checked_sub(read).ok_or(ErrorKind::InvalidData)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_all(&mut self) -> io::Result<()> {
+        let mut answer = Vec::new();
+        self.stream.read_to_end(&mut answer)?;
+        if answer.ends_with(BODY) { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
+fn request(close: bool) -> Vec<u8> {
+    let close = if close { "Connection: close\r\n" } else { "" };
+    format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:9090\r\n{close}\r\n").into_bytes()
+}

@@ -1,0 +1,18 @@
+//! What the benchmarks have in common: building what is measured, children on a processor of their own,
+//! and a client that knows exactly how much it asks.
+
+// Each benchmark includes all of it and uses its part.
+#![allow(dead_code, unused_imports)]
+
+mod build;
+mod child;
+mod client;
+mod processors;
+
+pub(crate) use build::{cargo, daemon, daemon_with_lines, require, source, target};
+pub(crate) use child::Child;
+pub(crate) use client::{BODY, Client, Load, answer, free_port, get};
+pub(crate) use processors::{LOAD, Priority, Processor, SERVER};
+
+/// Why something could not be measured, and what would help.
+pub(crate) type Trouble = Box<dyn std::error::Error + Send + Sync>;

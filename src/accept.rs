@@ -1,0 +1,176 @@
+//! Accepting connections on one listener.
+//!
+//! Errors of accept(2) come in three classes: a connection that died in the queue wants the next
+//! accept at once; a lack of descriptors or memory wants a pause and a log line, never an exit and
+//! never a spin; anything else means that the listener itself is broken and ends the server.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::time::{Instant, sleep};
+
+use crate::listen::{Listener, Origin};
+use crate::participants::{Deposit, Mode, Participant};
+use crate::stream::Stream;
+
+/// The first pause when descriptors or memory are short; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// That clients have to wait is told once in this time; the metrics count every time.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What an error of accept(2) is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Class {
+    /// The connection: it is gone.
+    Connection,
+    /// The machine: it is short of something.
+    Shortage,
+    /// The listener: it is of no use any more.
+    Listener,
+}
+
+/// Accepts until the server stops; each connection is given to `serve`.
+///
+/// # Errors
+/// When the listener itself is broken.
+pub(crate) async fn accept(
+    mut listener: Listener,
+    participant: Participant,
+    mut serve: impl FnMut(Stream),
+) -> io::Result<()> {
+    let seat = participant.seat();
+    let participants = seat.participants();
+    let mut pause = PAUSE_MIN;
+    let mut full = false;
+    let (mut told_full, mut told_short) = (None, None);
+    loop {
+        let accepted = poll_fn(|cx| match participant.poll_turn(cx) {
+            // A connection that ends wakes us.
+            Mode::Serve if participants.is_full() => {
+                if !full {
+                    full = true;
+                    participants.metrics.full.add(1);
+                    if is_due(&mut told_full) {
+                        tracing::warn!(
+                            server = participants.server(),
+                            connections = participants.limit(),
+                            "the server has all the connections it may have; more wait in the queue",
+                        );
+                    }
+                }
+                Poll::Pending
+            }
+            Mode::Serve => listener.poll_accept(cx).map(Ok),
+            mode @ (Mode::Hold | Mode::Linger | Mode::Close) => Poll::Ready(Err(mode)),
+        })
+        .await;
+        match accepted {
+            Ok(Ok(stream)) => {
+                pause = PAUSE_MIN;
+                participants.metrics.accepted.add(1);
+                serve(stream);
+                // One line each time that it fills up, not one for each client that waits.
+                full &= participants.connections() >= participants.limit() / 8 * 7;
+            }
+            Ok(Err(error)) => match Class::of(&error) {
+                Class::Connection => participants.metrics.accept_aborts.add(1),
+                Class::Shortage => {
+                    participants.metrics.accept_shortages.add(1);
+                    if is_due(&mut told_short) {
+                        tracing::warn!(
+                            server = participants.server(),
+                            address = %listener.address,
+                            %error,
+                            "cannot accept for now; connections wait in the queue",
+                        );
+                    }
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        // A stop does not wait for the shortage to end.
+                        () = poll_fn(|cx| match participant.poll_turn(cx) {
+                            Mode::Serve => Poll::Pending,
+                            Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
+                        }) => {}
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Class::Listener => return Err(error),
+            },
+            Err(Mode::Hold) => {
+                participant.deposit(Deposit::Listener(listener));
+                let Deposit::Listener(returned) = poll_fn(|cx| participant.poll_released(cx)).await
+                else {
+                    unreachable!("a participant gets back what it deposited");
+                };
+                listener = returned;
+            }
+            Err(_) => {
+                // The queue of a listener that the manager holds stays there for our successor.
+                // That of our own dies with it: whoever waits there is served first.
+                if listener.origin == Origin::Ourselves {
+                    accept_queue(&listener, &mut serve);
+                }
+                listener.close();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Tells whether something may be told again, and notes that it is.
+fn is_due(told: &mut Option<Instant>) -> bool {
+    let is_due = told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
+}
+
+/// Accepts what is queued now, asking the kernel itself: the runtime may not have heard of the
+/// last ones yet.
+fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
+    loop {
+        match listener.accept_now() {
+            Ok(stream) => serve(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if Class::of(&error) == Class::Connection => {}
+            Err(_) => return,
+        }
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::INVAL | Errno::FAULT) => {
+                Self::Listener
+            }
+            // Errors of the network that Linux passes on, accept(2), and interruptions.
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::INTR
+                | Errno::AGAIN
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::TIMEDOUT
+                | Errno::NOTCONN,
+            ) => Self::Connection,
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and what is not known: a firewall's EPERM would
+            // come again at once.
+            _ => Self::Shortage,
+        }
+    }
+}

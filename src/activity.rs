@@ -1,0 +1,437 @@
+//! What is going on inside one hyper connection, as its I/O, service and bodies see it.
+//!
+//! hyper does not tell whether a connection is between two requests. The parts we give to it can:
+//! each says when it begins and ends to be busy, and a connection of which none is may be taken
+//! apart. They are counted, not flagged: a service may still read the body of one request while the
+//! next one is answered.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::limits::Waiting;
+use crate::participants::{Mode, Participants};
+use crate::remembered::Remembered;
+use crate::stream::Peer;
+
+/// Something that was written has not reached the socket.
+const UNFLUSHED: u16 = 1;
+/// A request's body was dropped by the service before its end.
+const LEFTOVER: u16 = 1 << 1;
+/// Bytes came in that belong to no request yet. No sign of being busy.
+///
+/// The beginning of a request that came together with the one before it does not show here. It
+/// shows when the connection is taken apart: the bytes are unread then, and it is built again.
+const MID_HEAD: u16 = 1 << 2;
+/// A request's body is not going to be read to its end. No sign of being busy.
+const ABANDONED: u16 = 1 << 3;
+/// hyper wants to read, and the client has sent nothing. No sign of being busy.
+const READ_BLOCKED: u16 = 1 << 4;
+/// hyper wants to write, and the client takes nothing. No sign of being busy.
+const WRITE_BLOCKED: u16 = 1 << 5;
+
+/// The next flush has to reach the socket at once. No sign of being busy.
+const PROMPT: u16 = 1 << 6;
+/// So has every flush: the connection may be about to speak another protocol. No sign of being busy.
+const SWITCHING: u16 = 1 << 7;
+/// hyper wanted to read from a fresh connection, and was put off once. No sign of being busy.
+const READ_PUT_OFF: u16 = 1 << 8;
+/// hyper has to be polled again, to read what it was put off from. No sign of being busy.
+const READ_OWED: u16 = 1 << 9;
+/// The client has said that it sends no further request. No sign of being busy.
+const LAST: u16 = 1 << 10;
+/// The client has sent several requests at once. No sign of being busy.
+const PIPELINED: u16 = 1 << 11;
+/// The connection is to come to rest: no answer waits for the next. No sign of being busy.
+const RESTING: u16 = 1 << 12;
+/// Everybody is asked to hold: no further request is begun. No sign of being busy.
+const HELD: u16 = 1 << 14;
+/// The client has hung up behind a request, and hyper was not told at first. No sign of being busy.
+const END_PUT_OFF: u16 = 1 << 13;
+
+/// How much of a body that the service did not want is read to save the connection: 1 MiB.
+const LEFTOVER_MAX: u64 = 1 << 20;
+
+/// The state that a connection's parts share with its task.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    participants: Arc<Participants>,
+    bits: AtomicU16,
+    /// Requests that have begun and not ended, and those of them without an answer yet.
+    exchanges: AtomicU32,
+    unanswered: AtomicU32,
+    /// Request bodies that have not come to their end, or are still in the service's hands.
+    bodies: AtomicU32,
+    /// How often something was read and written, and a request begun.
+    reads: AtomicU32,
+    /// How often something had been read when the last request began.
+    read_before: AtomicU32,
+    writes: AtomicU32,
+    requests: AtomicU32,
+    /// How many requests had begun when the connection's task looked last.
+    requests_seen: AtomicU32,
+    waker: AtomicWaker,
+    leftover: Mutex<Option<Leftover>>,
+    peer: Peer,
+    /// The request that the connection is at.
+    exchange: Mutex<Remembered>,
+}
+
+/// The rest of a body that nobody wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Owed {
+    /// So many bytes, those included that hyper has read and not given out.
+    Bytes(u64),
+    /// Nobody knows how much.
+    Chunks,
+}
+
+#[derive(Debug)]
+struct Leftover {
+    body: Incoming,
+    read: u64,
+}
+
+// === impl Activity ===
+
+impl Activity {
+    pub(crate) fn new(participants: Arc<Participants>, peer: Peer) -> Self {
+        Self {
+            participants,
+            bits: AtomicU16::new(0),
+            exchanges: AtomicU32::new(0),
+            unanswered: AtomicU32::new(0),
+            bodies: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
+            read_before: AtomicU32::new(0),
+            writes: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            requests_seen: AtomicU32::new(0),
+            waker: AtomicWaker::new(),
+            leftover: Mutex::default(),
+            peer,
+            exchange: Mutex::new(Remembered::new()),
+        }
+    }
+
+    /// The server whose connection this is.
+    pub(crate) fn participants(&self) -> &Arc<Participants> {
+        &self.participants
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// What is remembered of the request that the connection is at.
+    pub(crate) fn exchange(&self) -> MutexGuard<'_, Remembered> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether the connection is between two requests with nothing left to write. Otherwise
+    /// the task is woken when the part that only others can finish, a request's body, is.
+    pub(crate) fn poll_idle(&self, cx: &Context<'_>) -> bool {
+        if self.bodies.load(Ordering::Acquire) > 0 {
+            self.waker.register(cx.waker());
+            if self.has(LEFTOVER) {
+                // It may have been left between our last look and the registration.
+                cx.waker().wake_by_ref();
+            }
+        }
+        self.exchanges.load(Ordering::Acquire) == 0
+            && self.bodies.load(Ordering::Acquire) == 0
+            && !self.has(UNFLUSHED | LEFTOVER)
+    }
+
+    /// The service has taken a request; what was heard so far was its head.
+    pub(crate) fn begin(&self) {
+        self.participants.metrics.begin();
+        let reads = self.reads.load(Ordering::Relaxed);
+        if self.requests.fetch_add(1, Ordering::Relaxed) > 0
+            && self.read_before.swap(reads, Ordering::Relaxed) == reads
+        {
+            self.change(PIPELINED, true);
+        }
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.exchanges.fetch_add(1, Ordering::AcqRel);
+        self.change(MID_HEAD, false);
+    }
+
+    /// Tells whether a request has begun since this was asked last: the one before has its answer.
+    pub(crate) fn has_gone_on(&self) -> bool {
+        let requests = self.requests();
+        self.requests_seen.swap(requests, Ordering::Relaxed) != requests
+    }
+
+    /// How many requests have begun.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The service has answered, or has given up on the request; the answer's body follows.
+    pub(crate) fn answered(&self) {
+        self.change(UNFLUSHED, true);
+        self.unanswered.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The request has its answer, or never will.
+    pub(crate) fn end(&self) {
+        self.exchanges.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Tells whether an answer has to be given yet.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) > 0
+    }
+
+    /// A request with a body begins.
+    pub(crate) fn request_body_begins(&self) {
+        self.bodies.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The service is done with a request's body.
+    pub(crate) fn request_body_ends(&self) {
+        self.bodies.fetch_sub(1, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Nobody is going to read a request's body to its end.
+    pub(crate) fn request_body_abandoned(&self) {
+        self.change(ABANDONED, true);
+        self.request_body_ends();
+    }
+
+    /// The service dropped a request's body before its end.
+    pub(crate) fn request_body_dropped(&self, body: Incoming) {
+        if body.size_hint().lower() > LEFTOVER_MAX {
+            // hyper will close the connection, which is cheaper than reading all that.
+            drop(body);
+            return self.request_body_abandoned();
+        }
+        let before = self.leftover().replace(Leftover { body, read: 0 });
+        self.change(LEFTOVER, true);
+        if before.is_some() {
+            // The body of an earlier request: this one could only follow its end.
+            self.request_body_ends();
+        }
+        self.waker.wake();
+    }
+
+    /// Reads and forgets what the service did not want; answers whether hyper has to be polled
+    /// again because of it.
+    pub(crate) fn poll_leftover(&self, cx: &mut Context<'_>) -> bool {
+        if !self.has(LEFTOVER) {
+            return false;
+        }
+        let mut slot = self.leftover();
+        let Some(leftover) = slot.as_mut() else { return false };
+        let mut progress = false;
+        let whole = loop {
+            match Pin::new(&mut leftover.body).poll_frame(cx) {
+                Poll::Pending => return progress,
+                Poll::Ready(Some(Ok(frame))) => {
+                    progress = true;
+                    leftover.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    if leftover.body.is_end_stream() {
+                        break true;
+                    }
+                    if leftover.read > LEFTOVER_MAX {
+                        break false;
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => break false,
+                Poll::Ready(None) => break true,
+            }
+        };
+        *slot = None;
+        self.change(LEFTOVER, false);
+        drop(slot);
+        if whole {
+            self.request_body_ends();
+        } else {
+            self.request_body_abandoned();
+        }
+        true
+    }
+
+    /// What the client owes, if a body that nobody wants is all that keeps the connection from
+    /// being idle: its request has been answered.
+    pub(crate) fn owed(&self) -> Option<Owed> {
+        let only_body = self.exchanges.load(Ordering::Acquire) == 0
+            && self.bodies.load(Ordering::Acquire) == 1
+            && !self.has(UNFLUSHED);
+        let slot = self.leftover();
+        let leftover = slot.as_ref().filter(|_| only_body)?;
+        Some(leftover.body.size_hint().exact().map_or(Owed::Chunks, Owed::Bytes))
+    }
+
+    /// hyper has read; it came to nothing if `blocked`.
+    pub(crate) fn read(&self, blocked: bool) {
+        self.change(READ_BLOCKED, blocked);
+        self.reads.fetch_add(u32::from(!blocked), Ordering::Relaxed);
+    }
+
+    /// Bytes came in. Line ends between two requests belong to none, RFC 9112 section 2.2.
+    pub(crate) fn heard(&self, bytes: &[u8]) {
+        if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            self.change(MID_HEAD, true);
+        }
+    }
+
+    /// hyper has written something that the socket has not got yet.
+    pub(crate) fn unflushed(&self) {
+        self.change(UNFLUSHED, true);
+    }
+
+    /// Tells whether what is written may wait for a flush: the client sends several requests at
+    /// once. Whoever speaks another protocol may not know that its stream has to be flushed.
+    pub(crate) fn is_buffered(&self) -> bool {
+        self.has(PIPELINED) && !self.has(SWITCHING)
+    }
+
+    /// Tells whether a flush may wait until hyper reads, which it does at once where it has not
+    /// been told yet that there is nothing to read: nobody but the client can have anything to add.
+    pub(crate) fn may_put_off(&self) -> bool {
+        self.has(PIPELINED)
+            && self.exchanges.load(Ordering::Acquire) == 0
+            && self.bodies.load(Ordering::Acquire) == 0
+            && !self.has(READ_BLOCKED | PROMPT | SWITCHING | RESTING)
+    }
+
+    /// Answers, between two polls of hyper, whether it has to be polled again for the sake of an
+    /// answer that was put off; its next flush is not.
+    pub(crate) fn owes_flush(&self) -> bool {
+        let put_off = self.has(UNFLUSHED) && !self.has(WRITE_BLOCKED) && self.may_put_off();
+        if put_off {
+            self.change(PROMPT, true);
+        }
+        put_off
+    }
+
+    /// Answers, between two polls of hyper, whether it has to be polled again to read what it was
+    /// put off from.
+    pub(crate) fn owes_read(&self) -> bool {
+        let owed = self.has(READ_OWED);
+        self.change(READ_OWED, false);
+        owed
+    }
+
+    /// Tells whether to put hyper off that wants to read: only the first time, and never whoever
+    /// speaks another protocol, whom nobody asks again.
+    pub(crate) fn put_off_reading(&self) -> bool {
+        let first = !self.has(READ_PUT_OFF | SWITCHING);
+        if first {
+            self.change(READ_PUT_OFF, true);
+            self.change(READ_OWED, true);
+        }
+        first
+    }
+
+    /// Tells whether to keep it from hyper for once that the client has hung up. It may have but said its
+    /// last word: an answer that is there at once reaches it. Who is gone does not keep a handler that
+    /// takes longer.
+    pub(crate) fn put_off_end(&self) -> bool {
+        let first =
+            self.exchanges.load(Ordering::Acquire) > 0 && !self.has(END_PUT_OFF | SWITCHING);
+        if first {
+            self.change(END_PUT_OFF, true);
+            self.change(READ_OWED, true);
+        }
+        first
+    }
+
+    /// The mode now. In another than Serve the connection is to come to rest, which it never would if
+    /// answers were put off for the sake of the next; in Hold no further request is to begin.
+    pub(crate) fn asked_for(&self, mode: Mode) {
+        self.change(RESTING, mode != Mode::Serve);
+        self.change(HELD, mode == Mode::Hold);
+    }
+
+    /// Tells whether nothing is to be read: what came next would be another request, and a client that
+    /// always has one would hold up everybody's hand-over.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.has(HELD) && !self.has(SWITCHING) && self.bodies.load(Ordering::Acquire) == 0
+    }
+
+    /// The request says that it is the client's last.
+    pub(crate) fn last(&self) {
+        self.change(LAST, true);
+    }
+
+    /// Tells whether the client has said that it sends no further request.
+    pub(crate) fn is_last(&self) -> bool {
+        self.has(LAST)
+    }
+
+    /// Tells whether the connection may be about to speak another protocol.
+    pub(crate) fn is_switching(&self) -> bool {
+        self.has(SWITCHING)
+    }
+
+    /// The connection is going to speak another protocol, if the service agrees. Even if not, hyper
+    /// may give the socket away then without a last flush.
+    pub(crate) fn switching(&self) {
+        self.change(SWITCHING, true);
+    }
+
+    /// Something was written to the socket; it came to nothing if `blocked`.
+    pub(crate) fn written(&self, blocked: bool) {
+        self.change(UNFLUSHED, true);
+        self.change(WRITE_BLOCKED, blocked);
+        self.writes.fetch_add(u32::from(!blocked), Ordering::Relaxed);
+    }
+
+    /// Everything that hyper had to write has reached the socket.
+    pub(crate) fn flushed(&self) {
+        self.change(UNFLUSHED | PROMPT, false);
+    }
+
+    /// What we wait for that only the client can do, and how far that has come.
+    pub(crate) fn waits_for_client(&self) -> Option<(Waiting, u32)> {
+        if self.has(WRITE_BLOCKED) {
+            Some((Waiting::Write, self.writes.load(Ordering::Relaxed)))
+        } else if self.bodies.load(Ordering::Acquire) > 0 {
+            let blocked = self.has(READ_BLOCKED);
+            blocked.then(|| (Waiting::Body, self.reads.load(Ordering::Relaxed)))
+        } else if self.exchanges.load(Ordering::Acquire) == 0 && self.is_mid_head() {
+            // A head has to come whole in its time, however many bytes trickle in.
+            Some((Waiting::Head, self.requests.load(Ordering::Relaxed)))
+        } else {
+            None
+        }
+    }
+
+    /// Tells, of an idle connection, whether the beginning of a request has come in.
+    pub(crate) fn is_mid_head(&self) -> bool {
+        self.has(MID_HEAD)
+    }
+
+    /// Tells whether there may be a body in the socket that nobody is going to read.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.has(ABANDONED)
+    }
+
+    fn has(&self, bits: u16) -> bool {
+        self.bits.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Sets one bit, or clears any number.
+    fn change(&self, bits: u16, on: bool) {
+        // Most of the time they are as they should be, and looking is cheaper than writing.
+        match (self.has(bits), on) {
+            (false, true) => drop(self.bits.fetch_or(bits, Ordering::AcqRel)),
+            (true, false) => drop(self.bits.fetch_and(!bits, Ordering::AcqRel)),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn leftover(&self) -> MutexGuard<'_, Option<Leftover>> {
+        self.leftover.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,281 @@
+//! Who may talk to the admin server: nobody whom a web page sends.
+//!
+//! A browser on the same machine reaches loopback addresses, and DNS rebinding lets a page of
+//! somebody else's reach them under its own name. So, on TCP, the host that a request names has to
+//! be one of ours, parsed and compared whole; and nothing that a browser says comes from another
+//! site is answered. On a Unix socket the file's mode decides, and optionally the peer's user.
+//!
+//! # Source
+//! RFC 9110 section 7.2 (Host), RFC 6454 (Origin), W3C Fetch Metadata (`Sec-Fetch-Site`).
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::uri::Authority;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use http_body::Body as _;
+
+use crate::address::Address;
+use crate::conformance::is_host;
+use crate::connection::Common;
+use crate::stream::Peer;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who is let in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    /// Host names, in lower case, besides the loopback's.
+    pub(crate) hosts: Vec<String>,
+    /// Users that may use a Unix socket; root always may. Empty: whoever can open it.
+    pub(crate) users: Vec<u32>,
+    /// The addresses the admin server is bound to.
+    pub(crate) bound: Vec<Address>,
+}
+
+/// Why a request is refused.
+type Refusal = (StatusCode, &'static str);
+
+// === impl Guard ===
+
+impl Guard {
+    /// Refuses a request that may come from somewhere else.
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
+        let host = Self::host(request)?;
+        match request.extensions().get::<Peer>() {
+            Some(Peer::Unix { uid }) => self.check_user(*uid)?,
+            _ => self.check_host(host.as_ref())?,
+        }
+        let site = request.headers().get(SEC_FETCH_SITE);
+        if site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
+            return Err((StatusCode::FORBIDDEN, "refused: sent by a page of another site\n"));
+        }
+        for name in [ORIGIN, REFERER] {
+            let mut values = request.headers().get_all(&name).iter();
+            if !values.all(|value| is_same_origin(value, host.as_ref())) {
+                return Err((StatusCode::FORBIDDEN, "refused: sent by a page of another origin\n"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The one host that a request names, in its target or its Host header.
+    fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
+        let bad = (StatusCode::BAD_REQUEST, "refused: name one host\n");
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let named = match (hosts.next(), hosts.next()) {
+            (None, _) => None,
+            (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(|_| bad)?),
+            (Some(_), Some(_)) => return Err(bad),
+        };
+        match (request.uri().authority(), named) {
+            (Some(target), Some(named)) if *target != named => Err(bad),
+            (Some(target), _) => Ok(Some(target.clone())),
+            (None, named) => Ok(named),
+        }
+    }
+
+    fn check_host(&self, host: Option<&Authority>) -> Result<(), Refusal> {
+        let Some(host) = host else {
+            return Err((StatusCode::BAD_REQUEST, "refused: name one host\n"));
+        };
+        // An authority may be more than that: `user@host` is for people, and only deceives here.
+        if is_host(host.as_str()) && self.is_ours(host.host()) {
+            return Ok(());
+        }
+        Err((
+            StatusCode::FORBIDDEN,
+            "refused: this host name is not one of the admin server's (see its setting `hosts`)\n",
+        ))
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            // Nobody can make a page's name resolve to us if the name is an address.
+            let is_bound = |address: &Address| match address {
+                Address::Tcp(bound) => bound.ip().is_unspecified() || bound.ip() == ip,
+                Address::Unix(_) => false,
+            };
+            return ip.is_loopback() || self.bound.iter().any(is_bound);
+        }
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        name == "localhost" || self.hosts.contains(&name)
+    }
+
+    fn check_user(&self, uid: Option<u32>) -> Result<(), Refusal> {
+        let may =
+            self.users.is_empty() || uid.is_some_and(|uid| uid == 0 || self.users.contains(&uid));
+        if may {
+            return Ok(());
+        }
+        Err((StatusCode::FORBIDDEN, "refused: this user is not one of the setting `users`\n"))
+    }
+}
+
+/// Tells whether an Origin or Referer is of the host that the request is for.
+fn is_same_origin(origin: &HeaderValue, host: Option<&Authority>) -> bool {
+    let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
+    origin.scheme_str() == Some("http")
+        && origin.authority().is_some()
+        && origin.authority() == host
+}
+
+/// Lets a request through, once it has come whole, or answers it.
+pub(crate) async fn guard(
+    State((guard, common)): State<(Arc<Guard>, Arc<Common>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match guard.check(&request) {
+        Ok(()) => match read_body(request, common.limits().admin_body_size).await {
+            Ok(request) => next.run(request).await,
+            // What is still to come is nobody's, and not to be read either.
+            Err(refusal) => ([(CONNECTION, "close")], refusal).into_response(),
+        },
+        Err(refusal) => refusal.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a request's body, whose length nobody may have told: an order has its effect only if all of
+/// it came and was not too large.
+async fn read_body(request: Request, limit: usize) -> Result<Request, Refusal> {
+    let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "refused: the body is too large\n");
+    let (head, mut body) = request.into_parts();
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > limit) {
+        return Err(too_large);
+    }
+    let mut read = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame =
+            frame.map_err(|_| (StatusCode::BAD_REQUEST, "refused: the body broke off\n"))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        if read.len() + data.len() > limit {
+            return Err(too_large);
+        }
+        read.extend_from_slice(data);
+    }
+    Ok(Request::from_parts(head, Body::from(read.freeze())))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(headers: &[(&str, &str)]) -> Result<(), StatusCode> {
+        let guard = Guard {
+            hosts: vec!["ops.example".to_owned()],
+            users: Vec::new(),
+            bound: vec!["192.0.2.1:9091".parse().unwrap()],
+        };
+        let mut request = Request::builder().uri("/listener?stop=x");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        guard.check(&request.body(Body::empty()).unwrap()).map_err(|(status, _)| status)
+    }
+
+    #[test]
+    fn our_own_names_are_let_in() {
+        for host in [
+            "localhost",
+            "localhost:9091",
+            "LOCALHOST.",
+            "127.0.0.1:9091",
+            "127.9.9.9",
+            "[::1]:9091",
+            "192.0.2.1:9091",
+            "ops.example",
+            "Ops.Example:80",
+        ] {
+            assert_eq!(check(&[("host", host)]), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_look_like_ours_are_refused() {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil.localhost",
+            "ops.example.evil.example",
+            "localhost@evil.example",
+            "evil@localhost",
+            "192.0.2.2",
+        ] {
+            assert_eq!(check(&[("host", host)]), Err(StatusCode::FORBIDDEN), "{host}");
+        }
+        for host in ["", "local host", "localhost:port:1"] {
+            assert_eq!(check(&[("host", host)]), Err(StatusCode::BAD_REQUEST), "{host}");
+        }
+        assert_eq!(check(&[]), Err(StatusCode::BAD_REQUEST));
+        let two = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check(&two), Err(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn what_a_browser_sends_for_another_site_is_refused() {
+        for site in ["cross-site", "same-site", "", "nonsense"] {
+            let headers = [("host", "localhost:9091"), ("sec-fetch-site", site)];
+            assert_eq!(check(&headers), Err(StatusCode::FORBIDDEN), "{site}");
+        }
+        for origin in
+            ["null", "http://evil.example", "http://localhost:1", "https://localhost:9091", "x"]
+        {
+            for name in ["origin", "referer"] {
+                let headers = [("host", "localhost:9091"), (name, origin)];
+                assert_eq!(check(&headers), Err(StatusCode::FORBIDDEN), "{name}: {origin}");
+            }
+        }
+        let own = [
+            ("host", "localhost:9091"),
+            ("origin", "http://localhost:9091"),
+            ("referer", "http://localhost:9091/page?x"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        assert_eq!(check(&own), Ok(()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_host_is_let_in_but_by_name_or_address(
+            before in "[ -~]{0,6}",
+            name in "localhost|ops\\.example|127\\.0\\.0\\.1|\\[::1\\]|192\\.0\\.2\\.1|[ -~]{0,12}",
+            after in "(:[0-9]{0,5})?|[ -~]{0,12}",
+        ) {
+            let host = format!("{before}{name}{after}");
+            // Spaces around a field's value are no part of it.
+            let is_let_in = check(&[("host", &host)]) == Ok(());
+            let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some((ip, rest)) => (ip, rest.strip_prefix(':').unwrap_or(rest)),
+                None => host.split_once(':').unwrap_or((&host, "")),
+            };
+            let names = ["localhost", "ops.example"];
+            let is_ours = names.contains(&&*name.trim_end_matches('.').to_ascii_lowercase())
+                || name == "192.0.2.1"
+                || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+            prop_assert!(!is_let_in || is_ours, "{}", host);
+            prop_assert!(!is_let_in || port.bytes().all(|byte| byte.is_ascii_digit()), "{}", host);
+        }
+    }
+}

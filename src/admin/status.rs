@@ -1,0 +1,131 @@
+//! What `/status` and `/events` tell, in one schema.
+//!
+//! Counts are totals since the start. Rates and latencies are the difference of two answers, so
+//! that each reader has them over the time of its own choice and nobody has to keep them here.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::Admin;
+use crate::limits::Limits;
+use crate::log::{Recent, lost_lines, recent_since, rfc3339};
+use crate::metrics::Durations;
+use crate::view::{HandOver, ServerView, SocketView};
+
+/// The state of the daemon at a moment.
+#[derive(Debug, Serialize)]
+pub(super) struct Status<'a> {
+    name: &'a str,
+    version: &'static str,
+    pid: u32,
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    #[serde(serialize_with = "rfc3339")]
+    started_at: SystemTime,
+    phase: String,
+    uptime_seconds: u64,
+    waiting_for: Vec<String>,
+    stop_cause: Option<String>,
+    connections_taken_over: usize,
+    /// Absent if there was nobody to take over from.
+    hand_over: Option<&'a HandOver>,
+    limits: LimitsStatus,
+    servers: Vec<ServerStatus<'a>>,
+    recent_events: Vec<Arc<Recent>>,
+    log_lines_lost: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerStatus<'a> {
+    name: &'a str,
+    connections: usize,
+    max_connections: usize,
+    requests: u64,
+    requests_in_flight: u64,
+    durations: Durations,
+    sockets: &'a [SocketView],
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsStatus {
+    head_size_bytes: usize,
+    headers: usize,
+    admin_body_size_bytes: usize,
+    first_byte_timeout_seconds: f64,
+    head_timeout_seconds: f64,
+    body_timeout_seconds: f64,
+    idle_timeout_seconds: f64,
+    write_timeout_seconds: f64,
+}
+
+// === impl Status ===
+
+impl<'a> Status<'a> {
+    /// The state now, with the log lines after the one of that number.
+    pub(super) fn of(admin: &'a Admin, number: u64) -> Self {
+        let time = SystemTime::now();
+        let uptime = admin.started.elapsed();
+        Self {
+            name: &admin.name,
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            time,
+            started_at: admin.started_at,
+            phase: admin.phases.current().to_string(),
+            uptime_seconds: uptime.as_secs(),
+            waiting_for: admin.latches.waiting(),
+            stop_cause: admin.shutdown.cause().map(ToString::to_string),
+            connections_taken_over: admin.hand_over.as_ref().map_or(0, |taken| taken.connections),
+            hand_over: admin.hand_over.as_ref(),
+            limits: LimitsStatus::of(&admin.common.limits()),
+            servers: admin.servers.iter().map(ServerStatus::of).collect(),
+            recent_events: recent_since(number),
+            log_lines_lost: lost_lines(),
+        }
+    }
+
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(self).expect("plain data always becomes JSON")
+    }
+
+    /// The number of the last log line in it.
+    pub(super) fn last_event(&self) -> Option<u64> {
+        self.recent_events.last().map(|event| event.number)
+    }
+}
+
+// === impl ServerStatus ===
+
+impl<'a> ServerStatus<'a> {
+    fn of(server: &'a ServerView) -> Self {
+        let participants = &server.participants;
+        Self {
+            name: participants.server(),
+            connections: participants.connections(),
+            max_connections: participants.limit(),
+            requests: participants.metrics.requests(),
+            requests_in_flight: participants.metrics.in_flight(),
+            durations: participants.metrics.durations(),
+            sockets: &server.sockets,
+        }
+    }
+}
+
+// === impl LimitsStatus ===
+
+impl LimitsStatus {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            head_size_bytes: limits.head_size,
+            headers: limits.headers,
+            admin_body_size_bytes: limits.admin_body_size,
+            first_byte_timeout_seconds: limits.first_byte_timeout.as_secs_f64(),
+            head_timeout_seconds: limits.head_timeout.as_secs_f64(),
+            body_timeout_seconds: limits.body_timeout.as_secs_f64(),
+            idle_timeout_seconds: limits.idle_timeout.as_secs_f64(),
+            write_timeout_seconds: limits.write_timeout.as_secs_f64(),
+        }
+    }
+}

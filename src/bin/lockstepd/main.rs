@@ -1,0 +1,46 @@
+//! The daemon: a public server, an admin server, one lifecycle.
+
+mod arguments;
+mod config;
+mod greeting;
+
+use std::process::ExitCode;
+
+use lockstepd::{Daemon, LogSettings};
+
+use crate::arguments::Command;
+use crate::config::Config;
+use crate::greeting::Greeting;
+
+fn main() -> ExitCode {
+    let arguments = arguments::parse();
+    let load = move || Config::load(arguments.config.as_deref(), &arguments.settings);
+    match load() {
+        Ok(config) => match arguments.command {
+            Command::Run => {
+                daemon(config.clone()).on_reload(move || load().map(|new| config.reload(new))).run()
+            }
+            Command::Check => daemon(config).check(),
+        },
+        Err(error) => error.report(),
+    }
+}
+
+fn daemon(config: Config) -> Daemon {
+    let mut log = LogSettings::default();
+    log.level = config.log_level;
+    log.target = config.log_target;
+    log.format = config.log_format;
+    Daemon::new("lockstepd")
+        .log(log)
+        .access_log(config.access_log)
+        .limits(config.limits)
+        .drain_timeout(config.drain_timeout)
+        .linger(config.linger)
+        .hand_over(config.hand_over)
+        .idle_exit(config.idle_exit)
+        .hyper_server("public", config.public, Greeting)
+        .admin(config.admin)
+        .admin_hosts(config.admin_hosts)
+        .admin_users(config.admin_users)
+}

@@ -1,0 +1,416 @@
+//! One connection's life: idle or serving.
+//!
+//! ```text
+//!  accepted ─┐                 ┌──── the next byte arrives ────┐
+//!            ▼                 │                               ▼
+//!        ┌────────────── parked (a socket, nothing else)    serving (a hyper connection)
+//!  taken │                     ▲                               │
+//!  over ─┘                     └── between two requests ◄──────┤
+//!                              │                               ├─► closed, by either side
+//!                     deposited while held                     └─► upgraded
+//! ```
+//!
+//! An idle connection is nothing but a socket and, at times, bytes that were read but belong to a
+//! request that is not whole yet. That makes it cheap to keep and trivial to hand over: hyper's
+//! connection is taken apart whenever no request is in flight, and put together again when the
+//! next byte arrives. A connection that is busy stays built: if the next request came within
+//! `STAY` of the last parking, it is parked only after it has been idle for as long, or twice that.
+//!
+//! Invariants:
+//! - A connection is taken apart only between two requests with everything written
+//!   ([`Activity::poll_idle`]); what hyper had read by then goes along.
+//! - In Linger and Close a connection that has sent a byte is answered, with
+//!   `Connection: close`, before it ends.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::access::{AccessLog, AccessSetting};
+use crate::activity::{Activity, Owed};
+use crate::exchange::Watched;
+use crate::io::Io;
+use crate::limits::{Limits, Waiting};
+use crate::parked::Idle;
+use crate::participants::{Deposit, Mode, Participant, Participants};
+use crate::service::HttpService;
+use crate::stream::Peer;
+use crate::waiting::Patience;
+
+/// How soon the next request has to come for a connection to stay built.
+const STAY: Duration = Duration::from_millis(20);
+
+/// How long a connection that ends early is read from, so that the peer gets our last answer
+/// instead of a reset.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What all connections of one server share.
+#[derive(Debug)]
+pub(crate) struct Shared<S> {
+    pub(crate) service: S,
+    /// Tell the service each request's peer.
+    pub(crate) tell_peer: bool,
+    /// The most time that a connection may be idle, if that is less than the limits say.
+    pub(crate) idle_max: Duration,
+    pub(crate) common: Arc<Common>,
+}
+
+/// What all connections of all servers share; a reload may change it.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) access: AccessSetting,
+    limits: RwLock<Arc<Limits>>,
+}
+
+/// How serving came to its end.
+enum Served {
+    Idle(Idle, Participant),
+    Closed,
+}
+
+/// Why a built connection is not polled any more.
+enum End {
+    /// hyper is done with it.
+    Hyper(hyper::Result<()>),
+    /// It is between two requests, but for this much of a body that nobody wants.
+    Idle {
+        skip: u64,
+    },
+    TimedOut(Waiting),
+    /// It is to end, and what has come last, or is still to come, needs no answer.
+    Unanswered,
+}
+
+/// The answer to a request that does not come, when nothing else has been said.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+// === impl Common ===
+
+impl Common {
+    pub(crate) fn new(access: AccessLog, limits: Limits) -> Self {
+        Self { access: AccessSetting::new(access), limits: RwLock::new(Arc::new(limits)) }
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+}
+
+// === impl Shared ===
+
+impl<S> Shared<S> {
+    /// The service in the dress in which hyper gets it, and hyper's settings.
+    fn watched(
+        &self,
+        activity: &Arc<Activity>,
+        limits: &Limits,
+    ) -> (http1::Builder, Watched<'_, S>) {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_headers(limits.headers)
+            .max_header_size(limits.head_size)
+            .max_buf_size(limits.head_buffer());
+        let service = Watched {
+            service: &self.service,
+            activity: Arc::clone(activity),
+            access: &self.common.access,
+            tell_peer: self.tell_peer,
+        };
+        (builder, service)
+    }
+}
+
+/// Lives the life of a connection to its end.
+///
+/// No async function: it would keep room for its arguments twice, and for everybody who is parked.
+pub(crate) fn run<S>(
+    idle: Idle,
+    participant: Participant,
+    shared: Arc<Shared<S>>,
+) -> impl Future<Output = ()> + Send
+where
+    S: HttpService,
+{
+    let (mut idle, mut participant) = (Some(idle), Some(participant));
+    async move {
+        // A client that has sent one request may never send another.
+        let mut parked: Option<Instant> = None;
+        loop {
+            let limits = shared.common.limits();
+            park(&mut idle, participant.as_ref(), &limits, shared.idle_max).await;
+            let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
+            let stay = parked.is_some_and(|parked| parked.elapsed() < STAY);
+            // Boxed, so that a parked connection's task does not keep the room for a built one.
+            match Box::pin(serve(readable, member, stay, &shared, limits)).await {
+                Served::Idle(connection, membership) => {
+                    (idle, participant) = (Some(connection), Some(membership));
+                }
+                Served::Closed => return,
+            }
+            parked = Some(Instant::now());
+        }
+    }
+}
+
+/// Sends one request to the service over a connection in memory; answers whether it was answered.
+pub(crate) async fn probe<S>(shared: Arc<Shared<S>>, participants: Arc<Participants>) -> bool
+where
+    S: HttpService,
+{
+    static UNLOGGED: AccessSetting = AccessSetting::new(AccessLog::Off);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
+        User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
+    let activity = Arc::new(Activity::new(participants, Peer::Unix { uid: None }));
+    let (builder, mut service) = shared.watched(&activity, &Limits::default());
+    // Nobody's request, and in nobody's log.
+    service.access = &UNLOGGED;
+    let (mut client, server) = tokio::io::duplex(REQUEST.len());
+    let connection = builder.serve_connection(TokioIo::new(server), service);
+    let exchange = async {
+        client.write_all(REQUEST).await?;
+        client.read_u8().await
+    };
+    // The first byte of an answer is enough; the rest of a large one may stay where it is.
+    tokio::select! {
+        answered = exchange => answered.is_ok(),
+        _ = connection => false,
+    }
+}
+
+/// Waits for the next byte. If the connection is to end instead, takes it.
+async fn park(
+    idle: &mut Option<Idle>,
+    participant: Option<&Participant>,
+    limits: &Limits,
+    idle_max: Duration,
+) {
+    let (Some(parked), Some(participant)) = (&idle, participant) else { return };
+    let limit = match parked.waiting {
+        Waiting::FirstByte => limits.first_byte_timeout,
+        _ => limits.idle_timeout.min(idle_max),
+    };
+    let seat = participant.seat();
+    let mut timer = pin!(sleep(limit));
+    loop {
+        let (mode, ready) = poll_fn(|cx| {
+            let mode = seat.poll_mode(cx);
+            if mode != Mode::Hold {
+                // Whatever it may have been at when everybody was released, it is idle now.
+                seat.finished();
+            }
+            let ready = match idle.as_mut().map(|idle| idle.poll_request(cx)) {
+                Some(Poll::Ready(Ok(()))) => true,
+                // The client is gone, or in the middle of what is to be skipped.
+                None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
+                Some(Poll::Pending) => false,
+            };
+            let wake = ready
+                || matches!(mode, Mode::Hold | Mode::Close)
+                || timer.as_mut().poll(cx).is_ready();
+            if wake { Poll::Ready((mode, ready)) } else { Poll::Pending }
+        })
+        .await;
+        match mode {
+            Mode::Hold => {
+                if let Some(connection) = idle.take() {
+                    participant.deposit(Deposit::Connection(connection));
+                }
+                let Deposit::Connection(connection) =
+                    poll_fn(|cx| participant.poll_released(cx)).await
+                else {
+                    unreachable!("a participant gets back what it deposited");
+                };
+                *idle = Some(connection);
+            }
+            _ if ready => return,
+            Mode::Serve | Mode::Linger => {
+                if let Some(idle) = idle.take() {
+                    let timeouts = &seat.participants().metrics.timeouts;
+                    timeouts[idle.waiting as usize].add(1);
+                }
+                return;
+            }
+            Mode::Close => {
+                idle.take();
+                return;
+            }
+        }
+    }
+}
+
+/// Serves requests until the connection is idle again or has ended.
+async fn serve<S>(
+    idle: Idle,
+    participant: Participant,
+    stay: bool,
+    shared: &Shared<S>,
+    limits: Arc<Limits>,
+) -> Served
+where
+    S: HttpService,
+{
+    let seat = participant.seat().clone();
+    let activity = Arc::new(Activity::new(Arc::clone(seat.participants()), idle.stream.peer()));
+    let (mut builder, service) = shared.watched(&activity, &limits);
+    let mut closing = is_closing(seat.mode());
+    let waiting = idle.waiting;
+    let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), participant));
+    let mut connection = builder.keep_alive(!closing).serve_connection(io, service).with_upgrades();
+    let mut patience = Patience::default();
+
+    let end = poll_fn(|cx| {
+        let mode = seat.poll_mode(cx);
+        activity.asked_for(mode);
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(End::Hyper(result));
+            }
+            // Reading on may be what hyper was waiting for.
+            if !activity.poll_leftover(cx) && !activity.owes_read() {
+                break;
+            }
+        }
+        if activity.owes_flush() {
+            cx.waker().wake_by_ref();
+        }
+        if activity.has_gone_on() {
+            // To the next request, without having been idle.
+            seat.finished();
+        }
+        if !activity.poll_idle(cx) {
+            if mode != Mode::Serve {
+                match activity.owed() {
+                    Some(Owed::Bytes(skip)) => return Poll::Ready(End::Idle { skip }),
+                    // Its end cannot be found without hyper, and nobody waits for it.
+                    Some(Owed::Chunks) => return Poll::Ready(End::Unanswered),
+                    None => {}
+                }
+            }
+            // Only as long as the answer's head can say so; later it lingers like the others.
+            if is_closing(mode) && !closing && activity.is_answering() {
+                closing = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                // hyper looks at it when it is polled.
+                cx.waker().wake_by_ref();
+            }
+            return patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut);
+        }
+        seat.finished();
+        let half_a_head = activity.is_mid_head();
+        match mode {
+            // Half a request is none that has to be answered.
+            Mode::Close if half_a_head && closing => Poll::Ready(End::Unanswered),
+            // The rest of the head is awaited where the beginning is.
+            Mode::Serve if half_a_head => {
+                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+            }
+            Mode::Linger if half_a_head && closing => {
+                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+            }
+            Mode::Serve if stay => {
+                patience.poll_idle_for(STAY, &activity, cx).map(|()| End::Idle { skip: 0 })
+            }
+            Mode::Serve | Mode::Hold | Mode::Linger | Mode::Close => {
+                Poll::Ready(End::Idle { skip: 0 })
+            }
+        }
+    })
+    .await;
+
+    // Taken apart, the connection drops the request, which then is not waiting any more.
+    let answering = activity.is_answering();
+    let Some(parts) = connection.into_parts() else {
+        // The upgraded stream, wherever it is now, holds the participant.
+        seat.upgraded();
+        return Served::Closed;
+    };
+    let mut io = parts.io.into_inner();
+    let lingers = match end {
+        End::Idle { skip } => {
+            let Io { idle: Idle { stream, unread, .. }, participant, .. } = io;
+            let unread = joined(parts.read_buf, unread);
+            // Readiness may have been a false alarm.
+            let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
+            let idle = Idle { stream, unread, skip, waiting };
+            return Served::Idle(idle, participant);
+        }
+        End::Hyper(result) => {
+            if let Err(error) = &result {
+                log_end(seat.participants().server(), io.idle.stream.peer(), error);
+            }
+            result.is_err() || !parts.read_buf.is_empty() || activity.is_abandoned()
+        }
+        End::TimedOut(waiting) => {
+            seat.participants().metrics.timeouts[waiting as usize].add(1);
+            let answers = waiting == Waiting::Head || (waiting == Waiting::Body && answering);
+            if answers {
+                let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, REQUEST_TIMEOUT));
+                // Whoever does not take so few bytes does not get them.
+                let _ = timeout(FAREWELL, answer).await;
+            }
+            answers
+        }
+        End::Unanswered => false,
+    };
+    if lingers || (!activity.is_last() && io.idle.stream.has_unread()) {
+        // Everything has been said; nobody's stop or restart waits for the client to hear it.
+        seat.leaving();
+        // Past the time-out the peer had its chance.
+        let _ = timeout(FAREWELL, farewell(&mut io)).await;
+    }
+    // With the socket, and not before, the connection stops to count as open.
+    drop(io);
+    Served::Closed
+}
+
+fn log_end(server: &str, peer: Peer, error: &hyper::Error) {
+    let error: &dyn std::error::Error = error;
+    tracing::debug!(server, %peer, error, "connection ended");
+}
+
+/// What hyper has read, and what comes after it.
+fn joined(read: Bytes, unread: Bytes) -> Bytes {
+    match (read.is_empty(), unread.is_empty()) {
+        (true, _) => unread,
+        (false, true) => read,
+        (false, false) => [read, unread].concat().into(),
+    }
+}
+
+fn is_closing(mode: Mode) -> bool {
+    matches!(mode, Mode::Linger | Mode::Close)
+}
+
+/// Sends the answers that were put off when hyper gave the connection up, and reads on: closing a
+/// socket with unread bytes resets the connection, and the reset would overtake our last answer.
+async fn farewell(io: &mut Io) {
+    // A peer that is gone does not mind.
+    let _ = poll_fn(|cx| io.poll_outbox(cx)).await;
+    let stream = &mut io.idle.stream;
+    // There is nothing more to come.
+    let _ = stream.shutdown();
+    poll_fn(|cx| {
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(stream.poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,24 @@
+//! The events that an operator may want to act on, each with a stable `MESSAGE_ID` in the journal.
+//!
+//! `journalctl MESSAGE_ID=…` finds them whatever their text; README lists them.
+
+/// Every server accepts and every latch is down.
+pub(crate) const READY: &str = "5e2700f102b9401ba53ee1deced92e49";
+/// A stop has begun, with its cause.
+pub(crate) const STOPPING: &str = "393cbef64d4c47b1820077e29259c3b5";
+/// Everything has ended.
+pub(crate) const STOPPED: &str = "c67f37d1e802425e98ab001b7ca75c91";
+/// Connections were given to the next process.
+pub(crate) const HANDED_OVER: &str = "1e145fc124854657bea723bbce38d0a8";
+/// Connections were taken from the process before.
+pub(crate) const TAKEN_OVER: &str = "ff493ff0e52c43ab9ad1076ec36cce44";
+/// Requests were cut off at a stop.
+pub(crate) const CUT_OFF: &str = "c6432bb678b04903affcf0cac7a4694f";
+/// The configuration was reloaded.
+pub(crate) const RELOADED: &str = "7569123e205a4e2589118b372afdd896";
+/// A reload failed; the old configuration holds.
+pub(crate) const NOT_RELOADED: &str = "87bd3f6bd2824cde92366fa8c7be414d";
+/// An upgrade in place failed; the old program goes on.
+pub(crate) const NOT_UPGRADED: &str = "db64fd090802432292c69b3ef7bab40c";
+/// Something does not answer; the watchdog is not fed.
+pub(crate) const STUCK: &str = "8d5deb852e6b407699d324fa46e7594f";

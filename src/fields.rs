@@ -1,0 +1,54 @@
+//! The fields of a request's head that we look at ourselves, found in one pass: a look-up in the map
+//! would hash the name each time, for every request.
+
+use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header in which a request's name travels.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What one pass over a request's fields finds; of a field that came several times, the first.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about a field of its own")]
+pub(crate) struct Fields<'h> {
+    pub(crate) host: Option<&'h HeaderValue>,
+    /// There is more than one Host.
+    pub(crate) has_more_hosts: bool,
+    pub(crate) has_transfer_encoding: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) has_upgrade: bool,
+    /// The connection ends with this request.
+    pub(crate) closes: bool,
+    pub(crate) request_id: Option<&'h HeaderValue>,
+    pub(crate) traceparent: Option<&'h HeaderValue>,
+}
+
+// === impl Fields ===
+
+impl<'h> Fields<'h> {
+    pub(crate) fn of(headers: &'h HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            if *name == HOST {
+                fields.has_more_hosts |= fields.host.is_some();
+                fields.host.get_or_insert(value);
+            } else if *name == TRANSFER_ENCODING {
+                fields.has_transfer_encoding = true;
+            } else if *name == EXPECT {
+                fields.expects_continue = true;
+            } else if *name == CONNECTION {
+                fields.closes |= value.as_bytes().eq_ignore_ascii_case(b"close");
+            } else if *name == UPGRADE {
+                fields.has_upgrade = true;
+            } else if *name == X_REQUEST_ID {
+                fields.request_id.get_or_insert(value);
+            } else if *name == TRACEPARENT {
+                fields.traceparent.get_or_insert(value);
+            }
+        }
+        fields
+    }
+}

@@ -1,0 +1,7 @@
+//! Pages for readers; there is nothing here for a program.
+
+#[doc = include_str!("from_axum_serve.md")]
+pub mod from_axum_serve {}
+
+#[doc = include_str!("why_not.md")]
+pub mod why_not {}

@@ -1,0 +1,207 @@
+//! The descriptors that the service manager passed, by name.
+//!
+//! Taken once, before any thread exists, because taking them unsets `LISTEN_*` (so that no child
+//! of ours believes they are meant for it) and changing the environment is not thread safe.
+//!
+//! # Source
+//! `sd_listen_fds(3)`.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use listenfd::ListenFd;
+use rustix::process::{Resource, getrlimit};
+
+/// The environment variable that names the carrier's descriptor after an upgrade in place.
+pub(crate) const UPGRADE_VARIABLE: &str = "LOCKSTEPD_UPGRADE_FD";
+
+/// How many descriptors there is room for after [`widen_table`]: half a megabyte of the kernel's.
+const ROOM: u64 = 1 << 16;
+
+/// The most descriptors that anybody passes: as many as a process may have where nobody has raised the
+/// kernel's `fs.nr_open`.
+const PASSED_MAX: u64 = 1 << 20;
+
+/// A descriptor that another process left to us.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    /// The descriptor's number, as messages name it.
+    pub(crate) number: RawFd,
+    /// Its name in `LISTEN_FDNAMES`.
+    pub(crate) name: String,
+    pub(crate) fd: OwnedFd,
+}
+
+/// What the service manager, or the process before this one, left to this process, taken from its
+/// environment.
+///
+/// [`Daemon::run`](crate::Daemon::run) takes it by itself. A program that starts its own runtime
+/// takes it first, while there is one thread, and gives it to
+/// [`Daemon::inherited`](crate::Daemon::inherited).
+#[derive(Debug, Default)]
+#[must_use = "the sockets in it close when it is dropped"]
+pub struct Inherited {
+    pub(crate) descriptors: Vec<Descriptor>,
+    /// The carrier of an upgrade in place (see the `upgrade` module).
+    pub(crate) carrier: Option<OwnedFd>,
+}
+
+/// Why the descriptors cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InheritError {
+    /// The environment may not be changed any more.
+    #[error(
+        "{threads} threads are running already: the service manager's sockets have to be taken \
+         before the first thread starts (call Daemon::run from a plain fn main; or, in a program \
+         with a runtime of its own, Inherited::take at the start of a plain fn main)"
+    )]
+    Threads {
+        /// How many threads there are.
+        threads: usize,
+    },
+    /// `LISTEN_FDS` and `LISTEN_FDNAMES` do not fit together.
+    #[error(
+        "{descriptors} descriptors were passed with {names} names in LISTEN_FDNAMES \
+         (set FileDescriptorName= in each socket unit)"
+    )]
+    Names {
+        /// How many descriptors there are.
+        descriptors: usize,
+        /// How many names.
+        names: usize,
+    },
+    /// `LISTEN_FDS` announces more descriptors than anybody passes.
+    #[error(
+        "LISTEN_FDS announces {announced} descriptors, more than can be true \
+         (is the variable set by hand? systemd sets it itself)"
+    )]
+    TooMany {
+        /// How many are announced.
+        announced: u64,
+    },
+    /// A descriptor that was announced is not there.
+    #[error("cannot take descriptor {number}, which LISTEN_FDS announces: {source}")]
+    Missing {
+        /// The descriptor's number.
+        number: RawFd,
+        /// The error of fcntl(2).
+        source: io::Error,
+    },
+}
+
+// === impl Inherited ===
+
+impl Inherited {
+    /// Takes what was passed to this process and unsets the variables that announced it, so that
+    /// no child takes it for its own. Where nothing was passed, threads do not matter.
+    ///
+    /// # Errors
+    /// When threads are running already, or names and descriptors do not match.
+    ///
+    /// # Source
+    /// `sd_listen_fds(3)`.
+    pub fn take() -> Result<Self, InheritError> {
+        let names = env::var_os("LISTEN_FDNAMES");
+        let upgrade = env::var_os(UPGRADE_VARIABLE);
+        let count = env::var_os("LISTEN_FDS");
+        if count.is_none() && names.is_none() && upgrade.is_none() {
+            return Ok(Self::default());
+        }
+        Self::check_threads()?;
+        Self::check_count(count.as_deref())?;
+        let mut passed = ListenFd::from_env();
+        #[expect(unsafe_code, reason = "unsetting a variable")]
+        // SAFETY: this is the only thread, as was just seen; nobody reads the environment.
+        unsafe {
+            for name in ["LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", UPGRADE_VARIABLE] {
+                env::remove_var(name);
+            }
+        }
+        let names = match names {
+            Some(names) if passed.len() > 0 => {
+                names.to_string_lossy().split(':').map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        };
+        if names.len() != passed.len() {
+            return Err(InheritError::Names { descriptors: passed.len(), names: names.len() });
+        }
+        let mut descriptors = Vec::with_capacity(names.len());
+        for (index, name) in names.into_iter().enumerate() {
+            if let Ok(Some(number)) = passed.take_raw_fd(index) {
+                descriptors.push(Descriptor { number, name, fd: own(number)? });
+            }
+        }
+        let carrier = upgrade
+            .and_then(|number| number.to_str().and_then(|number| number.parse().ok()))
+            .map(own)
+            .transpose()?;
+        if let Some(any) = carrier.as_ref().or(descriptors.first().map(|left| &left.fd)) {
+            widen_table(any);
+        }
+        Ok(Self { descriptors, carrier })
+    }
+}
+
+/// Makes room for the descriptors of many connections, once.
+///
+/// The kernel doubles the table whenever it is full. Once there are threads it waits, each time,
+/// until none of them can still look at the old one: 10,000 connections were taken over in 200 ms,
+/// nearly all of it such waits.
+fn widen_table(any: &OwnedFd) {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).min(ROOM);
+    if let Ok(last) = i32::try_from(limit.saturating_sub(1)) {
+        // Refused, the table grows as it always did.
+        drop(rustix::io::fcntl_dupfd_cloexec(any, last));
+    }
+}
+
+impl Inherited {
+    /// Finds out whether the environment may be changed.
+    ///
+    /// # Errors
+    /// When threads are running already.
+    pub(crate) fn check_threads() -> Result<(), InheritError> {
+        // Without /proc the count cannot be had; then the caller's word has to do.
+        match fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
+            0 | 1 => Ok(()),
+            threads => Err(InheritError::Threads { threads }),
+        }
+    }
+
+    /// Refuses a number that cannot be true: listenfd would look at each descriptor, for minutes.
+    fn check_count(count: Option<&OsStr>) -> Result<(), InheritError> {
+        let announced =
+            count.and_then(OsStr::to_str).and_then(|count| count.parse().ok()).unwrap_or(0);
+        if announced > PASSED_MAX {
+            return Err(InheritError::TooMany { announced });
+        }
+        Ok(())
+    }
+}
+
+/// Takes ownership of a descriptor that the environment announced.
+fn own(number: RawFd) -> Result<OwnedFd, InheritError> {
+    // Standard streams are never ours to take, whatever the environment says.
+    if number < 3 {
+        let source = io::ErrorKind::InvalidInput.into();
+        return Err(InheritError::Missing { number, source });
+    }
+    #[expect(unsafe_code, reason = "a number from the environment becomes a descriptor")]
+    // SAFETY: the descriptor is not standard input, output or error, the environment passes it to
+    // this process, and the variables are gone, so nobody else takes it. Whether it is open is
+    // checked below, before it is used for anything.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    match rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC) {
+        Ok(()) => Ok(fd),
+        Err(error) => {
+            // Not open: there is nothing to close.
+            std::mem::forget(fd);
+            Err(InheritError::Missing { number, source: error.into() })
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A systemd-native HTTP daemon, as a library.
+//!
+//! Any tower or hyper service, an axum `Router` say, gets sockets from systemd, readiness, a restart
+//! that no client notices, a watchdog that means something, logs in the journal and an admin server.
+//!
+//! # Quick start
+//!
+//! In `Cargo.toml`:
+//!
+//! ```toml
+//! [dependencies]
+//! axum = "0.8"
+//! lockstepd = { version = "0.1", default-features = false, features = ["metrics"] }
+//! ```
+//!
+//! In `src/main.rs`:
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     lockstepd::Daemon::new("shop")
+//!         .server("public", "0.0.0.0:8080", Router::new().route("/", get(|| async { "Hello" })))
+//!         .admin("127.0.0.1:8081")
+//!         .run()
+//! }
+//! ```
+//!
+//! `cargo run` serves it. As a service, with units made from templates; `$LOCKSTEPD` is where the
+//! source of this crate is, a checkout or a directory below `~/.cargo/registry/src`:
+//!
+//! ```sh
+//! cargo build --release
+//! sudo install target/release/shop /usr/local/bin/shop
+//! sudo UNITDIR=/etc/systemd/system sh $LOCKSTEPD/packaging/make-units.sh shop /usr/local/bin/shop public=0.0.0.0:8080 admin=127.0.0.1:8081
+//! sudo systemctl daemon-reload
+//! sudo systemctl enable --now shop.socket shop-admin.socket
+//! ```
+//!
+//! The first client starts it, `systemctl restart shop` costs nobody a request, and
+//! `systemctl status shop` says in one line what it is doing. A test makes just this crate from just
+//! these lines, and restarts it twenty times under load.
+//!
+//! More: [`guide`] has a page for who comes from `axum::serve`, and one on
+//! the alternatives; `examples/` has a program for each of: a queue that is emptied at the end,
+//! server-sent events, `WebSocket`s, hyper without a framework, two servers with all the trimmings.
+//!
+//! # What there is
+//!
+//! | for | see |
+//! |---|---|
+//! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Daemon::hyper_server_with_peer`], [`Listen`], [`Limits`] |
+//! | members of your own, that live and end with the servers | [`Daemon::task`] |
+//! | being ready only when something else is, too | [`Daemon::latch`] |
+//! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
+//! | reloads | [`Daemon::on_reload`], [`Reload`] |
+//! | leaving when nobody comes | [`Daemon::idle_exit`] |
+//! | the watchdog | [`Daemon::watchdog_check`] |
+//! | the admin server | `Daemon::admin`, `Daemon::admin_routes`, `Daemon::metrics` |
+//! | the log | `Daemon::log`, [`Daemon::access_log`] |
+//! | tests, and programs with a runtime of their own | [`Daemon::run_until`], [`Monitor`], [`Inherited`] |
+//!
+//! Servers and tasks are the *members* of a daemon. They start together, and the first to end, by
+//! success, error or panic, ends all: it is the [`Cause`] in log, STATUS and exit code.
+//!
+//! # Phases
+//!
+//! ```text
+//! Starting ──every latch down──► Ready ◄──reload, upgrade──► Reloading
+//!     │                            │
+//!     └───────────── stop ─────────┴──► Draining ──everything at rest──► Stopped
+//! ```
+//!
+//! | phase | systemd sees | clients |
+//! |---|---|---|
+//! | Starting | activating | are served as soon as there are sockets; `/ready` says 503 |
+//! | Ready | active | are served |
+//! | Reloading | reloading | are served |
+//! | Draining | deactivating | are served until what was in flight is done; `/ready` says 503 |
+//! | Stopped | inactive, or failed, with the cause in STATUS | wait in the sockets' queue |
+//!
+//! ## At a start
+//!
+//! 1. Sockets that systemd passed are taken by name, before the first thread exists.
+//! 2. The log is set up, signals are registered.
+//! 3. Each server has the sockets of its name, or binds its addresses.
+//! 4. Connections that the process before left in systemd's file descriptor store are taken over.
+//! 5. Servers and tasks run; when every latch is down, READY=1.
+//!
+//! Configuration or sockets that cannot be used end the start with exit code 78, and a message that
+//! names the line of the unit to change.
+//!
+//! ## At a stop
+//!
+//! The cause is recorded, the first one wins. [`Shutdown::triggered`] and [`Shutdown::draining`] are
+//! heard. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where nobody
+//! takes them over, idle connections linger for [`Daemon::linger`], and are answered once more with
+//! `Connection: close`. Then [`Shutdown::at_rest`] is heard, tasks are joined, and the exit code
+//! tells: 0 for a clean stop, 1 for a member that failed, 3 if something was cut off. A second signal
+//! ends all this at once.
+//!
+//! ## At a restart
+//!
+//! systemd starts the next process when this one has gone. Idle connections are not closed: they are
+//! held, put into systemd's file descriptor store, and taken out by the next process before it says
+//! READY=1. What was read of a request already goes along. Requests in flight finish first, while
+//! everybody else is served on. [`Daemon::hand_over`] turns it off.
+//!
+//! `SIGUSR2` does the same in place, in the same process: the program that is at its path now is
+//! started for a dry run, and takes over if it finds configuration and sockets usable.
+//!
+//! What cannot be handed over are upgraded connections; they hear [`Shutdown::draining`]. A plain
+//! `systemctl stop` closes connections, since nobody comes after it.
+//!
+//! # Lines of the unit that matter
+//!
+//! | line | without it |
+//! |---|---|
+//! | `FileDescriptorName=public`, in the socket unit | the start fails, and says so: names are the only safe key |
+//! | `Sockets=`, in the service | `systemctl start` of the service alone comes without its sockets |
+//! | `FileDescriptorStoreMax=16` | a restart closes idle connections, as everybody else's does |
+//! | `Type=notify` | "active" means that there is a process, not that it serves |
+//! | `TimeoutStopSec=`, above the drain time-out | systemd kills what still answers |
+//! | `WatchdogSec=` | a deadlock is for ever |
+//! | `Restart=on-failure`, `RestartPreventExitStatus=2 78` | failures stay down, or hopeless starts are repeated |
+//! | `KillMode=mixed` | helpers of the program get SIGTERM before it can tell them itself |
+//! | `LimitNOFILE=` | 1024 connections |
+//!
+//! `packaging/app.service.in` has them all, with a sandbox around them.
+//!
+//! # Features
+//!
+//! All are on by default, for the program `lockstepd`; a library user wants
+//! `default-features = false` and picks. The counts are packages in the tree on Linux, build-time
+//! ones included, this one not.
+//!
+//! | feature | what it adds | packages |
+//! |---|---|---|
+//! | none | everything but what follows | 42 |
+//! | `log` | setting up a log: journal or standard error, never blocking | 52 |
+//! | `admin` | the admin server; implies `log` | 68 |
+//! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 75 |
+//! | `cli` | command line and configuration file of the program, nothing for a library | – |
+//! | `daemon` | all of these | 94 |
+//!
+//! # Dependencies
+//!
+//! | package | why |
+//! |---|---|
+//! | tokio, hyper, hyper-util, http, http-body, bytes | HTTP/1.1 on an asynchronous runtime |
+//! | tower-service | the trait that routers implement |
+//! | tokio-util, slab, atomic-waker, pin-project-lite | a cancellation token; the registry of connections, and how they are woken |
+//! | tracing | events, for whatever subscriber there is |
+//! | listenfd, sd-notify | systemd's protocols for sockets and notifications |
+//! | rustix, socket2, libc | system calls: descriptors that travel, options of sockets, dispositions of signals |
+//! | serde, postcard | what is said about connections that are handed over |
+//! | thiserror | error types |
+//! | tracing-subscriber (`log`) | the log's formats and levels |
+//! | axum (`admin`) | the admin server's routes, and yours |
+//! | serde\_json, humantime (`admin`) | `/status` |
+//! | prometheus-client (`metrics`) | the text format, and the registry in the API |
+//! | clap, toml, http-body-util (`cli`) | the program |
+//!
+//! The smallest supported Rust is 1.85. `.ci/run` checks that no dependency asks for more, that their
+//! licences are those in `deny.toml`, and that no package is there in two versions.
+//!
+//! # Absent on purpose
+//!
+//! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them.
+//!
+//! # Map
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `daemon`, `plan`, `run`, `start`, `stop`, `running`, `reload`, `monitor` | the builder, and the order of everything |
+//! | `group`, `shutdown`, `phase`, `signals` | members, the one shutdown broadcast, phases and latches |
+//! | `address`, `inherit`, `listen`, `sockets`, `view` | which sockets there are, and whose |
+//! | `server`, `service`, `accept`, `stream`, `connection`, `activity`, `exchange`, `remembered`, `conformance`, `fields`, `body`, `io`, `parked`, `waiting`, `limits` | a connection's life and a request's |
+//! | `participants`, `drain`, `idle` | holding, releasing and ending connections |
+//! | `handover`, `history`, `upgrade`, `replace` | giving them to the next process |
+//! | `notify`, `watchdog`, `event` | what the service manager is told |
+//! | `admin`, `access`, `metrics`, `exposition`, `log` | what operators see |
+//!
+//! Imports go one way: what stands lower in this table is used by what stands higher, but for the
+//! last row, which everybody uses.
+
+mod accept;
+mod access;
+mod activity;
+mod address;
+#[cfg(feature = "admin")]
+mod admin;
+mod body;
+mod conformance;
+mod connection;
+mod daemon;
+mod drain;
+mod error;
+mod event;
+mod exchange;
+#[cfg(feature = "metrics")]
+mod exposition;
+mod fields;
+mod group;
+#[cfg(any(doc, doctest))]
+pub mod guide;
+mod handover;
+mod history;
+mod idle;
+mod inherit;
+mod io;
+mod limits;
+mod listen;
+#[cfg(feature = "log")]
+mod log;
+mod metrics;
+mod monitor;
+mod notify;
+mod parked;
+mod participants;
+mod phase;
+mod plan;
+mod reload;
+mod remembered;
+mod replace;
+mod run;
+mod running;
+mod server;
+mod service;
+mod shutdown;
+mod signals;
+mod sockets;
+mod start;
+mod stop;
+mod stream;
+mod upgrade;
+mod view;
+mod waiting;
+mod watchdog;
+
+pub use crate::access::AccessLog;
+pub use crate::address::{Address, InvalidAddress, Listen};
+pub use crate::body::Body;
+pub use crate::daemon::Daemon;
+pub use crate::error::{Error, Exit};
+pub use crate::inherit::{InheritError, Inherited};
+pub use crate::limits::{Limits, LimitsError};
+pub use crate::listen::ListenError;
+#[cfg(feature = "log")]
+pub use crate::log::{Format, Level, LogError, LogSettings, Target};
+pub use crate::monitor::Monitor;
+pub use crate::phase::{Latch, Phase};
+pub use crate::reload::Reload;
+pub use crate::shutdown::{Cause, Shutdown};
+pub use crate::sockets::SocketsError;
+pub use crate::stream::Peer;
+
+/// The library of [`Daemon::metrics`]' registry.
+#[cfg(feature = "metrics")]
+pub use prometheus_client;
+
+/// Any error, as members and services return it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

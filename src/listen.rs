@@ -1,0 +1,356 @@
+//! Sockets that listen: taken from the service manager by name, or bound by ourselves.
+//!
+//! Invariants:
+//! - Whatever leaves this module listens, is a stream socket, and is non-blocking.
+//! - A Unix socket has its permissions before anyone can connect to it.
+//! - A socket file that somebody still listens on is never replaced.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll, ready};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, acceptfrom_with, sockopt};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::address::Address;
+use crate::stream::Stream;
+
+/// How many connections the kernel queues for a listener bound by ourselves; it caps this at
+/// net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// How many bytes of an answer the kernel holds beyond what the client has room for: two pieces of a body.
+const UNSENT: u32 = 128 << 10;
+
+/// A listening socket that no runtime knows yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    fd: OwnedFd,
+    pub(crate) address: Address,
+    pub(crate) origin: Origin,
+}
+
+/// Who made a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Origin {
+    /// The service manager: its backlog outlives us.
+    Manager,
+    /// This program, in this life or an earlier one.
+    Ourselves,
+}
+
+/// A listening socket on the runtime.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: AsyncFd<OwnedFd>,
+    pub(crate) address: Address,
+    pub(crate) origin: Origin,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// A socket could not be bound.
+    #[error("cannot bind {address} for \"{server}\": {source}{}", remedy(source))]
+    Bind {
+        /// The address that was asked for.
+        address: Address,
+        /// The server it was meant for.
+        server: String,
+        /// The error of bind(2) or listen(2).
+        source: io::Error,
+    },
+    /// A descriptor was passed that no server can use.
+    #[error("descriptor {number} (\"{name}\") {problem}")]
+    Unusable {
+        /// The descriptor's number.
+        number: RawFd,
+        /// Its name in `LISTEN_FDNAMES`.
+        name: String,
+        /// What is wrong with it, and which line of the unit to change.
+        problem: &'static str,
+    },
+    /// A listening socket could not be used.
+    #[error("cannot use the listening socket {address}: {source}")]
+    Adopt {
+        /// Its address.
+        address: Address,
+        /// The error of the system call.
+        source: io::Error,
+    },
+}
+
+// === impl ListenError ===
+
+impl ListenError {
+    /// Tells whether somebody else has the address.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
+        return " (RestrictAddressFamilies= in the unit forbids it: let a socket unit pass the socket, \
+                 and see with systemctl status whether that has failed)";
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (let systemd pass the socket, or grant CAP_NET_BIND_SERVICE or access to the directory)"
+        }
+        io::ErrorKind::AddrInUse => {
+            " (stop whoever listens there, see ss -ltnp or ss -lxp, or choose another address)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        io::ErrorKind::NotFound => {
+            " (make the directory first, for example with RuntimeDirectory=)"
+        }
+        _ => "",
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Binds `address` and listens.
+    ///
+    /// `v6only`: keep an IPv6 wildcard off the IPv4 port, for when another listener has that.
+    pub(crate) fn bind(
+        address: &Address,
+        server: &str,
+        mode: u32,
+        v6only: bool,
+    ) -> Result<Self, ListenError> {
+        let bound = match address {
+            Address::Tcp(tcp) => bind_tcp(*tcp, v6only),
+            Address::Unix(path) => bind_unix(path, mode),
+        };
+        let refused = |source| ListenError::Bind {
+            address: address.clone(),
+            server: server.to_owned(),
+            source,
+        };
+        let fd = OwnedFd::from(bound.map_err(refused)?);
+        // With port 0 the kernel chose one; the operator wants to read which.
+        let address = local_address(fd.as_fd()).map_err(refused)?;
+        Ok(Self { fd, address, origin: Origin::Ourselves })
+    }
+
+    /// Finds out whether `address` could be bound, and leaves no trace.
+    pub(crate) fn try_bind(
+        address: &Address,
+        server: &str,
+        v6only: bool,
+    ) -> Result<(), ListenError> {
+        let tried = match address {
+            Address::Tcp(tcp) => bind_tcp(*tcp, v6only).map(drop),
+            // A path that nobody listens on can be replaced; the directory has to be there.
+            Address::Unix(path) => match is_stale(path) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(io::ErrorKind::AddrInUse.into()),
+                Err(_) => path.parent().map_or(Ok(()), |parent| fs::metadata(parent).map(drop)),
+            },
+        };
+        tried.map_err(|source| ListenError::Bind {
+            address: address.clone(),
+            server: server.to_owned(),
+            source,
+        })
+    }
+
+    /// Takes a socket that was passed to us, having checked that a server can accept on it.
+    pub(crate) fn adopt(
+        number: RawFd,
+        name: &str,
+        fd: OwnedFd,
+        origin: Origin,
+    ) -> Result<Self, ListenError> {
+        let unusable = |problem| ListenError::Unusable { number, name: name.to_owned(), problem };
+        let kind = sockopt::socket_type(&fd).map_err(|_| {
+            unusable("is not a socket (pass ListenStream= sockets only, no ListenFIFO= or ListenSpecial=)")
+        })?;
+        if kind != SocketType::STREAM {
+            return Err(unusable(
+                "is not a stream socket (use ListenStream= instead of ListenDatagram= or \
+                 ListenSequentialPacket= in its socket unit)",
+            ));
+        }
+        let family = sockopt::socket_domain(&fd).ok();
+        if ![Some(AddressFamily::INET), Some(AddressFamily::INET6), Some(AddressFamily::UNIX)]
+            .contains(&family)
+        {
+            return Err(unusable(
+                "is of an address family that cannot be served (ListenStream= takes an IP \
+                 address with a port, or a path)",
+            ));
+        }
+        if !sockopt::socket_acceptconn(&fd).unwrap_or(false) {
+            return Err(unusable("does not listen (set Accept=no in its socket unit)"));
+        }
+        let address = local_address(fd.as_fd())
+            .map_err(|_| unusable("has an address that cannot be read"))?;
+        // systemd passes blocking sockets, and a runtime must never block on one.
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|error| ListenError::Adopt {
+            address: address.clone(),
+            source: error.into(),
+        })?;
+        if let Address::Tcp(_) = address {
+            prepare(fd.as_fd());
+        }
+        Ok(Self { fd, address, origin })
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Tells whether clients can still find it: a Unix socket's file may have been removed.
+    pub(crate) fn is_reachable(&self) -> bool {
+        match &self.address {
+            Address::Tcp(_) => true,
+            Address::Unix(path) => {
+                fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+            }
+        }
+    }
+
+    /// Closes the socket for good, with the path that we bound.
+    pub(crate) fn close(self) {
+        remove_path(self.origin, &self.address);
+    }
+
+    /// Registers the socket with the runtime that this is called in.
+    pub(crate) fn register(self) -> Result<Listener, ListenError> {
+        let Self { fd, address, origin } = self;
+        #[expect(unsafe_code, reason = "the runtime's registration of any descriptor")]
+        // SAFETY: the descriptor is open and owned, and the registration owns it from here on;
+        // nobody replaces it, and an OwnedFd always names the same descriptor.
+        let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        match registered {
+            Ok(socket) => Ok(Listener { socket, address, origin }),
+            Err(error) => Err(ListenError::Adopt { address, source: error.into() }),
+        }
+    }
+}
+
+/// Sets what connections inherit from their listener: they send what they have at once, since an answer is
+/// written whole, and waiting for more to send only delays it; and the kernel takes no more of a large
+/// answer than its client is ready for, and a little ahead, instead of up to 4 MiB. Connections that waited
+/// in the queue before we were started had nothing to inherit yet.
+///
+/// # Source
+/// tcp(7) `TCP_NODELAY`; `TCP_NOTSENT_LOWAT` since Linux 3.12.
+fn prepare(socket: BorrowedFd<'_>) {
+    // Refused, answers are slower or cost more memory; nothing else depends on it.
+    let _ = sockopt::set_tcp_nodelay(socket, true);
+    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+}
+
+fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    // Connections of an earlier life in TIME_WAIT must not keep us from our port.
+    socket.set_reuse_address(true)?;
+    if v6only && address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    prepare(socket.as_fd());
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
+            return Err(error);
+        }
+        fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    // Nobody can connect before listen(2), so nobody meets the socket with other permissions.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Tells whether `path` is a socket on which nobody listens any more.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Ok(false);
+    }
+    // Non-blocking: somebody who listens but does not accept has a full queue, and is alive.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(false),
+        Err(error) => Ok(error.kind() == io::ErrorKind::ConnectionRefused),
+    }
+}
+
+fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    let address = SockRef::from(&fd).local_addr()?;
+    if let Some(tcp) = address.as_socket() {
+        return Ok(Address::Tcp(tcp));
+    }
+    // An abstract or unnamed socket has no path; it is shown as unix:@.
+    Ok(Address::Unix(address.as_pathname().map_or_else(|| PathBuf::from("@"), Path::to_owned)))
+}
+
+// === impl Listener ===
+
+impl Listener {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
+    }
+
+    /// Tells whether the service manager opened it.
+    pub(crate) fn is_managers(&self) -> bool {
+        self.origin == Origin::Manager
+    }
+
+    /// Accepts the next connection.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            if let Ok(accepted) = ready.try_io(|_| self.accept_now()) {
+                return Poll::Ready(accepted);
+            }
+        }
+    }
+
+    /// Accepts a connection that is queued already, or fails with `WouldBlock`.
+    pub(crate) fn accept_now(&self) -> io::Result<Stream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match &self.address {
+            Address::Tcp(_) => {
+                let (fd, peer) = acceptfrom_with(self.as_fd(), flags)?;
+                let peer = peer.and_then(|peer| peer.try_into().ok());
+                // Whoever has no address any more has reset the connection.
+                Ok(Stream::tcp(fd, peer.ok_or(Errno::CONNABORTED)?))
+            }
+            Address::Unix(_) => Ok(Stream::unix(accept_with(self.as_fd(), flags)?)),
+        }
+    }
+
+    /// Closes the listener for good, with the path that we bound; nobody takes it over.
+    pub(crate) fn close(self) {
+        remove_path(self.origin, &self.address);
+    }
+}
+
+/// Removes the path of a socket that we bound: left behind it would refuse every client.
+fn remove_path(origin: Origin, address: &Address) {
+    if let (Origin::Ourselves, Address::Unix(path)) = (origin, address) {
+        // That it is gone already is as good.
+        let _ = fs::remove_file(path);
+    }
+}

@@ -1,0 +1,178 @@
+//! What is counted, at the cost of an atomic addition.
+//!
+//! Label sets are bounded: servers by the program, methods and statuses by the tables here.
+#![cfg_attr(
+    feature = "admin",
+    expect(clippy::cast_precision_loss, reason = "figures for people, exact up to 2^53")
+)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+#[cfg(feature = "admin")]
+use serde::Serialize;
+
+/// The methods that are told apart; the last stands for all others.
+pub(crate) const METHODS: [&str; 8] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+
+/// Statuses from 100 to 599.
+pub(crate) const STATUSES: usize = 500;
+
+/// The upper bounds of the duration's buckets, in microseconds.
+pub(crate) const BOUNDS_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+    5_000_000, 30_000_000,
+];
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+/// What is counted of one server.
+#[derive(Debug)]
+pub(crate) struct ServerMetrics {
+    /// Requests that the service has taken, and those of them that are finished.
+    begun: Count,
+    finished: Count,
+    /// Answers by method and status.
+    pub(crate) answers: Box<[Count]>,
+    pub(crate) durations: [Count; BOUNDS_US.len() + 1],
+    pub(crate) duration_us: Count,
+    pub(crate) accepted: Count,
+    pub(crate) taken_over: Count,
+    /// How often accepting paused because the server had all its connections.
+    pub(crate) full: Count,
+    pub(crate) accept_shortages: Count,
+    pub(crate) accept_aborts: Count,
+    pub(crate) panics: Count,
+    /// Connections ended for want of progress, by what was waited for.
+    pub(crate) timeouts: [Count; TIMEOUTS.len()],
+}
+
+/// What is counted of the reloads of a daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    pub(crate) succeeded: Count,
+    pub(crate) failed: Count,
+}
+
+/// How long requests took.
+#[cfg(feature = "admin")]
+#[derive(Debug, Serialize)]
+pub(crate) struct Durations {
+    /// The upper bounds of the buckets; the last bucket has none.
+    le_seconds: [f64; BOUNDS_US.len()],
+    /// How many requests fell into each bucket.
+    counts: [u64; BOUNDS_US.len() + 1],
+    sum_seconds: f64,
+}
+
+/// What a time-out waited for; the index is that of [`ServerMetrics::timeouts`].
+pub(crate) const TIMEOUTS: [&str; 5] = ["first_byte", "head", "body", "idle", "write"];
+
+// === impl Count ===
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl ServerMetrics ===
+
+impl ServerMetrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: Count::default(),
+            finished: Count::default(),
+            answers: std::iter::repeat_with(Count::default)
+                .take(METHODS.len() * STATUSES)
+                .collect(),
+            durations: Default::default(),
+            duration_us: Count::default(),
+            accepted: Count::default(),
+            taken_over: Count::default(),
+            full: Count::default(),
+            accept_shortages: Count::default(),
+            accept_aborts: Count::default(),
+            panics: Count::default(),
+            timeouts: Default::default(),
+        }
+    }
+
+    /// The service takes a request.
+    pub(crate) fn begin(&self) {
+        self.begun.add(1);
+    }
+
+    /// A request has its answer, or (without a status) never will.
+    pub(crate) fn end(&self, method: usize, status: Option<StatusCode>, took: Duration) {
+        if let Some(status) = status {
+            let status = usize::from(status.as_u16()) - 100;
+            // Statuses of 600 and above are nobody's.
+            if status < STATUSES {
+                self.answers[method * STATUSES + status].add(1);
+            }
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let bucket = BOUNDS_US.iter().position(|bound| took <= *bound);
+            self.durations[bucket.unwrap_or(BOUNDS_US.len())].add(1);
+            self.duration_us.add(took);
+        }
+        self.finished.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// How long requests took so far.
+    #[cfg(feature = "admin")]
+    pub(crate) fn durations(&self) -> Durations {
+        Durations {
+            le_seconds: BOUNDS_US.map(|bound| bound as f64 / 1e6),
+            counts: self.durations.each_ref().map(Count::get),
+            sum_seconds: self.duration_us.get() as f64 / 1e6,
+        }
+    }
+
+    /// How many requests the service has taken.
+    pub(crate) fn requests(&self) -> u64 {
+        self.begun.get()
+    }
+
+    /// How many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u64 {
+        // In this order, what begins in between is not missed.
+        let finished = self.finished.0.load(Ordering::Acquire);
+        self.begun.get().saturating_sub(finished)
+    }
+}
+
+/// A method's place in the table.
+pub(crate) fn method_index(method: &Method) -> usize {
+    match *method {
+        Method::GET => 0,
+        Method::HEAD => 1,
+        Method::POST => 2,
+        Method::PUT => 3,
+        Method::PATCH => 4,
+        Method::DELETE => 5,
+        Method::OPTIONS => 6,
+        _ => METHODS.len() - 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_own_place() {
+        for (index, name) in METHODS[..METHODS.len() - 1].iter().enumerate() {
+            assert_eq!(method_index(&name.parse().unwrap()), index);
+        }
+        assert_eq!(METHODS[method_index(&Method::TRACE)], "other");
+    }
+}

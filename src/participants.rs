@@ -1,0 +1,439 @@
+//! The acceptors and connections of one server, and the mode that all of them obey.
+//!
+//! Everything that could take a byte from a client is a participant. That makes the one question
+//! on which a hand-over hangs exact: *does any of them still hold something that is not in the
+//! kernel or in our hands?* No, as soon as every participant has [deposited](Participant::deposit)
+//! what it holds.
+//!
+//! ```text
+//!           hold ──► every participant deposits its idle connection or listener
+//!  Serve ◄──────────── release: each takes it back; what did not deposit is a straggler
+//!    │                commit: the deposits are borrowed and sent to the successor
+//!    ├──► Linger ──► Close    nobody takes over: idle ones wait a moment, then end
+//! ```
+//!
+//! Invariants:
+//! - A deposit never gets lost: it leaves the registry through its participant or at the end.
+//! - While the mode is Hold a participant that has deposited does nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use atomic_waker::AtomicWaker;
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::listen::Listener;
+use crate::metrics::ServerMetrics;
+use crate::parked::Idle;
+
+/// What a server's participants are to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    /// Accept and serve.
+    Serve,
+    /// Finish the request in flight, then deposit what is left and wait.
+    Hold,
+    /// Nobody takes over: answer once more, with `Connection: close`.
+    Linger,
+    /// As Linger, but an idle connection ends at once.
+    Close,
+}
+
+/// What a participant deposits.
+#[derive(Debug)]
+pub(crate) enum Deposit {
+    Connection(Idle),
+    Listener(Listener),
+}
+
+/// The registry of one server.
+#[derive(Debug)]
+pub(crate) struct Participants {
+    server: String,
+    mode: AtomicU8,
+    pub(crate) metrics: ServerMetrics,
+    /// How many connections there may be; accepting pauses at that.
+    limit: AtomicUsize,
+    /// How often the acceptors were asked to turn.
+    turns: AtomicU64,
+    registry: Mutex<Registry>,
+    /// Notified whenever a wait of the drain may have come to its end.
+    progress: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    entries: Slab<Entry>,
+    acceptors: usize,
+    deposited: usize,
+    stragglers: usize,
+    upgraded: usize,
+    leaving: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    signal: Arc<Signal>,
+    kind: Kind,
+    /// Boxed: there are many entries, and most of the time none has one.
+    deposit: Option<Box<Deposit>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Acceptor,
+    Connection,
+    /// Speaks another protocol now; it can be neither held nor handed over.
+    Upgraded,
+    /// Has been told all that there was to say, and ends soon; nobody waits for it.
+    Leaving,
+}
+
+/// What the registry and a participant's task share.
+#[derive(Debug, Default)]
+struct Signal {
+    waker: AtomicWaker,
+    straggler: AtomicBool,
+    /// The last turn that an acceptor has made.
+    turn: AtomicU64,
+}
+
+/// Membership in the registry; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Participant {
+    seat: Seat,
+}
+
+/// A participant's view of the registry, without the membership.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    participants: Arc<Participants>,
+    key: usize,
+    signal: Arc<Signal>,
+}
+
+// === impl Participants ===
+
+impl Participants {
+    pub(crate) fn new(server: String) -> Self {
+        Self {
+            server,
+            mode: AtomicU8::new(Mode::Serve as u8),
+            metrics: ServerMetrics::new(),
+            limit: AtomicUsize::new(usize::MAX),
+            turns: AtomicU64::new(0),
+            registry: Mutex::default(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// The server's name.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(crate) fn join_acceptor(self: &Arc<Self>) -> Participant {
+        self.join(Kind::Acceptor)
+    }
+
+    pub(crate) fn join_connection(self: &Arc<Self>) -> Participant {
+        self.join(Kind::Connection)
+    }
+
+    /// How many connections are open, upgraded ones included.
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().connections()
+    }
+
+    /// Sets how many connections there may be.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::SeqCst);
+        self.lock().wake_acceptors();
+    }
+
+    /// How many connections there may be.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether there are as many connections as there may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.connections() >= self.limit()
+    }
+
+    /// Tells whether a request is in flight or a connection speaks another protocol.
+    pub(crate) fn is_active(&self) -> bool {
+        self.metrics.in_flight() > 0 || self.lock().upgraded > 0
+    }
+
+    /// Waits until every acceptor has been round its loop.
+    pub(crate) async fn turned(&self) {
+        let turn = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
+        self.lock().wake_acceptors();
+        self.wait(|registry| {
+            registry.entries.iter().all(|(_, entry)| {
+                entry.kind != Kind::Acceptor || entry.signal.turn.load(Ordering::SeqCst) >= turn
+            })
+        })
+        .await;
+    }
+
+    /// Asks everybody to deposit.
+    pub(crate) fn hold(&self) {
+        self.set_mode(Mode::Hold);
+    }
+
+    /// Waits until everybody has deposited. Upgraded connections are not waited for.
+    pub(crate) async fn held(&self) {
+        self.wait(Registry::is_held).await;
+    }
+
+    /// Gives every deposit back; answers how many had not deposited: the stragglers.
+    pub(crate) fn release(&self) -> usize {
+        let mut registry = self.lock();
+        let mut stragglers = 0;
+        for (_, entry) in &registry.entries {
+            let is_one = entry.deposit.is_none() && entry.kind == Kind::Connection;
+            entry.signal.straggler.store(is_one, Ordering::Relaxed);
+            stragglers += usize::from(is_one);
+        }
+        registry.stragglers = stragglers;
+        drop(registry);
+        self.set_mode(Mode::Serve);
+        stragglers
+    }
+
+    /// Waits until the stragglers of the last release have finished what they were at.
+    pub(crate) async fn stragglers_finished(&self) {
+        self.wait(|registry| registry.stragglers == 0).await;
+    }
+
+    /// Tells everybody that nobody takes over.
+    pub(crate) fn linger(&self) {
+        self.set_mode(Mode::Linger);
+    }
+
+    /// Ends idle connections at once.
+    pub(crate) fn close(&self) {
+        self.set_mode(Mode::Close);
+    }
+
+    /// Waits until every participant has ended.
+    pub(crate) async fn ended(&self) {
+        self.wait(|registry| registry.entries.is_empty()).await;
+    }
+
+    /// How many connections have not deposited, though somebody should wait for them.
+    pub(crate) fn unheld(&self) -> usize {
+        let registry = self.lock();
+        let busy = |entry: &Entry| entry.kind == Kind::Connection && entry.deposit.is_none();
+        registry.entries.iter().filter(|(_, entry)| busy(entry)).count()
+    }
+
+    /// Waits until nothing but upgraded connections is left.
+    pub(crate) async fn quiet(&self) {
+        self.wait(|registry| registry.entries.len() == registry.upgraded + registry.leaving).await;
+    }
+
+    /// Waits until the upgraded connections have ended.
+    pub(crate) async fn upgraded_ended(&self) {
+        self.wait(|registry| registry.upgraded == 0).await;
+    }
+
+    /// Shows every deposit to `visit`, which may borrow but not keep them.
+    pub(crate) fn with_deposits<R>(
+        &self,
+        visit: impl FnOnce(&mut dyn Iterator<Item = &Deposit>) -> R,
+    ) -> R {
+        let registry = self.lock();
+        visit(&mut registry.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
+    }
+
+    fn join(self: &Arc<Self>, kind: Kind) -> Participant {
+        let signal = Arc::<Signal>::default();
+        let mut registry = self.lock();
+        registry.acceptors += usize::from(kind == Kind::Acceptor);
+        let entry = Entry { signal: Arc::clone(&signal), kind, deposit: None };
+        let key = registry.entries.insert(entry);
+        drop(registry);
+        Participant { seat: Seat { participants: Arc::clone(self), key, signal } }
+    }
+
+    fn set_mode(&self, mode: Mode) {
+        let registry = self.lock();
+        self.mode.store(mode as u8, Ordering::SeqCst);
+        for (_, entry) in &registry.entries {
+            entry.signal.waker.wake();
+        }
+        drop(registry);
+        self.progress.notify_waiters();
+    }
+
+    async fn wait(&self, done: impl Fn(&Registry) -> bool) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            // Enabled before the look, so that a change after it is not missed.
+            progress.as_mut().enable();
+            if done(&self.lock()) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    fn is_held(&self) -> bool {
+        self.deposited + self.upgraded + self.leaving == self.entries.len()
+    }
+
+    fn connections(&self) -> usize {
+        self.entries.len() - self.acceptors
+    }
+
+    fn wake_acceptors(&self) {
+        for (_, entry) in &self.entries {
+            if entry.kind == Kind::Acceptor {
+                entry.signal.waker.wake();
+            }
+        }
+    }
+}
+
+// === impl Participant ===
+
+impl Participant {
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// As [`Seat::poll_mode`], and shows that the task turns.
+    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Mode {
+        let mode = self.seat.poll_mode(cx);
+        let Seat { participants, signal, .. } = &self.seat;
+        let turn = participants.turns.load(Ordering::SeqCst);
+        if signal.turn.swap(turn, Ordering::SeqCst) != turn {
+            participants.progress.notify_waiters();
+        }
+        mode
+    }
+
+    /// Leaves `deposit` with the registry, until [`Participant::poll_released`] gives it back.
+    pub(crate) fn deposit(&self, deposit: Deposit) {
+        let Seat { participants, key, .. } = &self.seat;
+        self.seat.finished();
+        let mut registry = participants.lock();
+        registry.entries[*key].deposit = Some(Box::new(deposit));
+        registry.deposited += 1;
+        drop(registry);
+        participants.progress.notify_waiters();
+    }
+
+    /// Takes the deposit back once the mode is another than Hold.
+    pub(crate) fn poll_released(&self, cx: &Context<'_>) -> Poll<Deposit> {
+        if self.poll_turn(cx) == Mode::Hold {
+            return Poll::Pending;
+        }
+        let Seat { participants, key, .. } = &self.seat;
+        let mut registry = participants.lock();
+        registry.deposited -= 1;
+        let deposit = registry.entries[*key].deposit.take();
+        drop(registry);
+        Poll::Ready(*deposit.expect("only the participant itself takes its deposit back"))
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        let Seat { participants, key, .. } = &self.seat;
+        self.seat.finished();
+        let mut registry = participants.lock();
+        let entry = registry.entries.remove(*key);
+        match entry.kind {
+            Kind::Acceptor => registry.acceptors -= 1,
+            Kind::Upgraded => registry.upgraded -= 1,
+            Kind::Leaving => registry.leaving -= 1,
+            Kind::Connection => {}
+        }
+        registry.deposited -= usize::from(entry.deposit.is_some());
+        if registry.connections() + 1 == participants.limit() {
+            registry.wake_acceptors();
+        }
+        drop(registry);
+        // Outside the lock: it closes a socket.
+        drop(entry);
+        participants.progress.notify_waiters();
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    pub(crate) fn participants(&self) -> &Arc<Participants> {
+        &self.participants
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.participants.mode.load(Ordering::SeqCst) {
+            0 => Mode::Serve,
+            1 => Mode::Hold,
+            2 => Mode::Linger,
+            _ => Mode::Close,
+        }
+    }
+
+    /// The mode now; the task is woken when it changes.
+    pub(crate) fn poll_mode(&self, cx: &Context<'_>) -> Mode {
+        // Registered before the look, so that a change after it is not missed.
+        self.signal.waker.register(cx.waker());
+        self.mode()
+    }
+
+    /// Says that what this participant was at, at the last release, is finished.
+    pub(crate) fn finished(&self) {
+        if self.signal.straggler.load(Ordering::Relaxed) {
+            let mut registry = self.participants.lock();
+            // Under the lock, so that nobody counts anew in between.
+            if self.signal.straggler.swap(false, Ordering::Relaxed) {
+                registry.stragglers -= 1;
+            }
+            drop(registry);
+            self.participants.progress.notify_waiters();
+        }
+    }
+
+    /// Says that this connection speaks another protocol from here on.
+    pub(crate) fn upgraded(&self) {
+        self.turn_into(Kind::Upgraded);
+    }
+
+    /// Says that nobody has to wait for this connection any more.
+    pub(crate) fn leaving(&self) {
+        self.turn_into(Kind::Leaving);
+    }
+
+    fn turn_into(&self, kind: Kind) {
+        self.finished();
+        let mut registry = self.participants.lock();
+        match registry.entries.get_mut(self.key) {
+            // Whoever has the upgraded stream may have dropped it, and the key be another's.
+            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = kind,
+            _ => return,
+        }
+        match kind {
+            Kind::Upgraded => registry.upgraded += 1,
+            Kind::Leaving => registry.leaving += 1,
+            Kind::Acceptor | Kind::Connection => {}
+        }
+        drop(registry);
+        self.participants.progress.notify_waiters();
+    }
+}

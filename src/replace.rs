@@ -1,0 +1,129 @@
+//! The upgrade in place, in order: dry run → hold → carrier → the last look for signals → members
+//! end → execve(2). Up to the members' end nothing is lost if a step fails.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::access;
+use crate::drain::{Drain, Unrest};
+use crate::event;
+use crate::group::Group;
+use crate::handover::Carrier;
+use crate::history::{History, LastDrain};
+#[cfg(feature = "log")]
+use crate::log::flush;
+use crate::phase::Phase;
+use crate::running::Running;
+use crate::shutdown::{Cause, Shutdown};
+use crate::signals::Signals;
+use crate::sockets::Heritage;
+use crate::upgrade::{Program, SignalsForExec, UpgradeError};
+
+/// How long the runtime gets to tell of a signal that came just before the program is replaced.
+const LAST_LOOK: Duration = Duration::from_millis(2);
+
+impl Running {
+    /// Replaces the program in place; returns only if that did not work out.
+    pub(crate) async fn upgrade(&mut self, signals: &mut Signals) {
+        if self.phases.current() != Phase::Ready {
+            tracing::warn!("not upgrading: the start is not finished");
+            return;
+        }
+        tracing::info!("upgrading in place");
+        self.phases.set(Phase::Reloading);
+        self.process.notifier.reloading("Upgrading in place");
+        let drain = self.drain();
+        let error = self.replace(&drain, signals).await;
+        drain.release();
+        self.shutdown.set_draining(false);
+        if self.shutdown.is_triggered() {
+            // STOPPING=1 follows.
+            return;
+        }
+        tracing::error!(message_id = event::NOT_UPGRADED, %error, "not upgraded");
+        self.trouble = Some(format!("not upgraded: {error}"));
+        self.phases.set(Phase::Ready);
+        self.process.notifier.ready(&self.serving());
+    }
+
+    async fn replace(&mut self, drain: &Drain, signals: &mut Signals) -> UpgradeError {
+        let prepared = tokio::select! {
+            prepared = prepare(
+                &self.process.program,
+                &self.heritage,
+                drain,
+                &self.shutdown,
+                &self.history,
+            ) => prepared,
+            () = stopped(&self.shutdown, &mut self.group, signals) => {
+                return UpgradeError::Stopping;
+            }
+        };
+        let (connections, theirs) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return error,
+        };
+        // From here on a signal kills or is ignored; one that came before is heard now.
+        let ready = SignalsForExec::new();
+        tokio::select! {
+            () = stopped(&self.shutdown, &mut self.group, signals) => {
+                return UpgradeError::Stopping;
+            }
+            () = sleep(LAST_LOOK) => {}
+        }
+        if self.has_tasks {
+            // From here there is no way back; the dry run has shown that none is needed.
+            self.shutdown.trigger(Cause::Upgrade);
+            self.shutdown.rest();
+            for server in drain.all() {
+                self.group.abort(server.server());
+            }
+            for member in self.group.join(drain.started + drain.timeout).await {
+                tracing::warn!(member, "member did not end in time");
+            }
+        }
+        tracing::info!(message_id = event::HANDED_OVER, connections, "handed connections over");
+        // The threads that write the log end with the program.
+        access::flush();
+        #[cfg(feature = "log")]
+        flush();
+        self.process.program.replace(&theirs, &ready)
+    }
+}
+
+/// Waits until a signal, a request or a member's end has triggered the shutdown.
+async fn stopped(shutdown: &Shutdown, group: &mut Group, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => return,
+            cause = signals.stop() => drop(shutdown.trigger(cause)),
+            () = group.next_end() => {}
+        }
+    }
+}
+
+/// Brings everything to the point from which the program can be replaced; answers the number of
+/// connections in the carrier, and its end for the new program.
+async fn prepare(
+    program: &Program,
+    heritage: &Heritage,
+    drain: &Drain,
+    shutdown: &Shutdown,
+    history: &History,
+) -> Result<(usize, OwnedFd), UpgradeError> {
+    program.dry_run(heritage).await?;
+    let begin = Instant::now();
+    // Not before: a program that refuses to start ends nobody's stream.
+    shutdown.set_draining(true);
+    let Unrest { connections, .. } = drain.hold().await;
+    if connections > 0 {
+        return Err(UpgradeError::Busy { connections });
+    }
+    let (carrier, theirs) = Carrier::new()?;
+    // With a request in flight there is no way here. The time of the dry run is nobody's wait.
+    let last = LastDrain { duration: begin.elapsed(), requests: 0 };
+    let connections = carrier.load(drain.all(), true, history.with(last))?;
+    Ok((connections, theirs))
+}

@@ -1,0 +1,96 @@
+//! A daemon whose members run, as start, run and stop pass it on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::connection::Common;
+use crate::drain::Drain;
+use crate::group::Group;
+use crate::history::History;
+#[cfg(feature = "log")]
+use crate::log::LevelHandle;
+use crate::metrics::Reloads;
+use crate::notify::Notifier;
+use crate::phase::{Latches, Phases};
+use crate::reload::Hook;
+use crate::server::Serve;
+use crate::shutdown::Shutdown;
+use crate::sockets::Heritage;
+use crate::upgrade::Program;
+use crate::watchdog::Check;
+
+/// How often STATUS may change.
+pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A daemon whose members run.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) group: Group,
+    /// There are members besides the servers.
+    pub(crate) has_tasks: bool,
+    pub(crate) servers: Vec<Arc<dyn Serve>>,
+    pub(crate) admin: Option<Arc<dyn Serve>>,
+    pub(crate) phases: Phases,
+    /// Every server with its addresses.
+    pub(crate) addresses: String,
+    /// What went wrong last and has not been mended since.
+    pub(crate) trouble: Option<String>,
+    /// What would be left to a program that takes our place.
+    pub(crate) heritage: Heritage,
+    /// A client can start the daemon again, whatever socket it connects to.
+    pub(crate) can_come_back: bool,
+    pub(crate) reloads: Arc<Reloads>,
+    /// The drains of the processes before this one.
+    pub(crate) history: Arc<History>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) process: Process,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) latches: Latches,
+    pub(crate) reload: Option<Arc<Hook>>,
+    /// Notified when the admin server is asked for a reload.
+    pub(crate) reload_request: Arc<Notify>,
+    pub(crate) settings: Settings,
+}
+
+/// What the process was given at its start.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) started: Instant,
+    pub(crate) notifier: Notifier,
+    pub(crate) program: Program,
+    #[cfg(feature = "log")]
+    pub(crate) level: LevelHandle,
+}
+
+/// The settings that are needed after the start; a reload may change them.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) drain_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) hand_over: bool,
+    pub(crate) idle_exit: Option<Duration>,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// What it takes to bring the servers to rest, from now on.
+    pub(crate) fn drain(&self) -> Drain {
+        let participants = |server: &Arc<dyn Serve>| Arc::clone(server.participants());
+        Drain::new(
+            self.servers.iter().map(participants).collect(),
+            self.admin.as_ref().map(participants),
+            self.settings.drain_timeout,
+            self.settings.linger,
+        )
+    }
+
+    /// The status line while serving; trouble comes first, since the end may be cut.
+    pub(crate) fn serving(&self) -> String {
+        let trouble = self.trouble.iter().flat_map(|trouble| [trouble, "; "]);
+        trouble.chain(["Serving ", &self.addresses]).collect()
+    }
+}

@@ -1,0 +1,213 @@
+//! The one shutdown broadcast: triggered once, with a cause, heard by everybody.
+//!
+//! Invariants:
+//! - The first cause wins and never changes; it decides STATUS, log and exit code.
+//! - A trigger is never lost: whoever asks later still sees it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A handle to the daemon's one shutdown: everyone may trigger it, everyone may wait for it.
+///
+/// [`Daemon::shutdown`](crate::Daemon::shutdown) gives it to handlers, and each task gets one. A
+/// default one is no daemon's; it is for tests of what takes one.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    inner: Arc<Inner>,
+}
+
+/// Why the daemon stops.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The service manager asked (`SIGTERM`): it may be a stop or the first half of a restart.
+    Terminate,
+    /// Somebody at a terminal asked (`SIGINT`).
+    Interrupt,
+    /// The program or its operator asked, for example through `/listener?stop=REASON`.
+    Request(String),
+    /// No request came for the time that was set.
+    Idle,
+    /// The program was to be replaced in place, which ended its members.
+    Upgrade,
+    /// A member came to its end without an error.
+    Ended {
+        /// The member's name.
+        member: String,
+    },
+    /// A member came to its end with an error.
+    Failed {
+        /// The member's name.
+        member: String,
+        /// The error, with its sources.
+        error: String,
+    },
+    /// A member panicked.
+    Panicked {
+        /// The member's name.
+        member: String,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+// === impl Shutdown ===
+
+#[derive(Debug, Default)]
+struct Inner {
+    cause: OnceLock<Cause>,
+    token: CancellationToken,
+    /// From the trigger on, and during the attempt of an upgrade in place.
+    draining: watch::Sender<bool>,
+    at_rest: CancellationToken,
+}
+
+impl Shutdown {
+    /// Starts the shutdown; answers whether this call was the first and so set the cause.
+    #[expect(clippy::must_use_candidate, reason = "most callers just want it triggered")]
+    pub fn trigger(&self, cause: Cause) -> bool {
+        let first = self.inner.cause.set(cause).is_ok();
+        self.inner.token.cancel();
+        self.set_draining(true);
+        first
+    }
+
+    /// Waits until the shutdown has been triggered.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn triggered(&self) {
+        self.inner.token.cancelled().await;
+    }
+
+    /// Waits until requests in flight should come to their end. A stream that would go on for ever,
+    /// such as server-sent events or a WebSocket, has to listen to this.
+    ///
+    /// This is so from [`Shutdown::triggered`] on, and also while the program is to be replaced in
+    /// place (`SIGUSR2`), which needs every connection at rest but stops nothing: should it not
+    /// work out, streams that begin later go on.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn draining(&self) {
+        // The sender lives in self, so the channel cannot close while this waits.
+        let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// Waits until no request is in flight any more and none will come: from here on nobody adds
+    /// to a queue that handlers fill, and who empties it can bring it to its end.
+    ///
+    /// It comes after [`Shutdown::triggered`], at the drain time-out at the latest.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future loses nothing.
+    pub async fn at_rest(&self) {
+        self.inner.at_rest.cancelled().await;
+    }
+
+    /// Tells whether requests in flight should come to their end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.inner.draining.borrow()
+    }
+
+    /// Tells whether the shutdown has been triggered.
+    #[must_use]
+    pub fn is_triggered(&self) -> bool {
+        self.inner.token.is_cancelled()
+    }
+
+    /// The cause, once there is one.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.inner.cause.get()
+    }
+
+    /// Begins or ends a drain; that of a shutdown never ends.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        let triggered = || self.inner.token.is_cancelled();
+        // Looked at under the channel's lock: a trigger meanwhile has the last word.
+        self.inner.draining.send_modify(|now| *now = draining || triggered());
+    }
+
+    /// Says that the servers are at rest.
+    pub(crate) fn rest(&self) {
+        self.inner.at_rest.cancel();
+    }
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// Tells whether this cause is a failure, which makes the exit code 1. An upgrade is one where
+    /// it becomes a cause: the program should have been replaced by then.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Panicked { .. } | Self::Upgrade)
+    }
+
+    /// The member that caused the stop, where it was one.
+    #[must_use]
+    pub fn member(&self) -> Option<&str> {
+        match self {
+            Self::Ended { member }
+            | Self::Failed { member, .. }
+            | Self::Panicked { member, .. } => Some(member),
+            Self::Terminate | Self::Interrupt | Self::Request(_) | Self::Idle | Self::Upgrade => {
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Terminate => f.write_str("SIGTERM"),
+            Self::Interrupt => f.write_str("SIGINT"),
+            Self::Request(reason) if reason.is_empty() => f.write_str("stop requested"),
+            Self::Request(reason) => write!(f, "stop requested: {reason}"),
+            Self::Idle => f.write_str("idle"),
+            Self::Upgrade => f.write_str("the program could not be replaced"),
+            Self::Ended { member } => write!(f, "{member} ended"),
+            Self::Failed { member, error } => write!(f, "{member} failed: {error}"),
+            Self::Panicked { member, message } => write!(f, "{member} panicked: {message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cause_wins() {
+        let shutdown = Shutdown::default();
+        assert!(shutdown.trigger(Cause::Interrupt));
+        assert!(!shutdown.trigger(Cause::Terminate));
+        assert_eq!(shutdown.cause(), Some(&Cause::Interrupt));
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_was_called_off_is_heard_by_nobody_who_comes_later() {
+        let shutdown = Shutdown::default();
+        shutdown.set_draining(true);
+        shutdown.draining().await;
+        shutdown.set_draining(false);
+        assert!(!shutdown.is_draining() && !shutdown.is_triggered());
+        shutdown.trigger(Cause::Terminate);
+        shutdown.set_draining(false);
+        shutdown.draining().await;
+    }
+
+    #[tokio::test]
+    async fn a_late_waiter_still_hears_the_trigger() {
+        let shutdown = Shutdown::default();
+        shutdown.trigger(Cause::Terminate);
+        shutdown.triggered().await;
+        assert!(shutdown.is_triggered());
+    }
+}

@@ -1,0 +1,247 @@
+//! The start: from a builder and what was left to this process to running members.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+#[cfg(feature = "admin")]
+use crate::admin::Admin;
+use crate::connection::Common;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::event;
+#[cfg(feature = "metrics")]
+use crate::exposition::Metrics;
+use crate::group::Group;
+use crate::handover::{CARRIER_NAME, CARRIER_VERSION, LISTENER_PREFIX, Taken};
+use crate::history::History;
+use crate::inherit::Inherited;
+use crate::listen::{Bound, Listener, Origin};
+use crate::metrics::Reloads;
+use crate::notify::Notifier;
+use crate::parked::Idle;
+#[cfg(feature = "admin")]
+use crate::participants::Participants;
+use crate::running::{Process, Running, Settings};
+use crate::server::{self, Failure, Serve};
+use crate::sockets::{Announced, Heritage, Legacy, SocketsError};
+use crate::view::{HandOver, ServerView};
+
+/// Starts every member of `daemon`; has to be called inside the runtime.
+///
+/// # Errors
+/// When a server cannot have its sockets.
+pub(crate) fn start(
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut))] mut daemon: Daemon,
+    inherited: Inherited,
+    process: Process,
+) -> Result<Running, Error> {
+    let notifier = process.notifier;
+    let mut legacy = Legacy::sort(inherited.descriptors)?;
+    let (connections, hand_over, history) =
+        take_over(&mut legacy, inherited.carrier.as_ref(), notifier)?;
+    let history = Arc::new(history);
+    let sockets = legacy.distribute(&daemon.listens()?)?;
+    for (listen, bound) in daemon.listens()?.iter().zip(&sockets) {
+        keep(listen.0, bound, notifier);
+    }
+
+    let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
+    let mut group = Group::new(daemon.shutdown.clone());
+    let phases = daemon.monitor.phases;
+    let reloads = Arc::<Reloads>::default();
+    let reload_request = Arc::<Notify>::default();
+    let mut sockets = sockets.into_iter();
+    let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
+    let mut views = Vec::new();
+    for plan in daemon.servers {
+        let server = (plan.build)(Arc::clone(&common));
+        let listeners = register(sockets.next())?;
+        views.push(ServerView::new(server.participants(), &listeners));
+        // Its sender is dropped: only the admin server can be asked to fail.
+        let (_, failures) = Failure::channel();
+        group.spawn(plan.name, server::run(Arc::clone(&server), listeners, failures));
+        servers.push(server);
+    }
+    #[cfg(not(feature = "admin"))]
+    let (admin, _) = (None, hand_over);
+    #[cfg(feature = "admin")]
+    let admin = if daemon.admin.listen.is_some() {
+        let participants = Arc::new(Participants::new(Daemon::ADMIN.to_owned()));
+        let listeners = register(sockets.next())?;
+        views.push(ServerView::new(&participants, &listeners));
+        let (failure, failures) = Failure::channel();
+        let admin = Admin {
+            name: daemon.name,
+            started: process.started,
+            started_at: SystemTime::now() - process.started.elapsed(),
+            phases: phases.clone(),
+            latches: daemon.monitor.latches.clone(),
+            shutdown: daemon.shutdown.clone(),
+            failure,
+            #[cfg(feature = "metrics")]
+            metrics: Arc::new(Metrics::new(
+                views.iter().map(|view| Arc::clone(&view.participants)).collect(),
+                Arc::clone(&reloads),
+                Arc::clone(&history),
+                daemon.admin.registry.take(),
+            )),
+            servers: views.clone(),
+            hand_over,
+            common: Arc::clone(&common),
+            reload: Arc::clone(&reload_request),
+        };
+        let server = daemon.admin.build(admin, participants, &listeners);
+        group.spawn(Daemon::ADMIN, server::run(Arc::clone(&server), listeners, failures));
+        Some(server)
+    } else {
+        None
+    };
+    // Nobody has set it before: a daemon starts once.
+    let _ = daemon.monitor.bound.set(views.iter().map(ServerView::bound).collect());
+    open(connections, &servers.iter().chain(&admin));
+    let has_tasks = !daemon.tasks.is_empty();
+    for plan in daemon.tasks {
+        group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
+    }
+    let running = Running {
+        group,
+        has_tasks,
+        servers,
+        admin,
+        phases,
+        addresses: addresses(&views),
+        trouble: None,
+        heritage: heritage(&views),
+        can_come_back: views.iter().all(ServerView::is_managers),
+        reloads,
+        history,
+        common,
+        process,
+        shutdown: daemon.shutdown,
+        checks: daemon.checks,
+        latches: daemon.monitor.latches,
+        reload: daemon.reload,
+        reload_request,
+        settings: Settings {
+            drain_timeout: daemon.drain_timeout,
+            linger: daemon.linger,
+            hand_over: daemon.hand_over,
+            idle_exit: daemon.idle_exit,
+        },
+    };
+    running.apply_limits();
+    Ok(running)
+}
+
+/// Connections by the name of their server.
+type Connections = Vec<(String, Idle)>;
+
+/// Takes what the process before this one handed over; its listeners go to `legacy`.
+fn take_over(
+    legacy: &mut Legacy,
+    upgrade: Option<&OwnedFd>,
+    notifier: Notifier,
+) -> Result<(Connections, Option<HandOver>, History), SocketsError> {
+    let mut connections = Vec::new();
+    let mut gone = 0;
+    let mut history = History::default();
+    let carriers = std::mem::take(&mut legacy.carriers);
+    if !carriers.is_empty() {
+        // Ours now; left in the store they would hold every connection open a second time.
+        notifier.unstore(CARRIER_NAME);
+    }
+    for carrier in upgrade.into_iter().chain(&carriers) {
+        let (taken, error) = Taken::from_carrier(carrier);
+        if let Some(error) = error {
+            tracing::warn!(%error, "closing connections of the process before this one");
+        }
+        gone += taken.gone;
+        history = taken.history.unwrap_or(history);
+        connections.extend(taken.connections);
+        legacy.add(taken.listeners)?;
+    }
+    if !connections.is_empty() || gone > 0 {
+        tracing::info!(
+            message_id = event::TAKEN_OVER,
+            connections = connections.len(),
+            gone,
+            "took connections over",
+        );
+    }
+    let has_predecessor = upgrade.is_some() || !carriers.is_empty();
+    let hand_over = has_predecessor.then(|| HandOver {
+        way: if upgrade.is_some() { "upgrade" } else { "restart" },
+        connections: connections.len(),
+        gone,
+        time: SystemTime::now(),
+        drain_seconds: history.last.map(|last| last.duration.as_secs_f64()),
+        requests_cut_off: history.last.map(|last| last.requests),
+    });
+    Ok((connections, hand_over, history))
+}
+
+/// Puts listeners of our own into the service manager's store: they outlive this process, with
+/// the clients in their queues.
+fn keep(server: &str, sockets: &[Bound], notifier: Notifier) {
+    if !notifier.is_present() {
+        return;
+    }
+    let name = format!("{LISTENER_PREFIX}{server}");
+    // What the store has under the name may be of an earlier configuration.
+    notifier.unstore(&name);
+    for bound in sockets.iter().filter(|bound| bound.origin == Origin::Ourselves) {
+        if let Err(error) = notifier.store(&name, bound.as_fd()) {
+            tracing::warn!(server, %error, "cannot keep a listener in the service manager's store");
+        }
+    }
+}
+
+fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
+    let sockets = sockets.expect("sockets are distributed to every server");
+    let listeners: Result<_, _> = sockets.into_iter().map(Bound::register).collect();
+    Ok(listeners.map_err(SocketsError::Listen)?)
+}
+
+/// Gives the connections that were taken over to the servers of their names.
+fn open<'s>(
+    connections: Connections,
+    servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
+) {
+    let mut orphans = 0;
+    for (name, idle) in connections {
+        match servers.clone().find(|server| server.participants().server() == name) {
+            Some(server) => {
+                server.participants().metrics.taken_over.add(1);
+                server.open(idle);
+            }
+            None => orphans += 1,
+        }
+    }
+    if orphans > 0 {
+        tracing::warn!(connections = orphans, "closed connections of servers that no longer exist",);
+    }
+}
+
+/// What the servers would leave to a program that takes our place.
+fn heritage(servers: &[ServerView]) -> Heritage {
+    let listeners = servers.iter().flat_map(|view| {
+        view.sockets.iter().map(|socket| Announced {
+            server: view.participants.server().to_owned(),
+            managers: socket.is_managers(),
+            address: socket.address.clone(),
+        })
+    });
+    Heritage { carrier: CARRIER_VERSION, listeners: listeners.collect() }
+}
+
+/// `public on 0.0.0.0:9090, admin on 127.0.0.1:9091`, as STATUS and log show it.
+fn addresses(servers: &[ServerView]) -> String {
+    let server = |server: &ServerView| {
+        let sockets: Vec<_> = server.sockets.iter().map(|socket| &*socket.address).collect();
+        format!("{} on {}", server.participants.server(), sockets.join(" and "))
+    };
+    servers.iter().map(server).collect::<Vec<_>>().join(", ")
+}

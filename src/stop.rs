@@ -1,0 +1,170 @@
+//! The stop: the cause is recorded → STOPPING=1 → `/ready` says 503 → the servers come to rest →
+//! the other members are joined → exit code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, interval};
+
+use crate::drain::{Drain, Unrest};
+use crate::error::Exit;
+use crate::event;
+use crate::handover::{CARRIER_NAME, Carrier, LISTENER_PREFIX};
+use crate::history::LastDrain;
+use crate::notify::Notifier;
+use crate::participants::Participants;
+use crate::phase::Phase;
+use crate::running::{Running, STATUS_INTERVAL};
+use crate::shutdown::Cause;
+use crate::signals::Signals;
+
+/// How long after each of our words the service manager may wait for the next before it kills us;
+/// the drain time-out is the hard cap.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// How long a member that was told to end where it stands may take for it.
+const ABORT: Duration = Duration::from_millis(100);
+
+impl Running {
+    /// Brings everything to its end, whatever the cause.
+    pub(crate) async fn stop(mut self, signals: &mut Signals) -> Exit {
+        let cause = self.shutdown.cause().cloned().unwrap_or(Cause::Terminate);
+        let notifier = self.process.notifier;
+        if self.phases.current() == Phase::Starting && !cause.is_failure() {
+            // To the service manager a service that ends before it was ready has failed.
+            notifier.ready("Stopping before the start was finished");
+        }
+        self.phases.set(Phase::Draining);
+        let member = cause.member();
+        if cause.is_failure() {
+            tracing::error!(message_id = event::STOPPING, cause = %cause, member, "stopping");
+        } else {
+            tracing::info!(message_id = event::STOPPING, cause = %cause, member, "stopping");
+        }
+        notifier.stopping(&format!("Stopping: {cause}"));
+
+        let drain = self.drain();
+        let deadline = drain.started + drain.timeout;
+        let rest = async {
+            let cut = self.rest(&cause, &drain).await.requests;
+            self.shutdown.rest();
+            // Held servers never end by themselves, and the others have ended.
+            for server in drain.all() {
+                self.group.abort(server.server());
+            }
+            let late = tokio::select! {
+                late = self.group.join(deadline.max(Instant::now() + ABORT)) => late,
+                () = drain.hurry.cancelled() => self.group.join(Instant::now() + ABORT).await,
+            };
+            (cut, late)
+        };
+        let second_signal = async {
+            signals.stop().await;
+            tracing::warn!("ending at once: a second signal came");
+            drain.hurry.cancel();
+            std::future::pending().await
+        };
+        let (cut, late) = tokio::select! {
+            rested = rest => rested,
+            never = second_signal => never,
+            never = tell(notifier, &cause, &drain) => never,
+        };
+        if cut > 0 {
+            tracing::warn!(message_id = event::CUT_OFF, requests = cut, "requests were cut off");
+        }
+        for member in &late {
+            tracing::warn!(message_id = event::CUT_OFF, member, "member did not end in time");
+        }
+        let exit = match (cause.is_failure(), cut > 0 || !late.is_empty()) {
+            (true, _) => Exit::MemberFailed,
+            (false, true) => Exit::CutOff,
+            (false, false) => Exit::Clean,
+        };
+        self.phases.set(Phase::Stopped);
+        tracing::info!(
+            message_id = event::STOPPED,
+            cause = %cause,
+            exit_code = exit as u8,
+            "stopped",
+        );
+        notifier.status(&format!("Stopped: {cause}"));
+        exit
+    }
+
+    /// Brings the servers to rest.
+    async fn rest(&self, cause: &Cause, drain: &Drain) -> Unrest {
+        if let Some(carrier) = self.carrier(cause).await {
+            let unrest = drain.hold().await;
+            let (duration, requests) = (drain.started.elapsed(), unrest.requests);
+            let last = LastDrain { duration, requests };
+            match carrier.load(drain.all(), false, self.history.with(last)) {
+                Ok(connections) => {
+                    tracing::info!(
+                        message_id = event::HANDED_OVER,
+                        connections,
+                        "handed connections over",
+                    );
+                    return unrest;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot hand connections over");
+                    // What it has got would be open a second time.
+                    self.process.notifier.unstore(CARRIER_NAME);
+                }
+            }
+        }
+        // Nobody is coming: clients are better told so than left in a queue.
+        for server in drain.all() {
+            self.process.notifier.unstore(&format!("{LISTENER_PREFIX}{}", server.server()));
+        }
+        drain.end().await
+    }
+
+    /// A carrier to the next process, if there is going to be one.
+    async fn carrier(&self, cause: &Cause) -> Option<Carrier> {
+        let notifier = self.process.notifier;
+        // The service manager starts us again after a failure, and perhaps after its own stop. A
+        // connection stored for nobody would wait in vain.
+        let restarts = cause.is_failure() || *cause == Cause::Terminate;
+        if !self.settings.hand_over || !notifier.is_present() || !restarts {
+            return None;
+        }
+        match spawn_blocking(move || Carrier::stored(notifier)).await {
+            Ok(Ok(Some(carrier))) => Some(carrier),
+            Ok(Ok(None)) => {
+                tracing::info!(
+                    "connections end here: the service manager keeps no descriptors \
+                     (set FileDescriptorStoreMax= in the unit)",
+                );
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot reach the service manager's descriptor store");
+                notifier.unstore(CARRIER_NAME);
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot make a carrier");
+                None
+            }
+        }
+    }
+}
+
+/// Tells the service manager how the stop goes, once a second, and that it goes on.
+async fn tell<T>(notifier: Notifier, cause: &Cause, drain: &Drain) -> T {
+    let mut seconds = interval(STATUS_INTERVAL);
+    // The first tick is at once, and STOPPING=1 has just said all there is.
+    seconds.tick().await;
+    loop {
+        seconds.tick().await;
+        let busy: u64 =
+            drain.all().map(|server: &Arc<Participants>| server.metrics.in_flight()).sum();
+        let left = (drain.started + drain.timeout).saturating_duration_since(Instant::now());
+        notifier.progress(
+            &format!("Stopping: {cause}; {busy} requests in flight, {} s to go", left.as_secs()),
+            EXTENSION.min(left + STATUS_INTERVAL),
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! The daemon against clients that mean harm, or do it without meaning to.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod corpus;
+mod program;
+mod wire;
+
+mod admin;
+mod descriptors;
+mod limits;
+mod malformed;
+mod metrics;
+mod panics;

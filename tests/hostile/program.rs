@@ -1,0 +1,69 @@
+//! The example `limits`, and what its metrics say.
+
+use std::{collections::HashMap, net::TcpListener};
+
+use crate::{
+    support::{Daemon, Launch, PATIENCE, example, wait_until},
+    wire::ask,
+};
+
+/// The running example, whose service reads bodies, answers at length and panics.
+pub(crate) struct Program {
+    pub(crate) daemon: Daemon,
+    pub(crate) public: String,
+    pub(crate) admin: String,
+}
+
+/// All samples of a server's metrics, by name and labels as they are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Samples(HashMap<String, f64>);
+
+// === impl Program ===
+
+impl Program {
+    /// With this time for everything that a client may be slow at.
+    pub(crate) fn with_limits(time: &str) -> Self {
+        let ip = Launch::address();
+        let free = |_| {
+            let probe = TcpListener::bind(format!("{ip}:0")).expect("loopback has free ports");
+            probe.local_addr().expect("it is bound").to_string()
+        };
+        let [public, admin] = [0, 1].map(free);
+        let launch = Launch::program(example("limits")).args([&public, &admin, time]);
+        Self { daemon: launch.start(), public, admin }
+    }
+}
+
+// === impl Samples ===
+
+impl Samples {
+    /// What the admin server at `address` shows now.
+    #[track_caller]
+    pub(crate) fn of(address: &str) -> Self {
+        let answer = ask(address, "GET", "/metrics");
+        assert_eq!(answer.status, 200);
+        let text = answer.text();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let parse = |line: &str| {
+            let (name, value) = line.rsplit_once(' ').expect("a sample has a value");
+            (name.to_owned(), value.parse().expect("a value is a number"))
+        };
+        Self(samples.map(parse).collect())
+    }
+
+    /// A sample's value; zero if it is not there yet.
+    pub(crate) fn value(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until a sample has a value of at least this.
+    #[track_caller]
+    pub(crate) fn wait_for(address: &str, name: &str, value: f64) {
+        let mut last = 0.0;
+        wait_until(&format!("{name} is {value}"), PATIENCE, || {
+            last = Self::of(address).value(name);
+            last >= value
+        });
+        assert!((last - value).abs() < 0.5, "{name} is {last} instead of {value}");
+    }
+}

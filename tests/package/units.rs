@@ -1,0 +1,71 @@
+//! packaging/make-units.sh: units for an application, or an explanation.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/make-units.sh");
+
+/// Runs the script; answers its exit code and what it said on standard error.
+fn make(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(SCRIPT);
+    let output = command.args(arguments).env("UNITDIR", directory).output();
+    let output = output.expect("the script can be executed");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn files(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).expect("it is there").map(|entry| entry.unwrap());
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn each_server_has_a_socket_unit_and_all_belong_to_one_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let sockets = ["public=8080", "admin=/run/shop-admin.sock", "six=[::1]:81"];
+    let arguments = [&["shop", "/usr/bin/shop"][..], &sockets].concat();
+    assert_eq!(make(directory.path(), &arguments), (Some(0), String::new()));
+    let expected = ["shop.service", "shop.socket", "shop-admin.socket", "shop-six.socket"];
+    assert_eq!(files(directory.path()), expected.map(str::to_owned).into());
+    let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
+    assert!(read("shop.service").contains("\nExecStart=/usr/bin/shop\n"));
+    assert!(
+        read("shop.service").contains("\nSockets=shop.socket shop-admin.socket shop-six.socket\n")
+    );
+    for (file, name, address) in [
+        ("shop.socket", "public", "8080"),
+        ("shop-admin.socket", "admin", "/run/shop-admin.sock"),
+        ("shop-six.socket", "six", "[::1]:81"),
+    ] {
+        let unit = read(file);
+        for line in [
+            format!("FileDescriptorName={name}"),
+            format!("ListenStream={address}"),
+            "Service=shop.service".to_owned(),
+        ] {
+            assert!(unit.lines().any(|shown| shown == line), "{line} is not in\n{unit}");
+        }
+    }
+}
+
+#[test]
+fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
+    for (arguments, remedy) in [
+        (&[][..], "at least one server"),
+        (&["shop", "/usr/bin/shop"], "at least one server"),
+        (&["my shop", "/usr/bin/shop", "public=1"], "letters, digits"),
+        (&["shop", "bin/shop", "public=1"], "an absolute path"),
+        (&["shop", "/usr/bin/my shop", "public=1"], "an absolute path"),
+        (&["shop", "/home/me/shop", "public=1"], "could not see it there"),
+        (&["shop", "/usr/bin/shop", "8080"], "SERVER=ADDRESS"),
+        (&["shop", "/usr/bin/shop", "a b=8080"], "a server's name"),
+        (&["shop", "/usr/bin/shop", "public=unix:/run/x"], "without unix:"),
+        (&["shop", "/usr/bin/shop", "public=1|e id"], "ListenStream="),
+        (&["shop", "/usr/bin/shop", "public=1\nExecStartPre=/x"], "ListenStream="),
+        (&["shop", "/usr/bin/shop", "public=1", "public=2"], "named twice"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (code, error) = make(directory.path(), arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(remedy), "{arguments:?}: {error}");
+        assert!(files(directory.path()).is_empty(), "{arguments:?}");
+    }
+}

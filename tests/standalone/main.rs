@@ -1,0 +1,16 @@
+//! The daemon without systemd: a child of the test, with a service manager played by the test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod activation;
+mod answers;
+mod binding;
+mod configuration;
+mod drain;
+mod ends;
+mod inheritance;
+mod logging;
+mod members;
+mod notifications;
+mod program;

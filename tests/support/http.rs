@@ -1,0 +1,161 @@
+//! An HTTP client that sends what it is told and shows what comes.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+};
+
+use super::wait::PATIENCE;
+
+/// A connection to a server. It never retries and never reconnects.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<Stream>,
+    host: String,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The answer to one GET on a connection of its own.
+#[track_caller]
+pub(crate) fn get(address: &str, path: &str) -> Response {
+    Client::connect(address).request("GET", path)
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Connects to an address as the daemon shows it: `127.0.0.1:9090` or `unix:/path`.
+    #[track_caller]
+    pub(crate) fn connect(address: &str) -> Self {
+        Self::try_connect(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    pub(crate) fn try_connect(address: &str) -> io::Result<Self> {
+        let stream = if let Some(path) = address.strip_prefix("unix:") {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Stream::Unix(stream)
+        } else {
+            let stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Stream::Tcp(stream)
+        };
+        // As curl has it.
+        let host = if address.starts_with("unix:") { "localhost" } else { address };
+        Ok(Self { stream: BufReader::new(stream), host: host.to_owned() })
+    }
+
+    /// Sends a request without a body and reads its answer.
+    #[track_caller]
+    pub(crate) fn request(&mut self, method: &str, path: &str) -> Response {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        self.send(&head);
+        self.response(method)
+    }
+
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub(crate) fn send(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
+    }
+
+    /// Reads the next answer, which is to a request with `method`.
+    #[track_caller]
+    pub(crate) fn response(&mut self, method: &str) -> Response {
+        let status = self.line();
+        let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status.expect("an answer begins with its status");
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let mut response = Response { status, body: String::new(), headers };
+        if method != "HEAD" && status >= 200 {
+            let length = response.header("content-length").expect("every answer tells its length");
+            let mut body = vec![0; length.parse().expect("a length is a number")];
+            self.stream.read_exact(&mut body).expect("the answer comes whole");
+            response.body = String::from_utf8(body).expect("every answer is text");
+        }
+        response
+    }
+
+    /// Waits until the server closes the connection; whether it said nothing more.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.fill_buf() {
+            Ok(rest) => rest.is_empty(),
+            // What was not read when the server closed makes it a reset.
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line);
+        assert!(
+            read.as_ref().is_ok_and(|length| *length > 0),
+            "{read:?} instead of a line of the answer"
+        );
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The server may have closed before.
+        let _ = match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.0 == name);
+        header.map(|header| header.1.as_str())
+    }
+}
+
+// === impl Stream ===
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buffer),
+            Self::Unix(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! Machines: each boots a real systemd, PID 1 of namespaces of its own, for one test.
+//!
+//! A machine is the host's own system (or the one below `$LOCKSTEPD_SYSTEMD_ROOT`) under an overlay in
+//! memory, with its own processes, network, cgroups and journal. It boots in a fifth of a second, sees
+//! nothing but loopback, and leaves nothing behind, not even when the test process is killed.
+//!
+//! ```ignore
+//! let Some(machine) = Machine::boot() else { return };
+//! machine.install();
+//! machine.run("systemctl", &["start", "lockstepd"]).ok();
+//! ```
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `LOCKSTEPD_REQUIRE_SYSTEMD=1` | a test that cannot have a machine fails instead of being skipped |
+//! | `LOCKSTEPD_SYSTEMD_ROOT=DIR` | boots the systemd of another root, such as one made by debootstrap |
+//!
+//! What needs no machine runs the daemon as a child of the test: a [`Launch`] starts it, on addresses of its
+//! own, a [`Daemon`] is asked and told, [`Ended`] tells how it went; a [`Manager`] hears what it says to the
+//! service manager.
+//!
+//! All waiting has a deadline and ends in a panic that says what was waited for. There is nothing here
+//! for a machine that outlives its test, or that several tests share.
+
+// Every test crate includes all of it and uses its part.
+#![allow(dead_code, unused_imports)]
+
+mod daemon;
+mod files;
+mod host;
+mod http;
+mod journal;
+mod keeper;
+mod load;
+mod machine;
+mod notify;
+mod output;
+mod service;
+mod unit;
+mod wait;
+mod webdriver;
+
+pub(crate) use daemon::{Daemon, Ended, Launch, example};
+pub(crate) use host::{BINARY, skip};
+pub(crate) use http::{Client, Response, get};
+pub(crate) use journal::message;
+pub(crate) use load::{Control, Load, Report, Server};
+pub(crate) use machine::Machine;
+pub(crate) use notify::Manager;
+pub(crate) use output::Output;
+pub(crate) use unit::Memory;
+pub(crate) use wait::{Deadline, Lines, PATIENCE, pidfd, wait_until};
+pub(crate) use webdriver::Browser;

@@ -1,0 +1,21 @@
+//! The daemon, its units and its packaging under a real systemd, one machine for each test.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod activation;
+mod configuration;
+mod contract;
+mod examples;
+mod handover;
+mod harness;
+mod installer;
+mod instances;
+mod journal;
+mod journal_stall;
+mod limits;
+mod newer;
+mod quickstart;
+mod reload;
+mod restart;
+mod sandbox;

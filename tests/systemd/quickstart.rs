@@ -1,0 +1,106 @@
+//! The quick start of the documentation, followed to the letter: a new crate outside the repository.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    examples::{keeps_its_promises, load},
+    support::{Launch, Machine, Output, get},
+};
+
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// How long the first build may take on a slow machine; later ones find it done.
+const BUILD: Duration = Duration::from_secs(600);
+
+/// What the documentation of the crate says under `# Quick start`.
+struct QuickStart {
+    manifest: String,
+    main: String,
+    commands: String,
+}
+
+impl QuickStart {
+    fn read() -> Self {
+        let source = include_str!("../../src/lib.rs");
+        let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+        let text: Vec<_> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        let section = text.iter().skip_while(|line| **line != "# Quick start").skip(1);
+        let section: Vec<_> = section.take_while(|line| !line.starts_with("# ")).copied().collect();
+        let block = |fence: &str| -> String {
+            let inside = section.iter().skip_while(|line| **line != fence).skip(1);
+            let block = inside.take_while(|line| **line != "```").copied().collect::<Vec<_>>();
+            assert!(!block.is_empty(), "the quick start has no block {fence}");
+            block.join("\n") + "\n"
+        };
+        Self { manifest: block("```toml"), main: block("```no_run"), commands: block("```sh") }
+    }
+
+    /// Makes the crate and builds it, with the dependencies of this repository's Cargo.lock.
+    fn build(&self) -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let write = |file: &str, text: &str| {
+            fs::write(directory.path().join(file), text).expect("it can be written");
+        };
+        let package = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n";
+        // What a registry would deliver.
+        let patch = format!("\n[patch.crates-io]\nlockstepd = {{ path = \"{CHECKOUT}\" }}\n");
+        write("Cargo.toml", &[package, &self.manifest, &patch].concat());
+        fs::create_dir(directory.path().join("src")).expect("it can be made");
+        write("src/main.rs", &self.main);
+        let lock = Path::new(CHECKOUT).join("Cargo.lock");
+        fs::copy(lock, directory.path().join("Cargo.lock")).expect("the repository has one");
+        let target = Path::new(CHECKOUT).join("target/quickstart");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--offline"])
+            .current_dir(directory.path())
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "false");
+        let built = Output::of("cargo build", cargo, BUILD).unwrap_or_else(|hung| panic!("{hung}"));
+        built.ok();
+        (directory, target.join("debug/shop"))
+    }
+}
+
+#[test]
+fn a_crate_made_from_the_quick_start_serves_and_survives_twenty_restarts() {
+    let quick_start = QuickStart::read();
+    let (_directory, binary) = quick_start.build();
+    serves_standalone(&binary);
+
+    let Some(machine) = Machine::boot() else { return };
+    let source = "export LOCKSTEPD=/usr/src/lockstepd";
+    for command in quick_start.commands.lines() {
+        // Everybody in the machine is root.
+        match command.trim_start_matches("sudo ") {
+            "cargo build --release" => {}
+            "install target/release/shop /usr/local/bin/shop" => {
+                machine.copy_in(&binary, "/usr/local/bin/shop");
+            }
+            command => drop(machine.sh(&format!("{source}\n{command}")).ok()),
+        }
+    }
+    keeps_its_promises(&machine, "shop", &load("/"), 20);
+    assert!(machine.get("http://localhost:8081/metrics").contains("lockstepd_build_info"));
+}
+
+/// Runs it as `cargo run` does, in a network of its own: its ports are well known.
+fn serves_standalone(binary: &Path) {
+    let Some(machine) = Machine::boot() else { return };
+    machine.in_network(|| {
+        let mut shop = Launch::program(binary).spawn();
+        shop.line("ready", |line| line.contains("ready"));
+        assert_eq!(get("127.0.0.1:8080", "/").body, "Hello");
+        assert_eq!(get("127.0.0.1:8081", "/ready").body, "ready\n");
+        shop.signal(Signal::TERM);
+        shop.end().assert(0, &["stopped"]);
+    });
+}

@@ -1,0 +1,118 @@
+//! A restart that no client notices: keep-alive clients that never retry, across `systemctl restart`.
+
+use std::{net::SocketAddr, thread, time::Duration};
+
+use crate::support::{Control, Load, Machine, PATIENCE, Report, Server, wait_until};
+
+/// The public server's address inside.
+pub(crate) fn public() -> Server {
+    Server::Tcp(SocketAddr::from(([127, 0, 0, 1], 9090)))
+}
+
+/// A machine with the daemon installed and its sockets open.
+pub(crate) fn machine() -> Option<Machine> {
+    let machine = Machine::boot()?;
+    machine.install();
+    machine.run("systemctl", &["start", "lockstepd.socket", "lockstepd-admin.socket"]).ok();
+    Some(machine)
+}
+
+/// Runs `load` while `meanwhile` happens, from its first answer on.
+pub(crate) fn under_load(
+    machine: &Machine,
+    load: &Load,
+    meanwhile: impl FnOnce(&Control),
+) -> Report {
+    let control = Control::default();
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| machine.in_network(|| load.run(&control)));
+        let stop = StopOnDrop(&control);
+        let all = load.clients as u64;
+        wait_until("every client has its first answer", PATIENCE, || control.answers() >= all);
+        meanwhile(&control);
+        drop(stop);
+        crowd.join().expect("the crowd does not panic")
+    })
+}
+
+/// Ends the crowd even if the test fails meanwhile.
+struct StopOnDrop<'c>(&'c Control);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Lets the units run an example instead of the daemon.
+pub(crate) fn run_example(machine: &Machine, name: &str) {
+    let daemon = std::path::Path::new(env!("CARGO_BIN_EXE_lockstepd"));
+    let example = daemon.with_file_name("examples").join(name);
+    machine.copy_in(example, "/usr/local/bin/example");
+    machine.write(
+        "/etc/systemd/system/lockstepd.service.d/example.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/local/bin/example\n",
+    );
+    machine.run("systemctl", &["daemon-reload"]).ok();
+}
+
+#[track_caller]
+pub(crate) fn assert_unnoticed(report: &Report, load: &Load) {
+    assert!(report.failures.is_empty(), "{report}\n{:#?}", report.failures);
+    assert_eq!(
+        report.connections,
+        load.clients as u64 + report.told_to_close,
+        "clients reconnected only when told to: {report}"
+    );
+}
+
+#[test]
+fn twenty_restarts_fail_no_request_of_thinking_clients() {
+    let Some(machine) = machine() else { return };
+    let load = Load::on(public());
+    let report = under_load(&machine, &load, |control| {
+        for _ in 0..20 {
+            let before = control.answers();
+            machine.run("systemctl", &["restart", "lockstepd"]).ok();
+            // Every client has been served by this process before it is replaced.
+            wait_until("answers after the restart", PATIENCE, || control.answers() > before + 64);
+        }
+    });
+    assert_unnoticed(&report, &load);
+    assert_eq!(report.told_to_close, 0, "{report}");
+}
+
+#[test]
+fn twenty_restarts_fail_no_request_at_full_load() {
+    let Some(machine) = machine() else { return };
+    let load = Load { clients: 64, think: Duration::ZERO, ..Load::on(public()) };
+    let report = under_load(&machine, &load, |control| {
+        for _ in 0..20 {
+            let before = control.answers();
+            machine.run("systemctl", &["restart", "lockstepd"]).ok();
+            wait_until("answers after the restart", PATIENCE, || control.answers() > before + 640);
+        }
+    });
+    assert_unnoticed(&report, &load);
+}
+
+#[test]
+fn descriptors_do_not_leak_over_fifty_restarts() {
+    let Some(machine) = machine() else { return };
+    let load = Load { clients: 8, ..Load::on(public()) };
+    let (mut before, mut after) = ((0, 0), (0, 0));
+    let count = |machine: &Machine| {
+        (machine.fd_count("lockstepd").unwrap_or(0), machine.manager_fd_count())
+    };
+    let report = under_load(&machine, &load, |_| {
+        machine.run("systemctl", &["restart", "lockstepd"]).ok();
+        before = count(&machine);
+        for _ in 0..50 {
+            machine.run("systemctl", &["restart", "lockstepd"]).ok();
+        }
+        after = count(&machine);
+    });
+    assert_unnoticed(&report, &load);
+    assert_eq!(before, after, "descriptors of the daemon and of PID 1, after 1 and 51 restarts");
+    assert_eq!(machine.property("lockstepd", "NFileDescriptorStore"), "0");
+}

@@ -1,0 +1,382 @@
+//! Replacing the program in place with SIGUSR2, without a service manager.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use support::{Control, Deadline, Load, PATIENCE, Report, Server, wait_until};
+
+/// The daemon, run from a path of its own that a test may replace.
+struct Daemon {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    binary: PathBuf,
+    directory: tempfile::TempDir,
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    fn start() -> Self {
+        Self::run(&["--public", "127.0.0.1:0"])
+    }
+
+    /// Starts it with its public address in the configuration file.
+    fn start_on(public: &str) -> Self {
+        // A port that was free a moment ago, since 0 would be another one after an upgrade.
+        let free = std::net::TcpListener::bind(public).unwrap().local_addr().unwrap();
+        let daemon = Self::run(&["--config-public", &free.to_string()]);
+        assert_eq!(daemon.public.port(), free.port());
+        daemon
+    }
+
+    fn run(public: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let binary = directory.path().join("lockstepd");
+        symlink(env!("CARGO_BIN_EXE_lockstepd"), &binary).unwrap();
+        let config = directory.path().join("lockstepd.toml");
+        let (content, public) = match public {
+            ["--config-public", address] => {
+                (format!("[public]\nlisten = [\"{address}\"]\n"), &[][..])
+            }
+            flags => (String::new(), flags),
+        };
+        fs::write(&config, content).unwrap();
+        let mut child = Command::new(&binary)
+            .args(public)
+            .args(["--admin", "127.0.0.1:0", "--log-format", "json"])
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let unset = SocketAddr::from(([0; 4], 0));
+        let mut daemon = Self { child, log, binary, directory, public: unset, admin: unset };
+        let ready = daemon.wait_for("ready");
+        let mut addresses = ready["addresses"]
+            .as_str()
+            .unwrap()
+            .split(", ")
+            .map(|server| server.rsplit(' ').next().unwrap().parse::<SocketAddr>().unwrap());
+        daemon.public = addresses.next().unwrap();
+        daemon.admin = addresses.next().unwrap();
+        daemon
+    }
+
+    /// Reads the log up to the event `message`.
+    fn wait_for(&mut self, message: &str) -> serde_json::Value {
+        let mut seen = String::new();
+        loop {
+            let from = seen.len();
+            let length = self.log.read_line(&mut seen).unwrap();
+            assert!(length > 0, "the daemon ended before it said {message:?}:\n{seen}");
+            let event: serde_json::Value = serde_json::from_str(&seen[from..])
+                .unwrap_or_else(|error| panic!("{error}:\n{seen}"));
+            if event["message"] == message {
+                return event;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks for an upgrade and waits until the new program is ready.
+    fn upgrade(&mut self) {
+        self.signal(Signal::USR2);
+        self.wait_for("ready");
+    }
+
+    /// Puts another program at the daemon's path.
+    ///
+    /// `install` writes it: a file that this process has open for writing would be inherited by the
+    /// children that other tests start meanwhile, and could not be executed.
+    fn replace_binary(&self, content: &[u8]) {
+        let new = self.directory.path().join("new");
+        let mut install = Command::new("install")
+            .args(["-m", "755", "/dev/stdin"])
+            .arg(&new)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        install.stdin.take().unwrap().write_all(content).unwrap();
+        assert!(install.wait().unwrap().success());
+        fs::rename(new, &self.binary).unwrap();
+    }
+
+    fn load(&self) -> Load {
+        Load::on(Server::Tcp(self.public))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn under_load(load: &Load, meanwhile: impl FnOnce(&Control)) -> Report {
+    let control = Control::default();
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| load.run(&control));
+        let all = load.clients as u64;
+        wait_until("every client has its first answer", PATIENCE, || control.answers() >= all);
+        meanwhile(&control);
+        control.stop();
+        crowd.join().unwrap()
+    })
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fd")).unwrap().count()
+}
+
+#[test]
+fn twenty_upgrades_under_load_fail_no_request_and_keep_the_process() {
+    let mut daemon = Daemon::start();
+    let load = daemon.load();
+    let pid = daemon.child.id();
+    let report = under_load(&load, |control| {
+        for _ in 0..20 {
+            let before = control.answers();
+            daemon.upgrade();
+            wait_until("answers after the upgrade", PATIENCE, || control.answers() > before + 64);
+        }
+    });
+    assert!(report.failures.is_empty(), "{report}\n{:#?}", report.failures);
+    assert_eq!(report.connections, load.clients as u64, "{report}");
+    assert_eq!(daemon.child.id(), pid);
+    assert!(daemon.child.try_wait().unwrap().is_none(), "still the same process");
+}
+
+#[test]
+fn an_upgrade_leaks_no_descriptor() {
+    let mut daemon = Daemon::start();
+    daemon.upgrade();
+    let before = descriptors(daemon.child.id());
+    for _ in 0..10 {
+        daemon.upgrade();
+    }
+    assert_eq!(descriptors(daemon.child.id()), before);
+}
+
+#[test]
+fn a_binary_that_cannot_be_executed_leaves_the_old_one_serving() {
+    let mut daemon = Daemon::start();
+    daemon.replace_binary(b"\x7fELF no");
+    let load = daemon.load();
+    let report = under_load(&load, |_| {
+        daemon.signal(Signal::USR2);
+        let event = daemon.wait_for("not upgraded");
+        let error = event["error"].as_str().unwrap();
+        assert!(error.contains("cannot execute"), "{error}");
+        assert!(error.contains(daemon.binary.to_str().unwrap()), "{error}");
+    });
+    assert!(report.failures.is_empty(), "{report}\n{:#?}", report.failures);
+}
+
+#[test]
+fn a_binary_that_fails_its_dry_run_leaves_the_old_one_serving() {
+    let mut daemon = Daemon::start();
+    daemon.replace_binary(b"#!/bin/sh\necho out of luck >&2\nexit 78\n");
+    daemon.signal(Signal::USR2);
+    let event = daemon.wait_for("not upgraded");
+    assert!(event["error"].as_str().unwrap().contains("out of luck"), "{event}");
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}
+
+#[test]
+fn a_binary_that_ends_well_but_is_no_daemon_leaves_the_old_one_serving() {
+    let mut daemon = Daemon::start();
+    daemon.replace_binary(b"#!/bin/sh\nexit 0\n");
+    daemon.signal(Signal::USR2);
+    let event = daemon.wait_for("not upgraded");
+    assert!(event["error"].as_str().unwrap().contains("refuses to start"), "{event}");
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_program_serving_and_says_where_it_is_bad() {
+    let mut daemon = Daemon::start();
+    fs::write(daemon.directory.path().join("lockstepd.toml"), "\ndrain = \"1s\"\n").unwrap();
+    daemon.signal(Signal::USR2);
+    let event = daemon.wait_for("not upgraded");
+    let error = event["error"].as_str().unwrap();
+    assert!(error.contains("lockstepd.toml:2: unknown field `drain`"), "{error}");
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}
+
+#[test]
+fn a_head_that_is_half_sent_survives_an_upgrade() {
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    // The other server's answer shows that the daemon has been round its sockets since.
+    ask(&mut TcpStream::connect(daemon.admin).unwrap());
+    daemon.upgrade();
+    client.write_all(b"st: x\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("running...\n"));
+}
+
+#[test]
+fn a_client_that_never_says_anything_is_closed_after_the_first_bytes_time_an_upgrade_or_not() {
+    let mut daemon = Daemon::run(&["--public", "127.0.0.1:0", "--first-byte-timeout", "10s"]);
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    // Clients are accepted in turn: whoever is served behind it shows that it was.
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+    daemon.signal(Signal::USR2);
+    daemon.wait_for("took connections over");
+    // Sooner than the ten minutes of a client that has asked before.
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_connection_of_the_admin_server_stays_with_the_admin_server() {
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.admin).unwrap();
+    client.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("live\n"));
+    daemon.upgrade();
+    client.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("live\n"));
+}
+
+#[test]
+fn an_upgraded_daemon_still_stops_cleanly() {
+    let mut daemon = Daemon::start();
+    daemon.upgrade();
+    daemon.signal(Signal::TERM);
+    daemon.wait_for("stopped");
+    let status = Deadline::after(PATIENCE).wait_for_exit(&mut daemon.child).unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+fn ask(client: &mut TcpStream) -> String {
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    read_answer(client)
+}
+
+/// Reads one answer with a Content-Length.
+fn read_answer(client: &mut TcpStream) -> String {
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let length = client.read(&mut buffer).unwrap();
+        assert!(length > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+        answer.extend(&buffer[..length]);
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_lowercase();
+            let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text.into_owned();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_owes_a_body_nobody_wants_delays_nothing_and_stays_connected() {
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123").unwrap();
+    // The daemon's answer does not wait for the body.
+    assert!(read_answer(&mut client).ends_with("running...\n"));
+    daemon.upgrade();
+    daemon.upgrade();
+    client.write_all(b"4567890GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("running...\n"));
+}
+
+#[test]
+fn a_wildcard_address_can_be_narrowed() {
+    let mut daemon = Daemon::start_on("0.0.0.0:0");
+    let port = daemon.public.port();
+    let config = daemon.directory.path().join("lockstepd.toml");
+    fs::write(config, format!("[public]\nlisten = [\"127.0.0.1:{port}\"]\n")).unwrap();
+    daemon.upgrade();
+    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
+}
+
+#[test]
+fn an_address_that_somebody_else_has_leaves_the_old_program_serving() {
+    let mut daemon = Daemon::start_on("127.0.0.1:0");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let config = daemon.directory.path().join("lockstepd.toml");
+    fs::write(config, format!("[public]\nlisten = [\"{taken}\"]\n")).unwrap();
+    daemon.signal(Signal::USR2);
+    let event = daemon.wait_for("not upgraded");
+    assert!(event["error"].as_str().unwrap().contains(&taken.to_string()), "{event}");
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}
+
+#[test]
+fn a_stop_asked_for_during_an_upgrade_is_not_forgotten() {
+    let mut daemon = Daemon::start();
+    // Its dry run does not end by itself.
+    daemon.replace_binary(b"#!/bin/sh\nexec sleep 60\n");
+    daemon.signal(Signal::USR2);
+    daemon.wait_for("upgrading in place");
+    let mut client = TcpStream::connect(daemon.admin).unwrap();
+    client.write_all(b"GET /listener?stop=now HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("listener!!\n"));
+    daemon.wait_for("stopped");
+    let status = Deadline::after(PATIENCE).wait_for_exit(&mut daemon.child).unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_could_not_be_replaced_survives_a_client_that_hangs_up() {
+    let mut daemon = Daemon::start();
+    daemon.replace_binary(b"\x7fELF no");
+    daemon.signal(Signal::USR2);
+    daemon.wait_for("not upgraded");
+    let ignored = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let ignored = ignored.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    // SIGPIPE is signal 13.
+    assert_ne!(ignored & (1 << 12), 0, "a write to a closed connection does not kill");
+}
+
+#[test]
+fn half_a_request_does_not_hold_up_a_stop() {
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    client.write_all(b"GET / HTT").unwrap();
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+    daemon.signal(Signal::TERM);
+    let stopped = daemon.wait_for("stopped");
+    assert_eq!(stopped["exit_code"], 0, "{stopped}");
+}
+
+#[test]
+fn a_client_that_owes_chunks_nobody_wants_holds_up_no_upgrade() {
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    client.write_all(head).unwrap();
+    assert!(read_answer(&mut client).ends_with("running...\n"));
+    daemon.upgrade();
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}

@@ -129,15 +129,21 @@ impl Carrier {
         Ok((Self { end }, theirs))
     }
 
-    /// Puts a new carrier into the service manager's store; `None` if the store does not keep it.
+    /// Puts a new carrier into the service manager's store, where `others` descriptors of ours are;
+    /// `None` if the store does not keep it.
     ///
-    /// systemd before 254 does not tell whether there is a store, but a manager without one closes
-    /// the descriptor, which is a hang-up at our end. Blocks the thread until the manager has read
-    /// what we sent, 5 s at most.
+    /// What a manager does not keep it closes, which is a hang-up at our end. systemd before 254
+    /// does so before it answers the barrier, and tells of its store in no other way. From 254 on a
+    /// child of it closes the descriptor, at some time; there the store's size is what counts.
+    ///
+    /// Blocks the thread until the manager has read what we sent, 5 s at most.
     ///
     /// # Errors
     /// When the manager cannot be reached.
-    pub(crate) fn stored(notifier: Notifier) -> io::Result<Option<Self>> {
+    pub(crate) fn stored(notifier: Notifier, others: usize) -> io::Result<Option<Self>> {
+        if notifier.store_size().is_some_and(|size| size <= others) {
+            return Ok(None);
+        }
         let (carrier, theirs) = Self::new()?;
         notifier.store(CARRIER_NAME, theirs.as_fd())?;
         drop(theirs);

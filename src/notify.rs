@@ -8,7 +8,8 @@
 //! - What is sent is sent in order; [`Notifier::barrier`] waits until the manager has read it all.
 //!
 //! # Source
-//! `sd_notify(3)`, systemd.service(5) `NotifyAccess=`, `FileDescriptorStoreMax=`.
+//! `sd_notify(3)`, systemd.service(5) `NotifyAccess=`, `FileDescriptorStoreMax=`, systemd.exec(5) `$FDSTORE`,
+//! `$MEMORY_PRESSURE_WATCH`.
 
 use std::env;
 use std::io::{self, IoSlice};
@@ -97,6 +98,19 @@ impl Notifier {
                 self.send(&[NotifyState::Reloading, now, NotifyState::Status(&sanitise(status))]);
             }
             Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
+        }
+    }
+
+    /// How many descriptors the manager keeps for us: none without a manager, and `None` where it does
+    /// not tell, as systemd before 254.
+    ///
+    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` is as old, and set
+    /// nearly everywhere: where it stands alone, there is no store.
+    pub(crate) fn store_size(self) -> Option<usize> {
+        match env::var("FDSTORE") {
+            _ if !self.present => Some(0),
+            Ok(size) => size.parse().ok(),
+            Err(_) => env::var_os("MEMORY_PRESSURE_WATCH").map(|_| 0),
         }
     }
 

@@ -272,6 +272,11 @@ pub(crate) struct Announced {
 pub(crate) struct InvalidHeritage;
 
 impl Heritage {
+    /// How many listeners the program has bound by itself.
+    pub(crate) fn own_listeners(&self) -> usize {
+        self.listeners.iter().filter(|listener| !listener.managers).count()
+    }
+
     /// Finds out whether servers could start from this heritage, and bind what it lacks.
     pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         let managers = self.listeners.iter().filter(|listener| listener.managers);

@@ -186,7 +186,7 @@ fn take_over(
 /// Puts listeners of our own into the service manager's store: they outlive this process, with
 /// the clients in their queues.
 fn keep(server: &str, sockets: &[Bound], notifier: Notifier) {
-    if !notifier.is_present() {
+    if notifier.store_size() == Some(0) {
         return;
     }
     let name = format!("{LISTENER_PREFIX}{server}");

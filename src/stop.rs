@@ -130,12 +130,14 @@ impl Running {
         if !self.settings.hand_over || !notifier.is_present() || !restarts {
             return None;
         }
-        match spawn_blocking(move || Carrier::stored(notifier)).await {
+        let listeners = self.heritage.own_listeners();
+        match spawn_blocking(move || Carrier::stored(notifier, listeners)).await {
             Ok(Ok(Some(carrier))) => Some(carrier),
             Ok(Ok(None)) => {
                 tracing::info!(
-                    "connections end here: the service manager keeps no descriptors \
-                     (set FileDescriptorStoreMax= in the unit)",
+                    "connections end here: the service manager does not keep them \
+                     (set FileDescriptorStoreMax= in the unit to at least {})",
+                    listeners + 1,
                 );
                 None
             }

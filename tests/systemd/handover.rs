@@ -246,19 +246,23 @@ fn a_long_download_completes_while_everybody_else_is_served() {
     assert_unnoticed(&report, &load);
 }
 
-#[test]
-fn a_service_without_socket_units_keeps_its_port_and_its_connections() {
-    let Some(machine) = machine() else { return };
-    machine
-        .run("systemctl", &["stop", "lockstepd.socket", "lockstepd-admin.socket", "lockstepd"])
-        .ok();
+/// Lets the daemon bind its sockets by itself.
+#[track_caller]
+fn without_socket_units(machine: &Machine) {
     machine.sh(
-        "mkdir -p /etc/systemd/system/lockstepd.service.d
+        "systemctl stop lockstepd.socket lockstepd-admin.socket lockstepd
+        mkdir -p /etc/systemd/system/lockstepd.service.d
         cp /usr/src/lockstepd/packaging/drop-ins/no-sockets.conf /etc/systemd/system/lockstepd.service.d/
         systemctl mask lockstepd.socket lockstepd-admin.socket
         systemctl start lockstepd",
     )
     .ok();
+}
+
+#[test]
+fn a_service_without_socket_units_keeps_its_port_and_its_connections() {
+    let Some(machine) = machine() else { return };
+    without_socket_units(&machine);
     let load = Load::on(public());
     let report = under_load(&machine, &load, |control| {
         for _ in 0..10 {
@@ -281,14 +285,7 @@ fn a_service_without_socket_units_keeps_its_port_and_its_connections() {
 #[test]
 fn a_changed_address_closes_the_old_port() {
     let Some(machine) = machine() else { return };
-    machine.sh(
-        "systemctl stop lockstepd.socket lockstepd-admin.socket
-        mkdir -p /etc/systemd/system/lockstepd.service.d
-        cp /usr/src/lockstepd/packaging/drop-ins/no-sockets.conf /etc/systemd/system/lockstepd.service.d/
-        systemctl mask lockstepd.socket lockstepd-admin.socket
-        systemctl start lockstepd",
-    )
-    .ok();
+    without_socket_units(&machine);
     machine.write("/etc/lockstepd/lockstepd.toml", "[public]\nlisten = [\"0.0.0.0:9099\"]\n");
     restart(&machine);
     let listening = machine.run("ss", &["-Hltn"]).ok();
@@ -381,27 +378,46 @@ fn a_requested_stop_stores_nothing_and_ends_connections() {
     assert_eq!(machine.property("lockstepd", "Result"), "success");
 }
 
-#[test]
-fn without_a_store_a_request_that_is_on_its_way_is_answered_with_connection_close() {
-    let Some(machine) = machine() else { return };
+/// Lets systemd keep that many descriptors, and asserts that the last request of a connection is
+/// answered, since the connection is not kept.
+#[track_caller]
+fn assert_last_answer(machine: &Machine, store: u32) {
     machine.write(
-        "/etc/systemd/system/lockstepd.service.d/no-store.conf",
-        "[Service]\nFileDescriptorStoreMax=0\nEnvironment=LOCKSTEPD_LINGER=30s\n",
+        "/etc/systemd/system/lockstepd.service.d/store.conf",
+        format!("[Service]\nFileDescriptorStoreMax={store}\nEnvironment=LOCKSTEPD_LINGER=30s\n"),
     );
     machine.run("systemctl", &["daemon-reload"]).ok();
+    // A manager that tells the size of its store does so at the start.
+    restart(machine);
+    let mark = machine.journal_mark();
     machine.in_network(|| {
         let client = connect(PUBLIC);
         ask(&client).unwrap();
         thread::scope(|scope| {
-            let restart = scope.spawn(|| restart(&machine));
-            let ends = |entry: &serde_json::Value| message(entry).contains("keeps no descriptors");
-            machine.wait_for_journal("the end", &["-u", "lockstepd"], ends);
+            let restart = scope.spawn(|| restart(machine));
+            let ends =
+                |entry: &serde_json::Value| message(entry).starts_with("connections end here");
+            let entry = machine.wait_for_journal("the end", &["-u", "lockstepd", &mark], ends);
+            assert!(message(&entry).ends_with(&format!("at least {})", store + 1)));
             let last = ask(&client).unwrap().to_lowercase();
             assert!(last.contains("connection: close"), "{last}");
             restart.join().unwrap();
         });
         ask(&connect(PUBLIC)).expect("new clients are served by the successor");
     });
+}
+
+#[test]
+fn without_a_store_a_request_that_is_on_its_way_is_answered_with_connection_close() {
+    let Some(machine) = machine() else { return };
+    assert_last_answer(&machine, 0);
+}
+
+#[test]
+fn with_a_full_store_a_request_that_is_on_its_way_is_answered_with_connection_close() {
+    let Some(machine) = machine() else { return };
+    without_socket_units(&machine);
+    assert_last_answer(&machine, 2);
 }
 
 #[test]

@@ -106,15 +106,14 @@ fn when_the_kernel_has_no_descriptor_left_accepting_pauses_and_recovers_alone() 
     let metrics = operator.request("GET", "/metrics").body;
     assert!(value(&metrics, CONNECTIONS) < 40.0, "{metrics}");
     assert_all_are_answered(clients);
-    wait_until("room for others", PATIENCE, || {
-        value(&operator.request("GET", "/metrics").body, CONNECTIONS) < 0.5
-    });
+    drop(operator);
+    let metrics = || ask(&admin, "GET", "/metrics").text();
+    wait_until("room for others", PATIENCE, || value(&metrics(), CONNECTIONS) < 0.5);
     assert_eq!(ask(&admin, "GET", "/live").status, 200);
     assert_eq!(Client::connect(&public).request("GET", "/").status, 200);
 
-    let shortages = value(&operator.request("GET", "/metrics").body, SHORTAGES);
+    let shortages = value(&metrics(), SHORTAGES);
     let seconds = begin.elapsed().as_secs();
-    drop(operator);
     let ended = daemon.stop();
     assert_told(&ended, "cannot accept for now", seconds);
     // The pauses begin at 10 ms: each is counted, not each is told.

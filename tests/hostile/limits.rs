@@ -93,7 +93,7 @@ fn a_body_that_nobody_waits_for_and_that_does_not_come_ends_the_connection() {
 
 #[test]
 fn a_connection_without_a_first_byte_is_closed() {
-    let program = Program::with_limits("300ms");
+    let program = Program::with_first_byte("60s", "300ms");
     assert_eq!(stall(&program.public, ""), "");
     Samples::wait_for(&program.admin, &timeouts("first_byte"), 1.0);
     assert!((Samples::of(&program.admin).value(&timeouts("idle"))).abs() < 0.5);

@@ -21,15 +21,20 @@ pub(crate) struct Samples(HashMap<String, f64>);
 // === impl Program ===
 
 impl Program {
-    /// With this time for everything that a client may be slow at.
+    /// With this time for everything that a client may be slow at once it has begun to speak.
     pub(crate) fn with_limits(time: &str) -> Self {
+        Self::with_first_byte(time, "60s")
+    }
+
+    /// With another time for a client to begin.
+    pub(crate) fn with_first_byte(time: &str, first: &str) -> Self {
         let ip = Launch::address();
-        let free = |_| {
-            let probe = TcpListener::bind(format!("{ip}:0")).expect("loopback has free ports");
-            probe.local_addr().expect("it is bound").to_string()
-        };
-        let [public, admin] = [0, 1].map(free);
-        let launch = Launch::program(example("limits")).args([&public, &admin, time]);
+        // Both at once: one that is closed may be given out again.
+        let probes = [(); 2]
+            .map(|()| TcpListener::bind(format!("{ip}:0")).expect("loopback has free ports"));
+        let [public, admin] =
+            probes.map(|probe| probe.local_addr().expect("it is bound").to_string());
+        let launch = Launch::program(example("limits")).args([&public, &admin, time, first]);
         Self { daemon: launch.start(), public, admin }
     }
 }

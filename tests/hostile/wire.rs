@@ -10,6 +10,9 @@ use std::{
 /// How long the server may say nothing before the connection counts as left open.
 const SILENCE: Duration = Duration::from_secs(8);
 
+/// How many bytes go into a socket's buffer whether or not anybody reads them.
+const AT_ONCE: usize = 16 << 10;
+
 /// What a server said on one connection, to its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard {
@@ -38,15 +41,19 @@ pub(crate) fn exchange(address: &str, bytes: &[u8], hang_up: bool) -> Heard {
     stream.set_read_timeout(Some(SILENCE)).expect("a time-out can be set");
     let is_head = bytes.trim_ascii_start().starts_with(b"HEAD ");
     let mut heard = Vec::new();
+    let write = || {
+        // A server that has heard enough closes, which is its good right.
+        let _ = (&stream).write_all(bytes);
+        if hang_up {
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    };
     let broken = thread::scope(|scope| {
-        let mut writer = &stream;
-        scope.spawn(move || {
-            // A server that has heard enough closes, which is its good right.
-            let _ = writer.write_all(bytes);
-            if hang_up {
-                let _ = writer.shutdown(Shutdown::Write);
-            }
-        });
+        if bytes.len() <= AT_ONCE {
+            write();
+        } else {
+            scope.spawn(write);
+        }
         let broken = (&stream).read_to_end(&mut heard).err().map(|error| error.kind());
         // The writer may still be at it.
         let _ = stream.shutdown(Shutdown::Both);

@@ -1,7 +1,7 @@
 //! Handlers that panic, read and answer at length, under limits that a test can see at work.
 //!
 //! ```text
-//! cargo run --example limits [PUBLIC [ADMIN [TIME]]]     (default 127.0.0.1:8080, 127.0.0.1:8081, 2s)
+//! cargo run --example limits [PUBLIC [ADMIN [TIME [FIRST]]]]  (127.0.0.1:8080, 127.0.0.1:8081, 2s, TIME)
 //! ```
 //!
 //! | request | what happens |
@@ -9,6 +9,7 @@
 //! | any | `Hello` |
 //! | `POST /length` | tells how long the body is; less than one byte in TIME is answered with 408 |
 //! | `GET /large` | 64 MiB; a client that takes none of it for TIME loses its connection |
+//! | none | a client that does not say anything for FIRST loses its connection |
 //! | `GET /panic` | panics before there is an answer: 500 |
 //! | `GET /later` | an answer after a millisecond |
 //! | `GET /panic/later` | the same, after the handler has waited for something |
@@ -33,9 +34,11 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let mut next = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned());
     let (public, admin, time) = (next("127.0.0.1:8080"), next("127.0.0.1:8081"), next("2s"));
-    let time = humantime::parse_duration(&time).expect("a time such as 2s");
+    let first = next(&time);
+    let [time, first] =
+        [time, first].map(|time| humantime::parse_duration(&time).expect("a time such as 2s"));
     let mut limits = Limits::default();
-    limits.first_byte_timeout = time;
+    limits.first_byte_timeout = first;
     limits.head_timeout = time;
     limits.body_timeout = time;
     limits.idle_timeout = time;

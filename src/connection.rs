@@ -275,11 +275,17 @@ where
         let mode = seat.poll_mode(cx);
         activity.asked_for(mode);
         loop {
+            // Only as long as the answer's head can say so; later it lingers like the others.
+            if is_closing(mode) && !closing && activity.is_answering() {
+                closing = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Hyper(result));
             }
             // Reading on may be what hyper was waiting for.
-            if !activity.poll_leftover(cx) && !activity.owes_read() {
+            let goes_on = activity.poll_leftover(cx) || activity.owes_read();
+            if !goes_on && (closing || !is_closing(mode) || !activity.is_answering()) {
                 break;
             }
         }
@@ -298,13 +304,6 @@ where
                     Some(Owed::Chunks) => return Poll::Ready(End::Unanswered),
                     None => {}
                 }
-            }
-            // Only as long as the answer's head can say so; later it lingers like the others.
-            if is_closing(mode) && !closing && activity.is_answering() {
-                closing = true;
-                Pin::new(&mut connection).graceful_shutdown();
-                // hyper looks at it when it is polled.
-                cx.waker().wake_by_ref();
             }
             return patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut);
         }

@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How long before the drain time-out stragglers have their last chance.
 const FIRM: Duration = Duration::from_secs(1);
 
+/// How long idle connections may take to be held where nobody wants to wait.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// What did not come to rest.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Unrest {
@@ -110,11 +113,11 @@ impl Drain {
                     server.hold();
                 }
                 for server in self.all() {
-                    server.held().await;
+                    server.held_but_busy().await;
                 }
             };
             // What is not held by then is cut, and counted below.
-            let _ = timeout_at(Instant::now() + GRACE, held).await;
+            let _ = timeout_at(Instant::now() + HURRY, held).await;
         }
         self.unrest()
     }

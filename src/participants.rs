@@ -191,6 +191,11 @@ impl Participants {
         self.wait(Registry::is_held).await;
     }
 
+    /// Waits until everybody has deposited who has no request in flight.
+    pub(crate) async fn held_but_busy(&self) {
+        self.wait(|registry| registry.awaited() as u64 <= self.metrics.in_flight()).await;
+    }
+
     /// Gives every deposit back; answers how many had not deposited: the stragglers.
     pub(crate) fn release(&self) -> usize {
         let mut registry = self.lock();
@@ -292,7 +297,12 @@ impl Participants {
 
 impl Registry {
     fn is_held(&self) -> bool {
-        self.deposited + self.upgraded + self.leaving == self.entries.len()
+        self.awaited() == 0
+    }
+
+    /// How many have not deposited and are waited for.
+    fn awaited(&self) -> usize {
+        self.entries.len() - self.deposited - self.upgraded - self.leaving
     }
 
     fn connections(&self) -> usize {

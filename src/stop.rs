@@ -157,8 +157,6 @@ impl Running {
 /// Tells the service manager how the stop goes, once a second, and that it goes on.
 async fn tell<T>(notifier: Notifier, cause: &Cause, drain: &Drain) -> T {
     let mut seconds = interval(STATUS_INTERVAL);
-    // The first tick is at once, and STOPPING=1 has just said all there is.
-    seconds.tick().await;
     loop {
         seconds.tick().await;
         let busy: u64 =

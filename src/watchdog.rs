@@ -72,20 +72,25 @@ impl Watchdog {
     }
 
     fn watch(&self, stopped: &Receiver<()>) {
+        let mut told = Vec::new();
         loop {
             let begin = Instant::now();
             let stuck = self.stuck();
-            if stuck.is_empty() {
+            let pause = if stuck.is_empty() {
                 self.notifier.watchdog();
-            }
-            for what in stuck {
+                // Half the limit, as sd_watchdog_enabled(3) advises; the look takes a quarter at most.
+                (self.limit / 2).saturating_sub(begin.elapsed())
+            } else {
+                // There is little time left, and what was but late has a chance.
+                self.limit / 16
+            };
+            for what in stuck.iter().filter(|what| !told.contains(*what)) {
                 tracing::error!(
                     message_id = event::STUCK,
                     "no progress: {what}; the service manager's watchdog is not fed",
                 );
             }
-            // Half the limit, as sd_watchdog_enabled(3) advises; the look takes a quarter at most.
-            let pause = (self.limit / 2).saturating_sub(begin.elapsed());
+            told = stuck;
             match stopped.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,

@@ -7,7 +7,10 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -23,6 +26,10 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The longest value in bytes: an entry has to fit into one datagram.
 const VALUE_MAX: usize = 16 << 10;
+
+/// How long the end of the process waits for the journal to take its last entries. The journal looks up
+/// in /proc whose they are, and they lack their unit if the process is gone by then.
+const TAKEN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The journal at the end of the queue.
 #[derive(Debug)]
@@ -87,6 +94,22 @@ impl Sink for JournalSink {
         entry.put("MESSAGE", &format!("{lost} log lines were lost: the journal was too slow"));
         entry.0
     }
+
+    fn settle(&self) {
+        let deadline = Instant::now() + TAKEN_TIMEOUT;
+        while !is_taken(&self.socket) && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+/// Tells whether the other end has read everything that was sent, `SIOCOUTQ` in unix(7).
+fn is_taken(socket: &UnixDatagram) -> bool {
+    let mut unread: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "an ioctl that no crate has for Unix sockets")]
+    // SAFETY: the descriptor is open, and the kernel writes one int.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    asked < 0 || unread == 0
 }
 
 // === impl JournalLayer ===
@@ -259,6 +282,16 @@ mod tests {
         let mut entry = Entry::default();
         entry.put("X", &"ä".repeat(VALUE_MAX));
         assert!(entry.0.len() <= VALUE_MAX + 3 && std::str::from_utf8(&entry.0).is_ok());
+    }
+
+    #[test]
+    fn an_entry_is_taken_once_it_has_been_read() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        assert!(is_taken(&ours));
+        ours.send(b"MESSAGE=word\n").unwrap();
+        assert!(!is_taken(&ours));
+        theirs.recv(&mut [0; 99]).unwrap();
+        assert!(is_taken(&ours));
     }
 
     #[test]

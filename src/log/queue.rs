@@ -25,6 +25,10 @@ pub(super) trait Sink: Send + 'static {
 
     /// A line of its own that tells of `lost` others.
     fn loss(&self, lost: u64) -> Vec<u8>;
+
+    /// Waits until whoever reads has taken what was written, where that matters and can be known; not
+    /// for long.
+    fn settle(&self) {}
 }
 
 /// The producers' end.
@@ -122,8 +126,11 @@ impl<S: Sink> Writer<S> {
         while let Ok(message) = self.received.recv() {
             match message {
                 Message::Line(line) => self.write(&line),
-                // Whoever asked may have given up.
-                Message::Flush(done) => drop(done.try_send(())),
+                Message::Flush(done) => {
+                    self.sink.settle();
+                    // Whoever asked may have given up.
+                    let _ = done.try_send(());
+                }
             }
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -1,6 +1,6 @@
 //! What the journal has of the daemon.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -143,6 +143,22 @@ fn a_daemon_with_another_stderr_than_the_journals_logs_there() {
         machine.read("/run/test/log").contains("ready")
     });
     assert!(machine.journal(&["SYSLOG_IDENTIFIER=lockstepd"]).is_empty());
+}
+
+#[test]
+fn the_last_words_of_a_silent_process_are_found_by_its_unit() {
+    let Some(machine) = Machine::with_sockets() else { return };
+    machine.activate();
+    machine.wait_for_journal("its start", &[UNIT], |entry| message(entry).starts_with("ready"));
+    // Longer than the journal remembers whose a process is.
+    thread::sleep(Duration::from_secs(6));
+    machine.get("http://localhost:9091/listener?stop=ss");
+    machine.wait_for_state("lockstepd", "inactive");
+    let last = machine.journal(&["CAUSE=stop requested: ss"]);
+    assert_eq!(last.len(), 2, "{last:#?}");
+    for entry in last {
+        assert_eq!(entry["_SYSTEMD_UNIT"], "lockstepd.service", "{entry}");
+    }
 }
 
 fn with_access_log(which: &str) -> Option<Machine> {

@@ -22,6 +22,7 @@ usage() {
     exit 2
 }
 
+[ -d "$directory" ] || usage "$directory (UNITDIR): there is no such directory"
 [ $# -ge 3 ] || usage "a name, a binary and at least one server are needed"
 name=$1 binary=$2
 shift 2
@@ -55,6 +56,8 @@ for socket in "$@"; do
     case $address in
     unix:*) usage "$address: systemd writes it without unix:" ;;
     '' | *[!A-Za-z0-9./:@%_\[\]-]*) usage "$address: not what ListenStream= takes" ;;
+    /* | @* | %* | '['*']':[0-9]*) ;;
+    *[!0-9.:]* | *:*[!0-9]*) usage "$address: write a port, an IP address with a port, or an absolute path" ;;
     esac
     case " $units " in
     *" $(unit "$server") "*) usage "$server: named twice (give one of its units a second ListenStream= instead)" ;;

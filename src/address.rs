@@ -1,9 +1,12 @@
 //! Where a server listens, as an operator writes it: `0.0.0.0:9090`, `[::]:80`, `unix:/run/x.sock`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+/// How many bytes the path of a Unix socket may have, its terminator included, unix(7).
+const SUN_PATH: usize = 108;
 
 /// An address to listen on.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,8 +20,13 @@ pub enum Address {
 
 /// An address that cannot be understood.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("\"{0}\" is not an address (write 0.0.0.0:9090, [::]:9090 or unix:/run/name.sock)")]
-pub struct InvalidAddress(String);
+#[error(
+    "\"{text}\" is not an address{problem} (write 0.0.0.0:9090, [::]:9090 or unix:/run/name.sock)"
+)]
+pub struct InvalidAddress {
+    text: String,
+    problem: &'static str,
+}
 
 /// Which sockets a server gets when the service manager passes none for it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +50,21 @@ impl Address {
         }
     }
 
+    /// Tells whether two listeners could not have these addresses at the same time. Of an IPv6 wildcard
+    /// beside an IPv4 address only bind(2) knows.
+    pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                let (ip, others) = (one.ip(), other.ip());
+                let overlap = ip == others
+                    || (ip.is_ipv4() == others.is_ipv4()
+                        && (ip.is_unspecified() || others.is_unspecified()));
+                one.port() != 0 && one.port() == other.port() && overlap
+            }
+            _ => self == other,
+        }
+    }
+
     /// The port, where there is one.
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
@@ -55,16 +78,39 @@ impl FromStr for Address {
     type Err = InvalidAddress;
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let invalid = || InvalidAddress(text.escape_debug().to_string());
-        if let Some(path) = text.strip_prefix("unix:") {
-            // sun_path holds 108 bytes with its terminator, unix(7).
-            return if path.starts_with('/') && path.len() < 108 && !path.contains('\0') {
-                Ok(Self::Unix(PathBuf::from(path)))
-            } else {
-                Err(invalid())
-            };
-        }
-        text.parse().map(Self::Tcp).map_err(|_| invalid())
+        // After the comma of a list.
+        let text = text.trim_start_matches(' ');
+        let read = match text.strip_prefix("unix:") {
+            Some(path) => read_path(path),
+            None => text.parse().map(Self::Tcp).map_err(|_| problem_of(text)),
+        };
+        read.map_err(|problem| InvalidAddress { text: text.escape_debug().to_string(), problem })
+    }
+}
+
+fn read_path(path: &str) -> Result<Address, &'static str> {
+    if !path.starts_with('/') {
+        Err(": a path begins with /")
+    } else if path.len() >= SUN_PATH {
+        Err(": a socket's path has 107 bytes at most")
+    } else if path.contains('\0') {
+        Err(": a path has no zero byte")
+    } else {
+        Ok(Address::Unix(PathBuf::from(path)))
+    }
+}
+
+/// What is wrong with a text that is no IP address with a port.
+fn problem_of(text: &str) -> &'static str {
+    let port = text.rsplit_once(':').map(|(_, port)| port);
+    if text.parse::<IpAddr>().is_ok() {
+        ": the port is missing"
+    } else if text.starts_with('/') {
+        ": a path comes after unix:"
+    } else if port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+        ": an IP address comes before the port, no name"
+    } else {
+        ""
     }
 }
 
@@ -131,8 +177,6 @@ impl TryFrom<String> for Listen {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -146,9 +190,21 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_the_forms_that_are() {
-        for text in ["", "9090", ":9090", "localhost:9090", "unix:", "unix:x.sock", "1.2.3.4"] {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, problem) in [
+            ("", "is not an address ("),
+            ("9090", "is not an address ("),
+            (":9090", "no name"),
+            ("localhost:9090", "no name"),
+            ("unix:", "begins with /"),
+            ("unix:x.sock", "begins with /"),
+            ("1.2.3.4", "port is missing"),
+            ("[::1]", "is not an address ("),
+            ("/run/x.sock", "after unix:"),
+            (&long, "107 bytes"),
+        ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains("unix:/run/name.sock"), "{error}");
+            assert!(error.contains(problem) && error.contains("unix:/run/name.sock"), "{error}");
         }
     }
 

@@ -29,18 +29,19 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::access::{AccessLog, AccessSetting};
+use crate::access::{self, AccessLog, AccessSetting};
 use crate::activity::{Activity, Owed};
 use crate::exchange::Watched;
 use crate::io::Io;
 use crate::limits::{Limits, Waiting};
 use crate::parked::Idle;
-use crate::participants::{Deposit, Mode, Participant, Participants};
+use crate::participants::{Deposit, Mode, Participant, Participants, Seat};
 use crate::service::HttpService;
 use crate::stream::Peer;
 use crate::waiting::Patience;
@@ -331,29 +332,53 @@ where
 
     // Taken apart, the connection drops the request, which then is not waiting any more.
     let answering = activity.is_answering();
+    if answering && matches!(end, End::TimedOut(Waiting::Body)) {
+        activity.exchange().answered(StatusCode::REQUEST_TIMEOUT, Some(0));
+    }
     let Some(parts) = connection.into_parts() else {
         // The upgraded stream, wherever it is now, holds the participant.
         seat.upgraded();
         return Served::Closed;
     };
-    let mut io = parts.io.into_inner();
+    let io = parts.io.into_inner();
+    if let End::Idle { skip } = end {
+        let Io { idle: Idle { stream, unread, .. }, participant, .. } = io;
+        let unread = joined(parts.read_buf, unread);
+        // Readiness may have been a false alarm.
+        let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
+        return Served::Idle(Idle { stream, unread, skip, waiting }, participant);
+    }
+    let is_heard_out = parts.read_buf.is_empty() && !activity.is_abandoned();
+    close(end, io, &seat, &shared.common.access, answering, is_heard_out).await;
+    Served::Closed
+}
+
+/// Ends a connection that was not left idle, and tells why. `answering`: a request has no answer yet;
+/// `is_heard_out`: hyper has read nothing that it has not used.
+async fn close(
+    end: End,
+    mut io: Io,
+    seat: &Seat,
+    access: &AccessSetting,
+    answering: bool,
+    is_heard_out: bool,
+) {
+    let (server, peer) = (seat.participants(), io.idle.stream.peer());
     let lingers = match end {
-        End::Idle { skip } => {
-            let Io { idle: Idle { stream, unread, .. }, participant, .. } = io;
-            let unread = joined(parts.read_buf, unread);
-            // Readiness may have been a false alarm.
-            let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
-            let idle = Idle { stream, unread, skip, waiting };
-            return Served::Idle(idle, participant);
-        }
-        End::Hyper(result) => {
-            if let Err(error) = &result {
-                log_end(seat.participants().server(), io.idle.stream.peer(), error);
+        End::Hyper(Err(error)) => {
+            match status_of(&error) {
+                Some(status) => access::refused(access, server, peer, status, &error),
+                None => log_end(server.server(), peer, &error),
             }
-            result.is_err() || !parts.read_buf.is_empty() || activity.is_abandoned()
+            true
         }
+        End::Hyper(Ok(())) => !is_heard_out,
         End::TimedOut(waiting) => {
-            seat.participants().metrics.timeouts[waiting as usize].add(1);
+            server.metrics.timeouts[waiting as usize].add(1);
+            if waiting == Waiting::Head {
+                let why = "its head did not come in time";
+                access::refused(access, server, peer, StatusCode::REQUEST_TIMEOUT, &why);
+            }
             let answers = waiting == Waiting::Head || (waiting == Waiting::Body && answering);
             if answers {
                 let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, REQUEST_TIMEOUT));
@@ -362,9 +387,9 @@ where
             }
             answers
         }
-        End::Unanswered => false,
+        End::Idle { .. } | End::Unanswered => false,
     };
-    if lingers || (!activity.is_last() && io.idle.stream.has_unread()) {
+    if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
         // Everything has been said; nobody's stop or restart waits for the client to hear it.
         seat.leaving();
         // Past the time-out the peer had its chance.
@@ -372,7 +397,19 @@ where
     }
     // With the socket, and not before, the connection stops to count as open.
     drop(io);
-    Served::Closed
+}
+
+/// The status with which hyper has answered what it could not understand.
+fn status_of(error: &hyper::Error) -> Option<StatusCode> {
+    if !error.is_parse() || error.is_parse_version_h2() {
+        None
+    } else if !error.is_parse_too_large() {
+        Some(StatusCode::BAD_REQUEST)
+    } else if error.to_string() == "URI too long" {
+        Some(StatusCode::URI_TOO_LONG)
+    } else {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    }
 }
 
 fn log_end(server: &str, peer: Peer, error: &hyper::Error) {

@@ -336,6 +336,13 @@ impl Daemon {
     /// When a name or an address cannot be used.
     pub(crate) fn listens(&self) -> Result<Vec<(&str, &Listen)>, Error> {
         self.limits.check()?;
+        #[cfg(feature = "admin")]
+        if let Some(host) = self.admin.guard.impossible_host() {
+            return Err(Error::Configuration(format!(
+                "\"{host}\" is no host name under which the admin server could be asked \
+                 (write a name or an IP address, without scheme, port or *)",
+            )));
+        }
         let servers = self.servers.iter().map(|plan| (&*plan.name, &plan.listen));
         #[cfg(feature = "admin")]
         let servers = servers.chain(self.admin.listen.iter().map(|listen| (Self::ADMIN, listen)));

@@ -42,6 +42,12 @@ pub enum LimitsError {
     /// A request may have no header.
     #[error("max_headers is 0, and every request has one at least (the default is 100)")]
     NoHeaders,
+    /// Something would have to come in no time.
+    #[error("{limit} is 0s, in which nobody can do anything (leave it out, or say how long)")]
+    NoTime {
+        /// The limit, as it is called in the configuration.
+        limit: &'static str,
+    },
     /// A request's head may be smaller than can be told to hyper.
     #[error("max_head_size is {head_size} bytes, and has to be {HEAD_MIN} at least")]
     SmallHead {
@@ -104,6 +110,16 @@ impl Limits {
         }
         if self.headers == 0 {
             return Err(LimitsError::NoHeaders);
+        }
+        let times = [
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("head_timeout", self.head_timeout),
+            ("body_timeout", self.body_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("write_timeout", self.write_timeout),
+        ];
+        if let Some((limit, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(LimitsError::NoTime { limit });
         }
         if self.head_size < HEAD_MIN {
             return Err(LimitsError::SmallHead { head_size: self.head_size });

@@ -59,7 +59,7 @@ pub(crate) struct Listener {
 #[non_exhaustive]
 pub enum ListenError {
     /// A socket could not be bound.
-    #[error("cannot bind {address} for \"{server}\": {source}{}", remedy(source))]
+    #[error("cannot bind {address} for \"{server}\": {source}{}", remedy(address, source))]
     Bind {
         /// The address that was asked for.
         address: Address,
@@ -97,18 +97,26 @@ impl ListenError {
     }
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(address: &Address, error: &io::Error) -> &'static str {
     if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
         return " (RestrictAddressFamilies= in the unit forbids it: let a socket unit pass the socket, \
                  and see with systemctl status whether that has failed)";
     }
+    let is_tcp = matches!(address, Address::Tcp(_));
     match error.kind() {
+        io::ErrorKind::PermissionDenied if is_tcp => {
+            " (let systemd pass the socket, or grant CAP_NET_BIND_SERVICE)"
+        }
         io::ErrorKind::PermissionDenied => {
-            " (let systemd pass the socket, or grant CAP_NET_BIND_SERVICE or access to the directory)"
+            " (let systemd pass the socket, or grant access to the directory)"
+        }
+        io::ErrorKind::AddrInUse if is_tcp => {
+            " (stop whoever listens there, see ss -ltnp, or choose another address)"
         }
         io::ErrorKind::AddrInUse => {
-            " (stop whoever listens there, see ss -ltnp or ss -lxp, or choose another address)"
+            " (stop whoever listens there, see ss -lxp, or choose another address)"
         }
+        io::ErrorKind::AlreadyExists => " (it is no socket: move it away, or choose another path)",
         io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
         io::ErrorKind::NotFound => {
             " (make the directory first, for example with RuntimeDirectory=)"
@@ -156,6 +164,7 @@ impl Bound {
             Address::Unix(path) => match is_stale(path) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(io::ErrorKind::AddrInUse.into()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
                 Err(_) => path.parent().map_or(Ok(()), |parent| fs::metadata(parent).map(drop)),
             },
         };
@@ -164,6 +173,23 @@ impl Bound {
             server: server.to_owned(),
             source,
         })
+    }
+
+    /// Finds out whether something else than a socket is where `address` has its path. That somebody listens
+    /// there, or that the directory is not there yet, may have changed by the start.
+    pub(crate) fn check_path(address: &Address, server: &str) -> Result<(), ListenError> {
+        match address {
+            Address::Unix(path)
+                if fs::symlink_metadata(path).is_ok_and(|file| !is_socket(&file)) =>
+            {
+                Err(ListenError::Bind {
+                    address: address.clone(),
+                    server: server.to_owned(),
+                    source: Errno::EXIST.into(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes a socket that was passed to us, having checked that a server can accept on it.
@@ -216,9 +242,7 @@ impl Bound {
     pub(crate) fn is_reachable(&self) -> bool {
         match &self.address {
             Address::Tcp(_) => true,
-            Address::Unix(path) => {
-                fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-            }
+            Address::Unix(path) => fs::symlink_metadata(path).is_ok_and(|file| is_socket(&file)),
         }
     }
 
@@ -283,10 +307,17 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
+fn is_socket(file: &fs::Metadata) -> bool {
+    file.file_type().is_socket()
+}
+
 /// Tells whether `path` is a socket on which nobody listens any more.
+///
+/// # Errors
+/// When it is no socket, or cannot be asked.
 fn is_stale(path: &Path) -> io::Result<bool> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
+    if !is_socket(&fs::symlink_metadata(path)?) {
+        return Err(Errno::EXIST.into());
     }
     // Non-blocking: somebody who listens but does not accept has a full queue, and is alive.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;

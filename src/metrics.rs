@@ -127,6 +127,14 @@ impl ServerMetrics {
         self.finished.0.fetch_add(1, Ordering::Release);
     }
 
+    /// A request was answered whose head did not come, or could not be understood.
+    pub(crate) fn refused(&self, status: StatusCode) {
+        self.begun.add(1);
+        let status = usize::from(status.as_u16()) - 100;
+        self.answers[(METHODS.len() - 1) * STATUSES + status].add(1);
+        self.finished.0.fetch_add(1, Ordering::Release);
+    }
+
     /// How long requests took so far.
     #[cfg(feature = "admin")]
     pub(crate) fn durations(&self) -> Durations {

@@ -36,6 +36,9 @@ use crate::start::start;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
 use crate::watchdog::{Watchdog, Watching};
 
+/// The fewest descriptors to serve anybody with, the reserve for all else included.
+const DESCRIPTORS_MIN: u64 = 64;
+
 /// How long a reload hook may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -154,6 +157,10 @@ impl Daemon {
         let may_take = early.as_ref().map_or_else(Inherited::check_threads, |_| Ok(()));
         let inherited = early.map_or_else(Inherited::take, Ok)?;
         let servers = self.listens()?;
+        #[cfg(feature = "log")]
+        if let Some(log) = &self.log {
+            log.check()?;
+        }
         Legacy::sort(inherited.descriptors)?.check(&servers)?;
         match std::env::var(CHECK_VARIABLE) {
             Ok(heritage) => {
@@ -203,7 +210,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         },
         program: Program::current().map_err(system("find out the program's path"))?,
     };
-    raise_descriptor_limit();
+    raise_descriptor_limit()?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -235,10 +242,20 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 
 /// Allows as many descriptors as the hard limit does: each connection needs one, and the usual soft
 /// limit of 1024 is there for programs that use select(2).
-fn raise_descriptor_limit() {
+///
+/// # Errors
+/// When there are too few to serve anybody.
+fn raise_descriptor_limit() -> Result<(), Error> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Refused, the limit stays as it is, and accepting pauses when it is reached.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    match getrlimit(Resource::Nofile).current {
+        Some(few) if few < DESCRIPTORS_MIN => Err(Error::Configuration(format!(
+            "no more than {few} descriptors may be open, and {DESCRIPTORS_MIN} is the least to serve \
+             anybody with (raise LimitNOFILE= in the unit, or ulimit -n)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 // === impl Running ===
@@ -302,11 +319,13 @@ impl Running {
             startup_us = u64::try_from(startup.as_micros()).unwrap_or(u64::MAX),
             "ready",
         );
-        if self.settings.idle_exit.is_some() && !self.may_leave() {
-            tracing::warn!(
-                "idle_exit has no effect: a task runs, or systemd has not opened every socket \
-                 and could not start the daemon again",
-            );
+        if self.settings.now().idle_exit.is_some() && !self.may_leave() {
+            let why = if self.has_tasks {
+                "a task runs"
+            } else {
+                "systemd has not opened every socket, and could not start the daemon again"
+            };
+            tracing::warn!("idle_exit has no effect: {why}");
         }
         self.process.notifier.ready(&self.serving());
     }
@@ -332,7 +351,7 @@ impl Running {
     }
 
     fn idleness(&self) -> Option<Idleness> {
-        self.settings.idle_exit.filter(|_| self.may_leave()).map(Idleness::of)
+        self.settings.now().idle_exit.filter(|_| self.may_leave()).map(Idleness::of)
     }
 
     /// Reads the configuration anew, and says how that went.
@@ -349,7 +368,7 @@ impl Running {
                 Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
                 Err(_) => Err("the reload hook did not return".to_owned()),
             },
-            None => Ok(Reload::new()),
+            None => Err("the program reads nothing anew (Daemon::on_reload)".to_owned()),
         };
         self.trouble = match read {
             Ok(reload) => {
@@ -377,6 +396,13 @@ impl Running {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let public = limits.public_connections(self.servers.len(), descriptors);
+        if limits.connections.is_some_and(|wanted| wanted > public) {
+            tracing::warn!(
+                max_connections = public,
+                "fewer connections than configured: no more descriptors may be open \
+                 (raise LimitNOFILE= in the unit, or ulimit -n)",
+            );
+        }
         for server in &self.servers {
             server.participants().set_limit(public);
         }
@@ -385,7 +411,8 @@ impl Running {
         }
     }
 
-    fn apply(&mut self, reload: Reload) {
+    fn apply(&self, reload: Reload) {
+        self.settings.apply(&reload);
         #[cfg(feature = "log")]
         if let Some(level) = reload.level {
             self.process.level.set(&level);
@@ -397,12 +424,11 @@ impl Running {
             self.common.set_limits(limits);
             self.apply_limits();
         }
-        let settings = &mut self.settings;
-        settings.drain_timeout = reload.drain_timeout.unwrap_or(settings.drain_timeout);
-        settings.linger = reload.linger.unwrap_or(settings.linger);
-        settings.idle_exit = reload.idle_exit.unwrap_or(settings.idle_exit);
         for setting in reload.restart_for {
-            tracing::warn!(setting, "changed, but takes effect at the next restart only");
+            tracing::warn!(
+                setting,
+                "changed, but takes effect at the next restart or upgrade only"
+            );
         }
         tracing::info!(message_id = event::RELOADED, "reloaded");
     }

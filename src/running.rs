@@ -16,6 +16,7 @@ use crate::notify::Notifier;
 use crate::phase::{Latches, Phases};
 use crate::reload::Hook;
 use crate::server::Serve;
+use crate::settings::LiveSettings;
 use crate::shutdown::Shutdown;
 use crate::sockets::Heritage;
 use crate::upgrade::Program;
@@ -52,7 +53,7 @@ pub(crate) struct Running {
     pub(crate) reload: Option<Arc<Hook>>,
     /// Notified when the admin server is asked for a reload.
     pub(crate) reload_request: Arc<Notify>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: LiveSettings,
 }
 
 /// What the process was given at its start.
@@ -65,26 +66,18 @@ pub(crate) struct Process {
     pub(crate) level: LevelHandle,
 }
 
-/// The settings that are needed after the start; a reload may change them.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) drain_timeout: Duration,
-    pub(crate) linger: Duration,
-    pub(crate) hand_over: bool,
-    pub(crate) idle_exit: Option<Duration>,
-}
-
 // === impl Running ===
 
 impl Running {
     /// What it takes to bring the servers to rest, from now on.
     pub(crate) fn drain(&self) -> Drain {
         let participants = |server: &Arc<dyn Serve>| Arc::clone(server.participants());
+        let settings = self.settings.now();
         Drain::new(
             self.servers.iter().map(participants).collect(),
             self.admin.as_ref().map(participants),
-            self.settings.drain_timeout,
-            self.settings.linger,
+            settings.drain_timeout,
+            settings.linger,
         )
     }
 

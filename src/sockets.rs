@@ -70,6 +70,18 @@ pub enum SocketsError {
         /// The name of the other.
         second: String,
     },
+    /// Two listeners are to have one address.
+    #[error(
+        "\"{first}\" and \"{second}\" cannot both listen on {address} (give one of them another)"
+    )]
+    Conflict {
+        /// The server that has it.
+        first: String,
+        /// The server that wants it, too.
+        second: String,
+        /// The address.
+        address: Address,
+    },
     /// A socket cannot be used.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -157,6 +169,7 @@ impl Legacy {
         let passed: Vec<_> =
             self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect();
         check_names(&passed, servers)?;
+        check_addresses(&passed, servers)?;
         for (index, passed) in self.passed.iter().enumerate() {
             let same = |earlier: &&Passed| earlier.inode == passed.inode;
             if let Some(earlier) = self.passed[..index].iter().find(same) {
@@ -242,6 +255,29 @@ fn check_names(passed: &[(&str, RawFd)], servers: &[(&str, &Listen)]) -> Result<
                 number: *number,
                 servers: names.join(", "),
             });
+        }
+    }
+    Ok(())
+}
+
+/// Checks, without binding, the addresses of servers to which none was passed.
+fn check_addresses(
+    passed: &[(&str, RawFd)],
+    servers: &[(&str, &Listen)],
+) -> Result<(), SocketsError> {
+    let bound = servers.iter().filter(|(server, _)| !passed.iter().any(|(name, _)| name == server));
+    let mut seen: Vec<(&str, &Address)> = Vec::new();
+    for (server, listen) in bound {
+        for address in &listen.addresses {
+            if let Some((first, _)) = seen.iter().find(|(_, other)| address.conflicts_with(other)) {
+                return Err(SocketsError::Conflict {
+                    first: (*first).to_owned(),
+                    second: (*server).to_owned(),
+                    address: address.clone(),
+                });
+            }
+            Bound::check_path(address, server)?;
+            seen.push((server, address));
         }
     }
     Ok(())

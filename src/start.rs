@@ -24,8 +24,9 @@ use crate::notify::Notifier;
 use crate::parked::Idle;
 #[cfg(feature = "admin")]
 use crate::participants::Participants;
-use crate::running::{Process, Running, Settings};
+use crate::running::{Process, Running};
 use crate::server::{self, Failure, Serve};
+use crate::settings::{LiveSettings, Settings};
 use crate::sockets::{Announced, Heritage, Legacy, SocketsError};
 use crate::view::{HandOver, ServerView};
 
@@ -49,6 +50,12 @@ pub(crate) fn start(
     }
 
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
+    let settings = LiveSettings::new(Settings {
+        drain_timeout: daemon.drain_timeout,
+        linger: daemon.linger,
+        hand_over: daemon.hand_over,
+        idle_exit: daemon.idle_exit,
+    });
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
     let reloads = Arc::<Reloads>::default();
@@ -91,6 +98,7 @@ pub(crate) fn start(
             servers: views.clone(),
             hand_over,
             common: Arc::clone(&common),
+            settings: settings.clone(),
             reload: Arc::clone(&reload_request),
         };
         let server = daemon.admin.build(admin, participants, &listeners);
@@ -125,12 +133,7 @@ pub(crate) fn start(
         latches: daemon.monitor.latches,
         reload: daemon.reload,
         reload_request,
-        settings: Settings {
-            drain_timeout: daemon.drain_timeout,
-            linger: daemon.linger,
-            hand_over: daemon.hand_over,
-            idle_exit: daemon.idle_exit,
-        },
+        settings,
     };
     running.apply_limits();
     Ok(running)

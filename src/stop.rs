@@ -127,7 +127,7 @@ impl Running {
         // The service manager starts us again after a failure, and perhaps after its own stop. A
         // connection stored for nobody would wait in vain.
         let restarts = cause.is_failure() || *cause == Cause::Terminate;
-        if !self.settings.hand_over || !notifier.is_present() || !restarts {
+        if !self.settings.now().hand_over || !notifier.is_present() || !restarts {
             return None;
         }
         let listeners = self.heritage.own_listeners();

@@ -96,7 +96,7 @@ impl Program {
             Ok(Ok(output)) => Err(UpgradeError::Refused {
                 path,
                 status: output.status.to_string(),
-                output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+                output: what_it_said(&output.stderr),
             }),
         }
     }
@@ -115,6 +115,13 @@ impl Program {
                 .env(UPGRADE_VARIABLE, carrier.as_raw_fd().to_string())
                 .exec(),
         )
+    }
+}
+
+fn what_it_said(output: &[u8]) -> String {
+    match String::from_utf8_lossy(output).trim() {
+        "" => "it does not say that its configuration is valid".to_owned(),
+        said => said.to_owned(),
     }
 }
 

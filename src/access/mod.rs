@@ -114,7 +114,7 @@ impl AccessSetting {
         self.mode.store(mode as u8, Ordering::Relaxed);
     }
 
-    fn mode(&self) -> AccessLog {
+    pub(crate) fn mode(&self) -> AccessLog {
         match self.mode.load(Ordering::Relaxed) {
             0 => AccessLog::Off,
             1 => AccessLog::Errors,
@@ -136,6 +136,33 @@ impl AccessSetting {
             id: RequestId::of(fields.request_id),
             traceparent: traceparent.cloned().map(Box::new),
         })
+    }
+}
+
+/// Counts and logs a request that was answered before there was one: its head did not come, or could not
+/// be understood.
+pub(crate) fn refused(
+    setting: &AccessSetting,
+    server: &Participants,
+    peer: Peer,
+    status: StatusCode,
+    why: &dyn fmt::Display,
+) {
+    server.metrics.refused(status);
+    let is_logged = match setting.mode() {
+        AccessLog::Off => false,
+        AccessLog::Errors => within_rate(),
+        AccessLog::All => true,
+    };
+    if is_logged {
+        tracing::info!(
+            target: "lockstepd::access",
+            server = server.server(),
+            %peer,
+            status = status.as_u16(),
+            error = %why,
+            "request not understood",
+        );
     }
 }
 

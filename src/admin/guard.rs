@@ -50,6 +50,14 @@ type Refusal = (StatusCode, &'static str);
 // === impl Guard ===
 
 impl Guard {
+    /// The first of the hosts that no request could name.
+    pub(crate) fn impossible_host(&self) -> Option<&str> {
+        let is_name = |host: &str| {
+            host.parse::<IpAddr>().is_ok() || (is_host(host) && !host.contains([':', '*']))
+        };
+        self.hosts.iter().map(String::as_str).find(|host| host.is_empty() || !is_name(host))
+    }
+
     /// Refuses a request that may come from somewhere else.
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         let host = Self::host(request)?;

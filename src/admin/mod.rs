@@ -6,7 +6,7 @@
 //! | `GET`, `POST /listener` | a greeting; `?stop=REASON` then stops the daemon, `?fail=REASON` fails it |
 //! | `GET /live` | 200 while the process can answer at all |
 //! | `GET /ready` | 200 while it should get traffic, else 503 with the reason |
-//! | `GET /status` | phase, servers, sockets, connections and limits as JSON |
+//! | `GET /status` | phase, servers, sockets, connections, limits and settings as JSON |
 //! | `GET /events` | the same once a second, as server-sent events, until the drain begins |
 //! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
 //! | `POST /reload` | reads the configuration anew, as `SIGHUP` does |
@@ -38,6 +38,7 @@ use crate::connection::Common;
 use crate::exposition::Metrics;
 use crate::phase::{Latches, Phase, Phases};
 use crate::server::Failure;
+use crate::settings::LiveSettings;
 use crate::shutdown::{Cause, Shutdown};
 use crate::view::{HandOver, ServerView};
 
@@ -60,6 +61,7 @@ pub(crate) struct Admin {
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) common: Arc<Common>,
+    pub(crate) settings: LiveSettings,
     /// Asks for a reload.
     pub(crate) reload: Arc<Notify>,
 }

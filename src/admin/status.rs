@@ -32,6 +32,7 @@ pub(super) struct Status<'a> {
     /// Absent if there was nobody to take over from.
     hand_over: Option<&'a HandOver>,
     limits: LimitsStatus,
+    settings: SettingsStatus,
     servers: Vec<ServerStatus<'a>>,
     recent_events: Vec<Arc<Recent>>,
     log_lines_lost: u64,
@@ -60,6 +61,17 @@ struct LimitsStatus {
     write_timeout_seconds: f64,
 }
 
+/// What else a reload may have changed.
+#[derive(Debug, Serialize)]
+struct SettingsStatus {
+    drain_timeout_seconds: f64,
+    linger_seconds: f64,
+    hand_over: bool,
+    /// Null: never.
+    idle_exit_seconds: Option<f64>,
+    access_log: String,
+}
+
 // === impl Status ===
 
 impl<'a> Status<'a> {
@@ -80,6 +92,7 @@ impl<'a> Status<'a> {
             connections_taken_over: admin.hand_over.as_ref().map_or(0, |taken| taken.connections),
             hand_over: admin.hand_over.as_ref(),
             limits: LimitsStatus::of(&admin.common.limits()),
+            settings: SettingsStatus::of(admin),
             servers: admin.servers.iter().map(ServerStatus::of).collect(),
             recent_events: recent_since(number),
             log_lines_lost: lost_lines(),
@@ -126,6 +139,21 @@ impl LimitsStatus {
             body_timeout_seconds: limits.body_timeout.as_secs_f64(),
             idle_timeout_seconds: limits.idle_timeout.as_secs_f64(),
             write_timeout_seconds: limits.write_timeout.as_secs_f64(),
+        }
+    }
+}
+
+// === impl SettingsStatus ===
+
+impl SettingsStatus {
+    fn of(admin: &Admin) -> Self {
+        let settings = admin.settings.now();
+        Self {
+            drain_timeout_seconds: settings.drain_timeout.as_secs_f64(),
+            linger_seconds: settings.linger.as_secs_f64(),
+            hand_over: settings.hand_over,
+            idle_exit_seconds: settings.idle_exit.map(|time| time.as_secs_f64()),
+            access_log: admin.common.access.mode().to_string(),
         }
     }
 }

@@ -133,6 +133,14 @@ impl LogSettings {
         Ok(LevelHandle(Some(handle)))
     }
 
+    /// Finds out whether [`LogSettings::install`] would find what it needs.
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        if self.target == Target::Journal {
+            JournalSink::connect("check")?;
+        }
+        Ok(())
+    }
+
     fn stderr(&self) -> io::Result<BoxLayer> {
         let queue = Queue::start(Stderr { format: self.format })?;
         queue.install();

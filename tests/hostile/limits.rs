@@ -44,6 +44,43 @@ fn too_many_headers_and_too_large_a_head_are_answered_431() {
 }
 
 #[test]
+fn what_is_answered_before_it_is_a_request_is_counted_and_logged() {
+    let program = Program::with_limits("300ms");
+    let (public, large) = (&program.public, "y".repeat(70_000));
+    assert_eq!(exchange(public, b"no HTTP\r\n\r\n", false).statuses(), [400]);
+    let large = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {large}\r\n\r\n");
+    assert_eq!(exchange(public, large.as_bytes(), false).statuses(), [431]);
+    assert_eq!(exchange(public, b"GET / HTTP/1.1\r\nHost: te", false).statuses(), [408]);
+    let head = "POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhel";
+    assert_eq!(exchange(public, head.as_bytes(), false).statuses(), [408]);
+    let requests = |method: &str, status: u16| {
+        let labels = format!("server=\"public\",method=\"{method}\",status=\"{status}\"");
+        format!("lockstepd_requests_total{{{labels}}}")
+    };
+    for (method, status) in [("other", 400), ("other", 431), ("other", 408), ("POST", 408)] {
+        Samples::wait_for(&program.admin, &requests(method, status), 1.0);
+    }
+    let ended = program.daemon.stop();
+    let events = ended.events();
+    let logged = events.iter().filter(|event| event["target"] == "lockstepd::access");
+    let logged: Vec<_> =
+        logged.map(|event| (event["message"].as_str().unwrap(), &event["status"])).collect();
+    let expected = [
+        ("request not understood", 400),
+        ("request not understood", 431),
+        ("request not understood", 408),
+        ("request", 408),
+    ];
+    assert_eq!(logged.len(), expected.len(), "{}", ended.text());
+    assert!(
+        logged
+            .iter()
+            .zip(expected)
+            .all(|((text, status), (expected, code))| { *text == expected && **status == code })
+    );
+}
+
+#[test]
 fn a_head_that_does_not_come_is_answered_408() {
     let program = Program::with_limits("300ms");
     let text = stall(&program.public, "GET / HTTP/1.1\r\nHost: te");

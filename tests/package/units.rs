@@ -47,6 +47,13 @@ fn each_server_has_a_socket_unit_and_all_belong_to_one_service() {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_named() {
+    let (code, error) = make(Path::new("/nowhere/units"), &["shop", "/usr/bin/shop", "public=1"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("/nowhere/units (UNITDIR): there is no such directory"), "{error}");
+}
+
+#[test]
 fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
     for (arguments, remedy) in [
         (&[][..], "at least one server"),
@@ -61,6 +68,8 @@ fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
         (&["shop", "/usr/bin/shop", "public=1|e id"], "ListenStream="),
         (&["shop", "/usr/bin/shop", "public=1\nExecStartPre=/x"], "ListenStream="),
         (&["shop", "/usr/bin/shop", "public=1", "public=2"], "named twice"),
+        (&["shop", "/usr/bin/shop", "public=localhost:8080"], "an IP address with a port"),
+        (&["shop", "/usr/bin/shop", "public=run/shop.sock"], "an absolute path"),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let (code, error) = make(directory.path(), arguments);

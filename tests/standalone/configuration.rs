@@ -1,6 +1,10 @@
 //! Where settings come from, and what happens to those that cannot be understood.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
@@ -173,6 +177,77 @@ fn check_says_whether_a_start_would_find_its_configuration_usable() {
 }
 
 #[test]
+fn check_finds_what_could_never_be_bound() {
+    let sources = Sources::new();
+    let file = sources.file("");
+    let in_the_way = format!("unix:{}", file.display());
+    for (arguments, reason) in [
+        (
+            ["--public", "127.0.0.1:1,127.0.0.1:1"],
+            "\"public\" and \"public\" cannot both listen on",
+        ),
+        (
+            ["--public", "0.0.0.0:9091"],
+            "\"public\" and \"admin\" cannot both listen on 127.0.0.1:9091",
+        ),
+        (["--public", &in_the_way], "it is no socket"),
+        (["--log-target", "journal"], "cannot reach the journal"),
+    ] {
+        if arguments[1] == "journal" && Path::new("/run/systemd/journal/socket").exists() {
+            continue;
+        }
+        Launch::bare().args(["check"]).args(arguments).end().assert(78, &[reason]);
+    }
+    // With another port each they are no trouble.
+    let apart = "127.0.0.1:1,127.0.0.1:2, [::1]:1,0.0.0.0:0,0.0.0.0:0";
+    Launch::bare().args(["check", "--public", apart]).end().assert(0, &[]);
+}
+
+#[test]
+fn a_variable_that_is_no_setting_is_named_and_changes_nothing() {
+    let ended = Launch::bare().env("LOCKSTEPD_DRAIN_TIMEUOT", "20s").args(["check"]).end();
+    ended.assert(0, &["LOCKSTEPD_DRAIN_TIMEUOT is no setting", "configuration is valid"]);
+}
+
+#[test]
+fn check_names_the_file_that_it_has_read() {
+    let sources = Sources::new();
+    let file = sources.file("linger = \"2s\"\n");
+    let named = format!("read {}", file.display());
+    Launch::bare().env("LOCKSTEPD_CONFIG", &file).args(["check"]).end().assert(0, &[&named]);
+}
+
+#[test]
+fn an_error_tells_how_the_value_is_written() {
+    for (text, remedy) in [
+        ("drain_timeout = 20\n", "write a time such as \"20s\""),
+        ("linger = \"20\"\n", "write a time such as \"20s\""),
+        ("[public]\nlisten = \"0.0.0.0:80\"\n", "write a list"),
+        ("[public]\nsocket_mode = 0660\n", "with the quotation marks"),
+        ("[limits]\nmax_connections = \"many\"\n", "write a number"),
+    ] {
+        check(text).assert(78, &[remedy]);
+    }
+    for host in ["http://admin.example", "admin.example:8080", "*", ""] {
+        let ended = check(&format!("[admin]\nhosts = [\"{host}\"]\n"));
+        ended.assert(78, &["no host name", "without scheme, port or *"]);
+    }
+    check("[admin]\nhosts = [\"admin.example\", \"192.0.2.1\", \"::1\"]\n").assert(0, &[]);
+}
+
+#[test]
+fn too_few_descriptors_to_serve_anybody_exit_78() {
+    let script = "ulimit -n 63; exec \"$0\" --public unix:/nowhere/x";
+    let output = Command::new("sh").args(["-c", script, BINARY]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(78), "{error}");
+    assert!(
+        error.contains("no more than 63 descriptors") && error.contains("LimitNOFILE="),
+        "{error}"
+    );
+}
+
+#[test]
 fn check_binds_nothing() {
     let sources = Sources::new();
     let address = sources.address("public");
@@ -224,9 +299,16 @@ impl Sources {
 
 #[test]
 fn limits_with_which_nobody_could_be_served_are_refused() {
-    for (flag, value) in
-        [("--max-connections", "0"), ("--max-headers", "0"), ("--max-head-size", "100")]
-    {
+    for (flag, value) in [
+        ("--max-connections", "0"),
+        ("--max-headers", "0"),
+        ("--max-head-size", "100"),
+        ("--first-byte-timeout", "0s"),
+        ("--head-timeout", "0s"),
+        ("--body-timeout", "0s"),
+        ("--idle-timeout", "0s"),
+        ("--write-timeout", "0s"),
+    ] {
         let ended = Launch::daemon().args(["check", flag, value]).end();
         let name = flag.trim_start_matches("--").replace('-', "_");
         ended.assert(78, &[&format!("{name} is {value}")]);

@@ -79,8 +79,10 @@ fn a_failed_member_is_an_error_with_its_cause() {
 fn warnings_and_details_have_priorities_of_their_own() {
     let Some(machine) = with_environment("LOCKSTEPD_LOG_LEVEL=trace") else { return };
     machine.get("http://localhost:9090/");
-    // No HTTP: a peer's mistake, for those who want to know.
-    machine.sh("exec 3<>/dev/null; printf 'no HTTP\\r\\n\\r\\n' | curl -s telnet://localhost:9090 >/dev/null || true").ok();
+    // HTTP/2: a peer's mistake, for those who want to know.
+    machine
+        .sh("printf 'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' | curl -s telnet://localhost:9090 || true")
+        .ok();
     let debug = machine.wait_for_journal("a detail", &[UNIT], |entry| {
         text(entry, "MESSAGE").starts_with("connection ended ")
     });

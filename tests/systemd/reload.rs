@@ -1,6 +1,6 @@
 //! `systemctl reload`, by `ExecReload=` and, where systemd knows it, by `Type=notify-reload`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     newer::{machine_since, use_drop_in},
@@ -99,16 +99,37 @@ fn so_it_is_where_systemd_sends_the_signal() {
 }
 
 #[test]
+fn the_settings_in_force_are_shown() {
+    let Some(machine) = machine() else { return };
+    machine.systemctl(&["start", "lockstepd"]).ok();
+    let settings = || {
+        let status = machine.get("http://localhost:9091/status");
+        serde_json::from_str::<Value>(&status).unwrap()["settings"].clone()
+    };
+    let shown = |drain: f64, linger: f64, access: &str| {
+        json!({
+            "drain_timeout_seconds": drain,
+            "linger_seconds": linger,
+            "hand_over": true,
+            "idle_exit_seconds": null,
+            "access_log": access,
+        })
+    };
+    assert_eq!(settings(), shown(20.0, 1.0, "errors"));
+    reload(&machine, "drain_timeout = \"9s\"\nlinger = \"2s\"\n[log]\naccess = \"all\"\n");
+    assert_eq!(settings(), shown(9.0, 2.0, "all"));
+}
+
+#[test]
 fn a_reload_changes_the_log_level_both_ways() {
     let Some(machine) = machine() else { return };
     machine.systemctl(&["start", "lockstepd"]).ok();
-    // A peer's mistake is a detail.
+    // That a peer speaks another protocol is a detail.
     let debug = |machine: &Machine| {
         let mark = machine.journal_mark();
         machine.in_network(|| {
             let mut client = Client::connect(PUBLIC);
-            client.send("nonsense\r\n\r\n");
-            assert_eq!(client.response("GET").status, 400);
+            client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
             assert!(client.is_closed());
         });
         logged_requests(machine);
@@ -132,12 +153,13 @@ fn what_needs_a_restart_is_named_and_left_as_it_is() {
     let warned: Vec<_> = entries
         .iter()
         .filter(|entry| {
-            message(entry).starts_with("changed, but takes effect at the next restart only")
+            message(entry)
+                .starts_with("changed, but takes effect at the next restart or upgrade only")
         })
         .map(|entry| (entry["SETTING"].as_str().unwrap_or_default(), entry["PRIORITY"].as_str()))
         .collect();
     let warning = Some("4");
-    assert_eq!(warned, [("public listen or socket_mode", warning), ("hand_over", warning)]);
+    assert_eq!(warned, [("public.listen or public.socket_mode", warning), ("hand_over", warning)]);
     machine.in_network(|| assert_eq!(get(PUBLIC, "/").status, 200));
 }
 

@@ -31,6 +31,10 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) admin_users: Vec<u32>,
+    /// The file that was read, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// Variables with our prefix that are none of ours.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// The settings of one source; what it does not mention is absent.
@@ -143,11 +147,11 @@ impl Config {
     /// # Errors
     /// When a variable or the file cannot be understood, or a file that was named is not there.
     pub(crate) fn load(file: Option<&Path>, flags: &Settings) -> Result<Self, Error> {
-        let variables = Settings::from_env()?;
-        let named =
-            file.map(PathBuf::from).or_else(|| env::var_os("LOCKSTEPD_CONFIG").map(PathBuf::from));
-        let file = Settings::from_file(named.as_deref())?;
-        let settings = flags.clone().or(variables).or(file);
+        let mut variables = Variables::default();
+        let from_env = Settings::from_env(&mut variables)?;
+        let file = file.map(PathBuf::from).or_else(|| variables.file());
+        let (file, from_file) = Settings::from_file(file)?;
+        let settings = flags.clone().or(from_env).or(from_file);
         let defaults = LogSettings::default();
         let limits = limits(&settings);
         limits.check()?;
@@ -165,6 +169,8 @@ impl Config {
             log_target: settings.log_target.unwrap_or_default(),
             log_format: settings.log_format.unwrap_or_default(),
             access_log: settings.access_log.unwrap_or_default(),
+            file,
+            unknown: variables.unknown(),
         })
     }
 }
@@ -187,13 +193,13 @@ impl Config {
     /// What changes while the daemon runs when `new` takes the place of this configuration.
     pub(crate) fn reload(&self, new: Self) -> Reload {
         let fixed = [
-            ("public listen or socket_mode", self.public != new.public),
-            ("admin listen or socket_mode", self.admin != new.admin),
-            ("admin hosts", self.admin_hosts != new.admin_hosts),
-            ("admin users", self.admin_users != new.admin_users),
+            ("public.listen or public.socket_mode", self.public != new.public),
+            ("admin.listen or admin.socket_mode", self.admin != new.admin),
+            ("admin.hosts", self.admin_hosts != new.admin_hosts),
+            ("admin.users", self.admin_users != new.admin_users),
             ("hand_over", self.hand_over != new.hand_over),
-            ("log target", self.log_target != new.log_target),
-            ("log format", self.log_format != new.log_format),
+            ("log.target", self.log_target != new.log_target),
+            ("log.format", self.log_format != new.log_format),
         ];
         let reload = Reload::new()
             .level(new.log_level)
@@ -218,51 +224,52 @@ fn listen(chosen: Option<Vec<Address>>, mode: Option<Mode>, default: &str) -> Li
 // === impl Settings ===
 
 impl Settings {
-    fn from_env() -> Result<Self, Error> {
+    fn from_env(variables: &mut Variables) -> Result<Self, Error> {
         Ok(Self {
-            public: list("LOCKSTEPD_PUBLIC")?,
-            public_socket_mode: variable("LOCKSTEPD_PUBLIC_SOCKET_MODE", Mode::from_str)?,
-            admin: list("LOCKSTEPD_ADMIN")?,
-            admin_socket_mode: variable("LOCKSTEPD_ADMIN_SOCKET_MODE", Mode::from_str)?,
-            admin_hosts: list("LOCKSTEPD_ADMIN_HOSTS")?,
-            admin_users: list("LOCKSTEPD_ADMIN_USERS")?,
-            drain_timeout: variable("LOCKSTEPD_DRAIN_TIMEOUT", humantime::parse_duration)?,
-            linger: variable("LOCKSTEPD_LINGER", humantime::parse_duration)?,
-            hand_over: variable("LOCKSTEPD_HAND_OVER", bool::from_str)?,
-            idle_exit: variable("LOCKSTEPD_IDLE_EXIT", humantime::parse_duration)?,
-            log_level: variable("LOCKSTEPD_LOG_LEVEL", Level::from_str)?,
-            log_target: variable("LOCKSTEPD_LOG_TARGET", Target::from_str)?,
-            log_format: variable("LOCKSTEPD_LOG_FORMAT", Format::from_str)?,
-            access_log: variable("LOCKSTEPD_ACCESS_LOG", AccessLog::from_str)?,
-            max_connections: variable("LOCKSTEPD_MAX_CONNECTIONS", usize::from_str)?,
-            max_head_size: variable("LOCKSTEPD_MAX_HEAD_SIZE", usize::from_str)?,
-            max_headers: variable("LOCKSTEPD_MAX_HEADERS", usize::from_str)?,
-            max_admin_body_size: variable("LOCKSTEPD_MAX_ADMIN_BODY_SIZE", usize::from_str)?,
-            first_byte_timeout: variable(
-                "LOCKSTEPD_FIRST_BYTE_TIMEOUT",
-                humantime::parse_duration,
-            )?,
-            head_timeout: variable("LOCKSTEPD_HEAD_TIMEOUT", humantime::parse_duration)?,
-            body_timeout: variable("LOCKSTEPD_BODY_TIMEOUT", humantime::parse_duration)?,
-            idle_timeout: variable("LOCKSTEPD_IDLE_TIMEOUT", humantime::parse_duration)?,
-            write_timeout: variable("LOCKSTEPD_WRITE_TIMEOUT", humantime::parse_duration)?,
+            public: variables.list("LOCKSTEPD_PUBLIC")?,
+            public_socket_mode: variables.one("LOCKSTEPD_PUBLIC_SOCKET_MODE", Mode::from_str)?,
+            admin: variables.list("LOCKSTEPD_ADMIN")?,
+            admin_socket_mode: variables.one("LOCKSTEPD_ADMIN_SOCKET_MODE", Mode::from_str)?,
+            admin_hosts: variables.list("LOCKSTEPD_ADMIN_HOSTS")?,
+            admin_users: variables.list("LOCKSTEPD_ADMIN_USERS")?,
+            drain_timeout: variables.one("LOCKSTEPD_DRAIN_TIMEOUT", humantime::parse_duration)?,
+            linger: variables.one("LOCKSTEPD_LINGER", humantime::parse_duration)?,
+            hand_over: variables.one("LOCKSTEPD_HAND_OVER", bool::from_str)?,
+            idle_exit: variables.one("LOCKSTEPD_IDLE_EXIT", humantime::parse_duration)?,
+            log_level: variables.one("LOCKSTEPD_LOG_LEVEL", Level::from_str)?,
+            log_target: variables.one("LOCKSTEPD_LOG_TARGET", Target::from_str)?,
+            log_format: variables.one("LOCKSTEPD_LOG_FORMAT", Format::from_str)?,
+            access_log: variables.one("LOCKSTEPD_ACCESS_LOG", AccessLog::from_str)?,
+            max_connections: variables.one("LOCKSTEPD_MAX_CONNECTIONS", usize::from_str)?,
+            max_head_size: variables.one("LOCKSTEPD_MAX_HEAD_SIZE", usize::from_str)?,
+            max_headers: variables.one("LOCKSTEPD_MAX_HEADERS", usize::from_str)?,
+            max_admin_body_size: variables.one("LOCKSTEPD_MAX_ADMIN_BODY_SIZE", usize::from_str)?,
+            first_byte_timeout: variables
+                .one("LOCKSTEPD_FIRST_BYTE_TIMEOUT", humantime::parse_duration)?,
+            head_timeout: variables.one("LOCKSTEPD_HEAD_TIMEOUT", humantime::parse_duration)?,
+            body_timeout: variables.one("LOCKSTEPD_BODY_TIMEOUT", humantime::parse_duration)?,
+            idle_timeout: variables.one("LOCKSTEPD_IDLE_TIMEOUT", humantime::parse_duration)?,
+            write_timeout: variables.one("LOCKSTEPD_WRITE_TIMEOUT", humantime::parse_duration)?,
         })
     }
 
-    /// Reads the file that was named, or the default one if it exists.
-    fn from_file(named: Option<&Path>) -> Result<Self, Error> {
-        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::default());
+    /// Reads the file that was named, or the default one if it exists; answers which.
+    fn from_file(named: Option<PathBuf>) -> Result<(Option<PathBuf>, Self), Error> {
+        let is_named = named.is_some();
+        let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let settings = Self::parse(&path, &text)?;
+                Ok((Some(path), settings))
+            }
+            Err(error) if !is_named && error.kind() == io::ErrorKind::NotFound => {
+                Ok((None, Self::default()))
             }
             Err(error) => {
                 let path = path.display();
-                return Err(Error::Configuration(format!("cannot read {path}: {error}")));
+                Err(Error::Configuration(format!("cannot read {path}: {error}")))
             }
-        };
-        Self::parse(path, &text)
+        }
     }
 
     /// Reads the text of a file; `path` is where it is said to be wrong.
@@ -270,12 +277,17 @@ impl Settings {
         let file: File = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = 1 + text[..start].matches('\n').count();
-            let key = key_before(text, start).map(|key| format!("{key}: ")).unwrap_or_default();
+            let key = key_before(text, start);
+            let hint = key.map(hint).unwrap_or_default();
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
             let message = error.message().replace('\n', " ");
+            // Some values bring a hint of their own.
+            let hint = if message.contains("(write ") { "" } else { hint };
             // A line at the end of the file belongs to whatever section is the last.
             let section = text[..start].lines().rev().find(|line| line.starts_with('['));
             let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
-            Error::Configuration(format!("{}:{line}: {key}{message}{section}", path.display()))
+            let path = path.display();
+            Error::Configuration(format!("{path}:{line}: {key}{message}{hint}{section}"))
         })?;
         Ok(Self {
             public: file.public.listen,
@@ -340,20 +352,76 @@ fn key_before(text: &str, at: usize) -> Option<&str> {
     line.split_once('=').map(|(key, _)| key.trim())
 }
 
-/// The value of a variable that is set.
-fn variable<T, E: Display>(
-    name: &str,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<Option<T>, Error> {
-    let Some(value) = env::var_os(name) else { return Ok(None) };
-    let refused = |why: String| Error::Configuration(format!("{name}: {why}"));
-    let text = value.to_str().ok_or_else(|| refused("not valid UTF-8".to_owned()))?;
-    parse(text).map(Some).map_err(|error| refused(error.to_string()))
+/// How the value of a key, or of the variable that goes by its name, is written.
+fn hint(key: &str) -> &'static str {
+    match key {
+        "listen" | "hosts" | "users" => " (write a list, in brackets)",
+        "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
+        _ => {
+            let key = key.to_ascii_lowercase();
+            if ["timeout", "linger", "idle_exit"].iter().any(|end| key.ends_with(end)) {
+                " (write a time such as \"20s\" or \"1m 30s\")"
+            } else if key.ends_with("socket_mode") {
+                " (write \"0660\", with the quotation marks in the file)"
+            } else if key.contains("max_") {
+                " (write a number)"
+            } else {
+                ""
+            }
+        }
+    }
 }
 
-/// The values of a variable that separates them with commas.
-fn list<T: FromStr<Err: Display>>(name: &str) -> Result<Option<Vec<T>>, Error> {
-    variable(name, |text| text.split(',').map(|value| value.trim().parse()).collect())
+// === impl Variables ===
+
+/// The environment, and what of it has been asked for.
+#[derive(Debug, Default)]
+struct Variables {
+    known: Vec<&'static str>,
+}
+
+impl Variables {
+    /// What the library has for itself.
+    const OF_THE_LIBRARY: [&str; 2] = ["LOCKSTEPD_CHECK", "LOCKSTEPD_UPGRADE_FD"];
+
+    /// The name of the configuration file; empty is as good as none.
+    fn file(&mut self) -> Option<PathBuf> {
+        const NAME: &str = "LOCKSTEPD_CONFIG";
+        self.known.push(NAME);
+        env::var_os(NAME).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// The value of a variable, if it is set.
+    fn one<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Error> {
+        self.known.push(name);
+        let Some(value) = env::var_os(name) else { return Ok(None) };
+        let refused = |why: String| Error::Configuration(format!("{name}: {why}{}", hint(name)));
+        let text = value.to_str().ok_or_else(|| refused("not valid UTF-8".to_owned()))?;
+        parse(text).map(Some).map_err(|error| refused(error.to_string()))
+    }
+
+    /// The values of a variable that separates them with commas.
+    fn list<T: FromStr<Err: Display>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<T>>, Error> {
+        self.one(name, |text| text.split(',').map(|value| value.trim().parse()).collect())
+    }
+
+    /// Those with our prefix for which nobody has asked.
+    fn unknown(&self) -> Vec<String> {
+        let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let is_unknown = |name: &String| {
+            name.starts_with("LOCKSTEPD_")
+                && !self.known.contains(&name.as_str())
+                && !Self::OF_THE_LIBRARY.contains(&name.as_str())
+        };
+        names.filter(is_unknown).collect()
+    }
 }
 
 // === impl Mode ===
@@ -364,7 +432,7 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self, String> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
-            _ => Err("permissions are three octal digits, such as 0660".to_owned()),
+            _ => Err("permissions are octal, and 0777 at most".to_owned()),
         }
     }
 }
@@ -380,9 +448,7 @@ fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(|error| {
-        serde::de::Error::custom(format!("{error} (write a time such as \"20s\" or \"1m 30s\")"))
-    })
+    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Address>>, D::Error> {

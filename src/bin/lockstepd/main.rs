@@ -16,12 +16,23 @@ fn main() -> ExitCode {
     let arguments = arguments::parse();
     let load = move || Config::load(arguments.config.as_deref(), &arguments.settings);
     match load() {
-        Ok(config) => match arguments.command {
-            Command::Run => {
-                daemon(config.clone()).on_reload(move || load().map(|new| config.reload(new))).run()
+        Ok(config) => {
+            for name in &config.unknown {
+                eprintln!("lockstepd: {name} is no setting, and has no effect (see --help)");
             }
-            Command::Check => daemon(config).check(),
-        },
+            match arguments.command {
+                Command::Run => daemon(config.clone())
+                    .on_reload(move || load().map(|new| config.reload(new)))
+                    .run(),
+                Command::Check => {
+                    match &config.file {
+                        Some(file) => eprintln!("lockstepd: read {}", file.display()),
+                        None => eprintln!("lockstepd: there is no configuration file"),
+                    }
+                    daemon(config).check()
+                }
+            }
+        }
         Err(error) => error.report(),
     }
 }

@@ -51,6 +51,7 @@ pub struct Daemon {
     pub(crate) reload: Option<Arc<Hook>>,
     pub(crate) access_log: AccessLog,
     pub(crate) limits: Limits,
+    pub(crate) warnings: Vec<String>,
     #[cfg(feature = "log")]
     pub(crate) log: Option<LogSettings>,
 }
@@ -88,6 +89,7 @@ impl Daemon {
             reload: None,
             access_log: AccessLog::default(),
             limits: Limits::default(),
+            warnings: Vec::new(),
             #[cfg(feature = "log")]
             log: Some(LogSettings::default()),
         }
@@ -220,6 +222,13 @@ impl Daemon {
             Box::pin(async move { task.await.map_err(Into::into) })
         });
         self.tasks.push(TaskPlan { name: name.into(), start });
+        self
+    }
+
+    /// Adds a warning for the log, where it comes first: for what a program finds in its configuration
+    /// before there is a log. [`Daemon::check`] says it on standard error.
+    pub fn warning(mut self, text: impl Into<String>) -> Self {
+        self.warnings.push(text.into());
         self
     }
 

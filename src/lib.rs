@@ -53,7 +53,7 @@
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
-//! | reloads | [`Daemon::on_reload`], [`Reload`] |
+//! | configuration | [`Daemon::check`], [`Daemon::warning`], [`Daemon::on_reload`], [`Reload`] |
 //! | leaving when nobody comes | [`Daemon::idle_exit`] |
 //! | the watchdog | [`Daemon::watchdog_check`] |
 //! | the admin server | `Daemon::admin`, `Daemon::admin_routes`, `Daemon::metrics` |

@@ -139,6 +139,9 @@ impl Daemon {
     /// binding anything. Says so on standard error, and by the exit code.
     #[must_use]
     pub fn check(self) -> ExitCode {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
         match self.checked() {
             Ok(()) => {
                 eprintln!("{VALID}");

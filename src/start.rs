@@ -39,6 +39,9 @@ pub(crate) fn start(
     inherited: Inherited,
     process: Process,
 ) -> Result<Running, Error> {
+    for warning in &daemon.warnings {
+        tracing::warn!("{warning}");
+    }
     let notifier = process.notifier;
     let mut legacy = Legacy::sort(inherited.descriptors)?;
     let (connections, hand_over, history) =

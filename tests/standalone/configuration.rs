@@ -205,8 +205,14 @@ fn check_finds_what_could_never_be_bound() {
 
 #[test]
 fn a_variable_that_is_no_setting_is_named_and_changes_nothing() {
-    let ended = Launch::bare().env("LOCKSTEPD_DRAIN_TIMEUOT", "20s").args(["check"]).end();
-    ended.assert(0, &["LOCKSTEPD_DRAIN_TIMEUOT is no setting", "configuration is valid"]);
+    let launch = || Launch::daemon().env("LOCKSTEPD_DRAIN_TIMEUOT", "20s");
+    let named = "LOCKSTEPD_DRAIN_TIMEUOT is no setting";
+    launch().args(["check"]).end().assert(0, &[named, "configuration is valid"]);
+    let mut daemon = launch().start();
+    assert_eq!(daemon.get_public("/").status, 200);
+    let ended = daemon.stop();
+    ended.assert(0, &[named]);
+    assert_eq!(ended.events()[0]["level"], "WARN", "{}", ended.text());
 }
 
 #[test]

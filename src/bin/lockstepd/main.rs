@@ -16,23 +16,18 @@ fn main() -> ExitCode {
     let arguments = arguments::parse();
     let load = move || Config::load(arguments.config.as_deref(), &arguments.settings);
     match load() {
-        Ok(config) => {
-            for name in &config.unknown {
-                eprintln!("lockstepd: {name} is no setting, and has no effect (see --help)");
+        Ok(config) => match arguments.command {
+            Command::Run => {
+                daemon(config.clone()).on_reload(move || load().map(|new| config.reload(new))).run()
             }
-            match arguments.command {
-                Command::Run => daemon(config.clone())
-                    .on_reload(move || load().map(|new| config.reload(new)))
-                    .run(),
-                Command::Check => {
-                    match &config.file {
-                        Some(file) => eprintln!("lockstepd: read {}", file.display()),
-                        None => eprintln!("lockstepd: there is no configuration file"),
-                    }
-                    daemon(config).check()
+            Command::Check => {
+                match &config.file {
+                    Some(file) => eprintln!("read {}", file.display()),
+                    None => eprintln!("there is no configuration file"),
                 }
+                daemon(config).check()
             }
-        }
+        },
         Err(error) => error.report(),
     }
 }
@@ -42,7 +37,10 @@ fn daemon(config: Config) -> Daemon {
     log.level = config.log_level;
     log.target = config.log_target;
     log.format = config.log_format;
-    Daemon::new("lockstepd")
+    let unknown = |name| format!("{name} is no setting, and has no effect (see --help)");
+    let daemon = Daemon::new("lockstepd");
+    let warned = config.unknown.iter().map(unknown).fold(daemon, Daemon::warning);
+    warned
         .log(log)
         .access_log(config.access_log)
         .limits(config.limits)

@@ -56,8 +56,8 @@ for socket in "$@"; do
     case $address in
     unix:*) usage "$address: systemd writes it without unix:" ;;
     '' | *[!A-Za-z0-9./:@%_\[\]-]*) usage "$address: not what ListenStream= takes" ;;
-    /* | @* | %* | '['*']':[0-9]*) ;;
-    *[!0-9.:]* | *:*[!0-9]*) usage "$address: write a port, an IP address with a port, or an absolute path" ;;
+    /?* | @?* | %[A-Za-z]* | '['*:*']':[1-9]* | [0-9]*.[0-9]*.[0-9]*.[0-9]*:[1-9]*) ;;
+    0* | *[!0-9]*) usage "$address: write a port, an IP address with a port, or an absolute path" ;;
     esac
     case " $units " in
     *" $(unit "$server") "*) usage "$server: named twice (give one of its units a second ListenStream= instead)" ;;

@@ -50,19 +50,15 @@ impl Address {
         }
     }
 
-    /// Tells whether two listeners could not have these addresses at the same time. Of an IPv6 wildcard
-    /// beside an IPv4 address only bind(2) knows.
+    /// Tells whether two listeners could not have these addresses at the same time. Where IPv4 meets IPv6
+    /// only bind(2) knows.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Tcp(one), Self::Tcp(other)) => {
-                let (ip, others) = (one.ip(), other.ip());
-                let overlap = ip == others
-                    || (ip.is_ipv4() == others.is_ipv4()
-                        && (ip.is_unspecified() || others.is_unspecified()));
-                one.port() != 0 && one.port() == other.port() && overlap
-            }
-            _ => self == other,
-        }
+        let (Self::Tcp(one), Self::Tcp(other)) = (self, other) else { return self == other };
+        let is_ipv4 = |address: &SocketAddr| address.ip().to_canonical().is_ipv4();
+        let is_wildcard = |address: &SocketAddr| address.ip().is_unspecified();
+        let overlap = one == other
+            || (is_ipv4(one) == is_ipv4(other) && (is_wildcard(one) || is_wildcard(other)));
+        one.port() != 0 && one.port() == other.port() && overlap
     }
 
     /// The port, where there is one.
@@ -105,6 +101,8 @@ fn problem_of(text: &str) -> &'static str {
     let port = text.rsplit_once(':').map(|(_, port)| port);
     if text.parse::<IpAddr>().is_ok() {
         ": the port is missing"
+    } else if text.contains('%') {
+        ": the scope after % is a number"
     } else if text.starts_with('/') {
         ": a path comes after unix:"
     } else if port.is_some_and(|port| port.parse::<u16>().is_ok()) {

@@ -176,8 +176,8 @@ impl Daemon {
     /// under a name of its own.
     #[cfg(feature = "admin")]
     pub fn admin_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        let lower_case = |host: H| host.into().to_ascii_lowercase();
-        self.admin.guard.hosts = hosts.into_iter().map(lower_case).collect();
+        let normal = |host: H| host.into().trim_end_matches('.').to_ascii_lowercase();
+        self.admin.guard.hosts = hosts.into_iter().map(normal).collect();
         self
     }
 

@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(100);
 const FIRM: Duration = Duration::from_secs(1);
 
 /// How long idle connections may take to be held where nobody wants to wait.
-const HURRY: Duration = Duration::from_secs(1);
+const HURRY: Duration = Duration::from_millis(250);
 
 /// What did not come to rest.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -8,7 +8,7 @@ use tracing::dispatcher::has_been_set;
 use crate::inherit::InheritError;
 use crate::limits::LimitsError;
 #[cfg(feature = "log")]
-use crate::log::{LogError, flush, stderr_is_journal};
+use crate::log::{LogError, finish, stderr_is_journal};
 use crate::notify::Notifier;
 use crate::sockets::SocketsError;
 
@@ -109,7 +109,7 @@ impl Error {
         }
         // What was logged before comes first.
         #[cfg(feature = "log")]
-        flush();
+        finish();
         if is_journal {
             for line in self.to_string().lines() {
                 eprintln!("<3>{line}");

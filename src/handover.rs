@@ -148,10 +148,14 @@ impl Carrier {
         notifier.store(CARRIER_NAME, theirs.as_fd())?;
         drop(theirs);
         notifier.barrier()?;
-        let mut fds = [PollFd::new(&carrier.end, PollFlags::empty())];
+        Ok(carrier.is_open()?.then_some(carrier))
+    }
+
+    /// Tells whether somebody has the other end.
+    fn is_open(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.end, PollFlags::empty())];
         poll(&mut fds, Some(&Timespec::default()))?;
-        let refused = fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
-        Ok((!refused).then_some(carrier))
+        Ok(!fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
     /// Writes every deposited connection of `servers`, and their listeners if `listeners` says
@@ -202,7 +206,8 @@ impl Carrier {
             history.hand_over(server.server(), count as u64);
         }
         self.send(&Batch { history: Some(history), ..Batch::default() })?;
-        Ok(total)
+        // A manager that closes what it does not keep may have taken its time.
+        if self.is_open()? { Ok(total) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
     fn send(&self, batch: &Batch<'_>) -> io::Result<()> {

@@ -127,12 +127,11 @@ impl ServerMetrics {
         self.finished.0.fetch_add(1, Ordering::Release);
     }
 
-    /// A request was answered whose head did not come, or could not be understood.
+    /// Somebody was answered whose request did not come, or could not be understood. Nothing has begun,
+    /// and noise keeps no daemon that would leave when it is idle.
     pub(crate) fn refused(&self, status: StatusCode) {
-        self.begun.add(1);
         let status = usize::from(status.as_u16()) - 100;
         self.answers[(METHODS.len() - 1) * STATUSES + status].add(1);
-        self.finished.0.fetch_add(1, Ordering::Release);
     }
 
     /// How long requests took so far.

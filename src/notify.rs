@@ -104,8 +104,8 @@ impl Notifier {
     /// How many descriptors the manager keeps for us: none without a manager, and `None` where it does
     /// not tell, as systemd before 254.
     ///
-    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` is as old, and set
-    /// nearly everywhere: where it stands alone, there is no store.
+    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` is as old, and set wherever the
+    /// kernel tells of memory pressure: where it stands alone, there is no store. Both are of the start.
     pub(crate) fn store_size(self) -> Option<usize> {
         match env::var("FDSTORE") {
             _ if !self.present => Some(0),

@@ -23,11 +23,11 @@ use crate::handover::CARRIER_VERSION;
 use crate::idle::{self, Idleness};
 use crate::inherit::Inherited;
 #[cfg(feature = "log")]
-use crate::log::{LevelHandle, flush};
+use crate::log::{LevelHandle, finish};
 use crate::notify::Notifier;
 use crate::participants::Participants;
 use crate::phase::Phase;
-use crate::reload::Reload;
+use crate::reload::{Hook, Reload};
 use crate::running::{Process, Running, STATUS_INTERVAL};
 use crate::shutdown::Cause;
 use crate::signals::{Event, Signals};
@@ -164,13 +164,14 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
-        Legacy::sort(inherited.descriptors)?.check(&servers)?;
+        let legacy = Legacy::sort(inherited.descriptors)?;
         match std::env::var(CHECK_VARIABLE) {
             Ok(heritage) => {
+                legacy.check_passed(&servers)?;
                 may_take?;
                 check_heritage(&heritage, &servers)
             }
-            Err(_) => Ok(()),
+            Err(_) => Ok(legacy.check(&servers)?),
         }
     }
 }
@@ -226,7 +227,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     runtime.shutdown_background();
     access::flush();
     #[cfg(feature = "log")]
-    flush();
+    finish();
     exit
 }
 
@@ -365,13 +366,20 @@ impl Running {
         }
         self.phases.set(Phase::Reloading);
         self.process.notifier.reloading("Reloading");
-        let read = match self.reload.clone() {
-            Some(hook) => match timeout(RELOAD_TIMEOUT, spawn_blocking(move || hook.0())).await {
-                Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
-                Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
-                Err(_) => Err("the reload hook did not return".to_owned()),
-            },
-            None => Err("the program reads nothing anew (Daemon::on_reload)".to_owned()),
+        if let Some(hook) = self.reload.clone() {
+            self.reload_with(hook).await;
+        } else {
+            tracing::warn!("nothing to reload: the program reads nothing anew");
+        }
+        self.phases.set(Phase::Ready);
+        self.process.notifier.ready(&self.serving());
+    }
+
+    async fn reload_with(&mut self, hook: Arc<Hook>) {
+        let read = match timeout(RELOAD_TIMEOUT, spawn_blocking(move || hook.0())).await {
+            Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
+            Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
+            Err(_) => Err("the reload hook did not return".to_owned()),
         };
         self.trouble = match read {
             Ok(reload) => {
@@ -389,8 +397,6 @@ impl Running {
                 Some(format!("not reloaded: {error}"))
             }
         };
-        self.phases.set(Phase::Ready);
-        self.process.notifier.ready(&self.serving());
     }
 
     /// Tells every server how many connections it may have.

@@ -166,10 +166,17 @@ impl Legacy {
 
     /// Finds out whether [`Legacy::distribute`] has what it needs, without binding.
     pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
-        let passed: Vec<_> =
-            self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect();
-        check_names(&passed, servers)?;
-        check_addresses(&passed, servers)?;
+        self.check_passed(servers)?;
+        check_addresses(&self.names(), servers)
+    }
+
+    fn names(&self) -> Vec<(&str, RawFd)> {
+        self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect()
+    }
+
+    /// Finds out whether the service manager's sockets are those of these servers.
+    pub(crate) fn check_passed(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        check_names(&self.names(), servers)?;
         for (index, passed) in self.passed.iter().enumerate() {
             let same = |earlier: &&Passed| earlier.inode == passed.inode;
             if let Some(earlier) = self.passed[..index].iter().find(same) {
@@ -318,6 +325,7 @@ impl Heritage {
         let managers = self.listeners.iter().filter(|listener| listener.managers);
         let passed: Vec<_> = managers.map(|listener| (&*listener.server, -1)).collect();
         check_names(&passed, servers)?;
+        check_addresses(&passed, servers)?;
         let ours = || self.listeners.iter().filter(|listener| !listener.managers);
         for (server, listen) in servers {
             if passed.iter().any(|(name, _)| name == server) {

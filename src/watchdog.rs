@@ -84,13 +84,16 @@ impl Watchdog {
                 // There is little time left, and what was but late has a chance.
                 self.limit / 16
             };
-            for what in stuck.iter().filter(|what| !told.contains(*what)) {
+            // A check that fails may word it differently each time.
+            let name = |what: &String| what.split(": ").next().map(str::to_owned);
+            let is_new = |what: &&String| !told.contains(&name(what));
+            for what in stuck.iter().filter(is_new) {
                 tracing::error!(
                     message_id = event::STUCK,
                     "no progress: {what}; the service manager's watchdog is not fed",
                 );
             }
-            told = stuck;
+            told = stuck.iter().map(name).collect();
             match stopped.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,

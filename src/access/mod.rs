@@ -69,6 +69,22 @@ struct Entry {
     took: Duration,
 }
 
+/// All that is known of what was answered before it was a request.
+#[derive(Debug)]
+struct Refusal {
+    server: Arc<Participants>,
+    peer: Peer,
+    status: StatusCode,
+    why: String,
+}
+
+/// A line to be worded.
+#[derive(Debug)]
+enum Line {
+    Entry(Entry),
+    Refusal(Refusal),
+}
+
 /// A name for one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum RequestId {
@@ -143,26 +159,18 @@ impl AccessSetting {
 /// be understood.
 pub(crate) fn refused(
     setting: &AccessSetting,
-    server: &Participants,
+    server: &Arc<Participants>,
     peer: Peer,
     status: StatusCode,
     why: &dyn fmt::Display,
 ) {
     server.metrics.refused(status);
-    let is_logged = match setting.mode() {
-        AccessLog::Off => false,
-        AccessLog::Errors => within_rate(),
-        AccessLog::All => true,
-    };
-    if is_logged {
-        tracing::info!(
-            target: "lockstepd::access",
-            server = server.server(),
-            %peer,
-            status = status.as_u16(),
-            error = %why,
-            "request not understood",
-        );
+    let refusal = || Refusal { server: Arc::clone(server), peer, status, why: why.to_string() };
+    match setting.mode() {
+        // In order with the requests before it.
+        AccessLog::All => queue::push(Line::Refusal(refusal())),
+        AccessLog::Errors if within_rate() => refusal().log(),
+        AccessLog::Errors | AccessLog::Off => {}
     }
 }
 
@@ -197,10 +205,37 @@ impl Record {
         let server = Arc::clone(server);
         let entry = Entry { record: self, server, peer, status, bytes, whole, took };
         match mode {
-            AccessLog::All => queue::push(entry),
+            AccessLog::All => queue::push(Line::Entry(entry)),
             _ if within_rate() => entry.log(),
             _ => {}
         }
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn log(&self) {
+        match self {
+            Self::Entry(entry) => entry.log(),
+            Self::Refusal(refusal) => refusal.log(),
+        }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn log(&self) {
+        let Self { server, peer, status, why } = self;
+        tracing::info!(
+            target: "lockstepd::access",
+            server = server.server(),
+            %peer,
+            status = status.as_u16(),
+            error = why,
+            "request not understood",
+        );
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Entry;
+use super::Line;
 
 /// How many requests wait at most.
 const CAPACITY: usize = 4096;
@@ -26,7 +26,7 @@ const BATCH: Duration = Duration::from_millis(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
-    Entry(Entry),
+    Line(Line),
     /// Answered when everything before it has become events.
     Flush(SyncSender<()>),
 }
@@ -39,14 +39,14 @@ static QUEUE: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Leaves a request to the thread.
-pub(super) fn push(entry: Entry) {
+pub(super) fn push(line: Line) {
     match QUEUE.get_or_init(start) {
         Some(queue) => {
-            if queue.try_send(Message::Entry(entry)).is_err() {
+            if queue.try_send(Message::Line(line)).is_err() {
                 LOST.fetch_add(1, Ordering::Relaxed);
             }
         }
-        None => entry.log(),
+        None => line.log(),
     }
 }
 
@@ -94,7 +94,7 @@ fn run(received: &Receiver<Message>) {
 
 fn handle(message: Message) {
     match message {
-        Message::Entry(entry) => entry.log(),
+        Message::Line(line) => line.log(),
         // Whoever asked may have given up.
         Message::Flush(done) => drop(done.try_send(())),
     }

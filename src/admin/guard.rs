@@ -116,7 +116,10 @@ impl Guard {
                 Address::Tcp(bound) => bound.ip().is_unspecified() || bound.ip() == ip,
                 Address::Unix(_) => false,
             };
-            return ip.is_loopback() || self.bound.iter().any(is_bound);
+            let is_allowed = |host: &String| host.parse() == Ok(ip);
+            return ip.is_loopback()
+                || self.bound.iter().any(is_bound)
+                || self.hosts.iter().any(is_allowed);
         }
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         name == "localhost" || self.hosts.contains(&name)

@@ -33,7 +33,7 @@ use crate::group::panic_message;
 
 #[cfg(feature = "admin")]
 pub(crate) use self::queue::lost_lines;
-pub(crate) use self::queue::{count_lost, flush};
+pub(crate) use self::queue::{count_lost, finish, flush};
 #[cfg(feature = "admin")]
 pub(crate) use self::recent::{Recent, recent_since, rfc3339};
 

@@ -42,6 +42,8 @@ enum Message {
     Line(Vec<u8>),
     /// Answered when everything before it has been written.
     Flush(SyncSender<()>),
+    /// Answered when whoever reads has taken that, too.
+    Finish(SyncSender<()>),
 }
 
 /// The queue of this process: there is one log.
@@ -99,10 +101,19 @@ pub(crate) fn count_lost(lines: u64) {
 
 /// Waits until what was logged so far has been written, for a second at most.
 pub(crate) fn flush() {
+    wait(Message::Flush);
+}
+
+/// The same at the end of the process, of which the journal wants to know more than that.
+pub(crate) fn finish() {
+    wait(Message::Finish);
+}
+
+fn wait(message: fn(SyncSender<()>) -> Message) {
     let Some(queue) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let (done, written) = sync_channel(1);
-    let mut message = Message::Flush(done);
+    let mut message = message(done);
     while let Err(TrySendError::Full(back)) = queue.messages.try_send(message) {
         if Instant::now() >= deadline {
             return;
@@ -126,9 +137,10 @@ impl<S: Sink> Writer<S> {
         while let Ok(message) = self.received.recv() {
             match message {
                 Message::Line(line) => self.write(&line),
-                Message::Flush(done) => {
+                // Whoever asked may have given up.
+                Message::Flush(done) => drop(done.try_send(()).ok()),
+                Message::Finish(done) => {
                     self.sink.settle();
-                    // Whoever asked may have given up.
                     let _ = done.try_send(());
                 }
             }

@@ -81,6 +81,16 @@ fn what_is_answered_before_it_is_a_request_is_counted_and_logged() {
 }
 
 #[test]
+fn too_long_a_target_is_answered_414_and_logged_so() {
+    let mut daemon = Launch::daemon().args(["--max-head-size", "200000"]).start();
+    let target = "y".repeat(70_000);
+    let request = format!("GET /{target} HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(exchange(&daemon.public(), request.as_bytes(), false).statuses(), [414]);
+    assert_eq!(daemon.event("request not understood")["status"], 414);
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn a_head_that_does_not_come_is_answered_408() {
     let program = Program::with_limits("300ms");
     let text = stall(&program.public, "GET / HTTP/1.1\r\nHost: te");

@@ -70,6 +70,9 @@ fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
         (&["shop", "/usr/bin/shop", "public=1", "public=2"], "named twice"),
         (&["shop", "/usr/bin/shop", "public=localhost:8080"], "an IP address with a port"),
         (&["shop", "/usr/bin/shop", "public=run/shop.sock"], "an absolute path"),
+        (&["shop", "/usr/bin/shop", "public=192.0.2.1"], "an IP address with a port"),
+        (&["shop", "/usr/bin/shop", "public=192.0.2.1:"], "an IP address with a port"),
+        (&["shop", "/usr/bin/shop", "public=0"], "write a port"),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let (code, error) = make(directory.path(), arguments);

@@ -199,12 +199,13 @@ fn check_finds_what_could_never_be_bound() {
         Launch::bare().args(["check"]).args(arguments).end().assert(78, &[reason]);
     }
     // With another port each they are no trouble.
-    let apart = "127.0.0.1:1,127.0.0.1:2, [::1]:1,0.0.0.0:0,0.0.0.0:0";
+    let apart = "127.0.0.1:1,127.0.0.1:2, [::1]:1,0.0.0.0:0,0.0.0.0:0,[fe80::1%2]:3,[fe80::1%3]:3,\
+                 [::ffff:127.0.0.1]:4,[::]:4";
     Launch::bare().args(["check", "--public", apart]).end().assert(0, &[]);
 }
 
 #[test]
-fn a_variable_that_is_no_setting_is_named_and_changes_nothing() {
+fn a_variable_that_is_no_setting_is_named() {
     let launch = || Launch::daemon().env("LOCKSTEPD_DRAIN_TIMEUOT", "20s");
     let named = "LOCKSTEPD_DRAIN_TIMEUOT is no setting";
     launch().args(["check"]).end().assert(0, &[named, "configuration is valid"]);
@@ -213,6 +214,13 @@ fn a_variable_that_is_no_setting_is_named_and_changes_nothing() {
     let ended = daemon.stop();
     ended.assert(0, &[named]);
     assert_eq!(ended.events()[0]["level"], "WARN", "{}", ended.text());
+    let ended = Launch::bare()
+        .env("LOCKSTEPD_CONFIG", "/nowhere")
+        .env("LOCKSTEPD_ADMIN_HOSTS", "")
+        .args(["check", "--config", "/dev/null"])
+        .end();
+    ended.assert(0, &["configuration is valid"]);
+    assert!(!ended.text().contains("no setting"), "{}", ended.text());
 }
 
 #[test]
@@ -230,13 +238,20 @@ fn an_error_tells_how_the_value_is_written() {
         ("linger = \"20\"\n", "write a time such as \"20s\""),
         ("[public]\nlisten = \"0.0.0.0:80\"\n", "write a list"),
         ("[public]\nsocket_mode = 0660\n", "with the quotation marks"),
-        ("[limits]\nmax_connections = \"many\"\n", "write a number"),
+        ("[limits]\nmax_connections = \"many\"\n", "write a whole number"),
     ] {
         check(text).assert(78, &[remedy]);
     }
-    for host in ["http://admin.example", "admin.example:8080", "*", ""] {
+    for host in ["http://admin.example", "admin.example:8080", "*", "[::1]"] {
         let ended = check(&format!("[admin]\nhosts = [\"{host}\"]\n"));
         ended.assert(78, &["no host name", "without scheme, port or *"]);
+    }
+    for (text, unwanted) in
+        [("[admin]\nusers = [\"bob\"]\n", "write a list"), ("linger = \"5s\" x\n", "write a time")]
+    {
+        let ended = check(text);
+        assert_eq!(ended.code, 78);
+        assert!(!ended.text().contains(unwanted), "{}", ended.text());
     }
     check("[admin]\nhosts = [\"admin.example\", \"192.0.2.1\", \"::1\"]\n").assert(0, &[]);
 }

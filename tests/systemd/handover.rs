@@ -444,3 +444,19 @@ fn sigusr2_replaces_the_program_under_systemd() {
     });
     assert_unnoticed(&report, &load);
 }
+
+#[test]
+fn sigusr2_minds_no_address_in_whose_place_systemd_has_opened_a_socket() {
+    let Some(machine) = machine() else { return };
+    machine.write(
+        "/etc/lockstepd/lockstepd.toml",
+        "[public]\nlisten = [\"0.0.0.0:9191\"]\n[admin]\nlisten = [\"127.0.0.1:9191\"]\n",
+    );
+    machine.in_network(|| ask(&connect(PUBLIC)).unwrap());
+    let mark = machine.journal_mark();
+    machine.run("systemctl", &["kill", "--signal=USR2", "--kill-whom=main", "lockstepd"]).ok();
+    let outcome = machine.wait_for_journal("its end", &["-u", "lockstepd", &mark], |entry| {
+        ["ready", "not upgraded"].iter().any(|text| message(entry).starts_with(text))
+    });
+    assert!(message(&outcome).starts_with("ready"), "{outcome}");
+}

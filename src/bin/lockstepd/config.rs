@@ -149,7 +149,8 @@ impl Config {
     pub(crate) fn load(file: Option<&Path>, flags: &Settings) -> Result<Self, Error> {
         let mut variables = Variables::default();
         let from_env = Settings::from_env(&mut variables)?;
-        let file = file.map(PathBuf::from).or_else(|| variables.file());
+        let named = variables.file();
+        let file = file.map(PathBuf::from).or(named);
         let (file, from_file) = Settings::from_file(file)?;
         let settings = flags.clone().or(from_env).or(from_file);
         let defaults = LogSettings::default();
@@ -278,11 +279,16 @@ impl Settings {
             let start = error.span().map_or(0, |span| span.start);
             let line = 1 + text[..start].matches('\n').count();
             let key = key_before(text, start);
-            let hint = key.map(hint).unwrap_or_default();
-            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
             let message = error.message().replace('\n', " ");
-            // Some values bring a hint of their own.
-            let hint = if message.contains("(write ") { "" } else { hint };
+            // Some values bring a hint of their own; of what is no TOML the value may be right.
+            let is_toml = text.parse::<toml::Table>().is_ok();
+            let has_hint = !message.contains("(write ") && (is_toml || key == Some("socket_mode"));
+            let hint = key.filter(|_| has_hint).map(hint).unwrap_or_default();
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+            let hint = match hint {
+                LIST if !message.contains("expected a sequence") => "",
+                hint => hint,
+            };
             // A line at the end of the file belongs to whatever section is the last.
             let section = text[..start].lines().rev().find(|line| line.starts_with('['));
             let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
@@ -352,10 +358,12 @@ fn key_before(text: &str, at: usize) -> Option<&str> {
     line.split_once('=').map(|(key, _)| key.trim())
 }
 
+const LIST: &str = " (write a list, in brackets)";
+
 /// How the value of a key, or of the variable that goes by its name, is written.
 fn hint(key: &str) -> &'static str {
     match key {
-        "listen" | "hosts" | "users" => " (write a list, in brackets)",
+        "listen" | "hosts" | "users" => LIST,
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
@@ -364,7 +372,7 @@ fn hint(key: &str) -> &'static str {
             } else if key.ends_with("socket_mode") {
                 " (write \"0660\", with the quotation marks in the file)"
             } else if key.contains("max_") {
-                " (write a number)"
+                " (write a whole number)"
             } else {
                 ""
             }
@@ -409,7 +417,11 @@ impl Variables {
         &mut self,
         name: &'static str,
     ) -> Result<Option<Vec<T>>, Error> {
-        self.one(name, |text| text.split(',').map(|value| value.trim().parse()).collect())
+        // An empty variable is an empty list.
+        self.one(name, |text| {
+            let values = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+            values.map(str::parse).collect()
+        })
     }
 
     /// Those with our prefix for which nobody has asked.

@@ -1,0 +1,249 @@
+//! Settings in the configuration file.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fs, io};
+
+use lockstepd::{AccessLog, Address, Error, Format, Level, Target};
+use serde::de::{Deserialize, Deserializer};
+
+use super::settings::{Mode, Settings, hint};
+
+/// The configuration file, unless another is named.
+const DEFAULT_FILE: &str = "/etc/lockstepd/lockstepd.toml";
+
+/// The configuration file's own shape.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    #[serde(deserialize_with = "duration")]
+    drain_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    linger: Option<Duration>,
+    hand_over: Option<bool>,
+    #[serde(deserialize_with = "duration")]
+    idle_exit: Option<Duration>,
+    log: LogTable,
+    limits: LimitsTable,
+    public: ServerTable,
+    admin: AdminTable,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LogTable {
+    #[serde(deserialize_with = "text")]
+    level: Option<Level>,
+    #[serde(deserialize_with = "text")]
+    target: Option<Target>,
+    #[serde(deserialize_with = "text")]
+    format: Option<Format>,
+    #[serde(deserialize_with = "text")]
+    access: Option<AccessLog>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsTable {
+    max_connections: Option<usize>,
+    max_head_size: Option<usize>,
+    max_headers: Option<usize>,
+    max_admin_body_size: Option<usize>,
+    #[serde(deserialize_with = "duration")]
+    first_byte_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    head_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    body_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    write_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ServerTable {
+    #[serde(deserialize_with = "addresses")]
+    listen: Option<Vec<Address>>,
+    #[serde(deserialize_with = "text")]
+    socket_mode: Option<Mode>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AdminTable {
+    #[serde(deserialize_with = "addresses")]
+    listen: Option<Vec<Address>>,
+    #[serde(deserialize_with = "text")]
+    socket_mode: Option<Mode>,
+    hosts: Option<Vec<String>>,
+    users: Option<Vec<u32>>,
+}
+
+/// Reads the file that was named, or the default one if it exists; answers which.
+pub(super) fn read(named: Option<PathBuf>) -> Result<(Option<PathBuf>, Settings), Error> {
+    let is_named = named.is_some();
+    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let settings = parse(&path, &text)?;
+            Ok((Some(path), settings))
+        }
+        Err(error) if !is_named && error.kind() == io::ErrorKind::NotFound => {
+            Ok((None, Settings::default()))
+        }
+        Err(error) => {
+            let path = path.display();
+            Err(Error::Configuration(format!("cannot read {path}: {error}")))
+        }
+    }
+}
+
+/// Reads the text of a file; `path` is where it is said to be wrong.
+fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = 1 + text[..start].matches('\n').count();
+        let key = key_before(text, start);
+        let message = error.message().replace('\n', " ");
+        let hint = key.filter(|key| wants_hint(key, text, &message)).map(hint).unwrap_or_default();
+        let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+        // A line at the end of the file belongs to whatever section is the last.
+        let section = text[..start].lines().rev().find(|line| line.starts_with('['));
+        let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
+        let path = path.display();
+        Error::Configuration(format!("{path}:{line}: {key}{message}{hint}{section}"))
+    })?;
+    Ok(Settings {
+        public: file.public.listen,
+        public_socket_mode: file.public.socket_mode,
+        admin: file.admin.listen,
+        admin_socket_mode: file.admin.socket_mode,
+        admin_hosts: file.admin.hosts,
+        admin_users: file.admin.users,
+        drain_timeout: file.drain_timeout,
+        linger: file.linger,
+        hand_over: file.hand_over,
+        idle_exit: file.idle_exit,
+        log_level: file.log.level,
+        log_target: file.log.target,
+        log_format: file.log.format,
+        access_log: file.log.access,
+        max_connections: file.limits.max_connections,
+        max_head_size: file.limits.max_head_size,
+        max_headers: file.limits.max_headers,
+        max_admin_body_size: file.limits.max_admin_body_size,
+        first_byte_timeout: file.limits.first_byte_timeout,
+        head_timeout: file.limits.head_timeout,
+        body_timeout: file.limits.body_timeout,
+        idle_timeout: file.limits.idle_timeout,
+        write_timeout: file.limits.write_timeout,
+    })
+}
+
+/// The key whose value stands at `at`.
+fn key_before(text: &str, at: usize) -> Option<&str> {
+    let line = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
+    line.split_once('=').map(|(key, _)| key.trim())
+}
+
+/// Tells whether it helps to say how the value of `key` is written.
+fn wants_hint(key: &str, text: &str, message: &str) -> bool {
+    match key {
+        // Without quotation marks it is no TOML.
+        "socket_mode" => true,
+        "listen" | "hosts" | "users" => message.contains("expected a sequence"),
+        // Of what is no TOML the value may be right.
+        _ => text.parse::<toml::Table>().is_ok(),
+    }
+}
+
+// === Values of the file ===
+
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Address>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let addresses: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
+    addresses.map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every key that takes no number, with its table.
+    const KEYS: [(&str, &str); 12] = [
+        ("", "drain_timeout"),
+        ("", "hand_over"),
+        ("", "idle_exit"),
+        ("[log]", "level"),
+        ("[log]", "format"),
+        ("[limits]", "head_timeout"),
+        ("[limits]", "write_timeout"),
+        ("[public]", "listen"),
+        ("[public]", "socket_mode"),
+        ("[admin]", "listen"),
+        ("[admin]", "hosts"),
+        ("[admin]", "users"),
+    ];
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        super::parse(Path::new("x.toml"), text).map_err(|error| error.to_string())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_file_holds_an_error_names_the_line(
+            text in "(\\PC|\\n|\\[log\\]|linger|level|users|=|\"|\\[|\\{|1|'){0,40}",
+        ) {
+            if let Err(error) = parse(&text) {
+                let rest = error.split_once("x.toml:").map(|(_, rest)| rest);
+                let line = rest.and_then(|rest| rest.split_once(':')?.0.parse::<usize>().ok());
+                let lines = text.matches('\n').count() + 1;
+                prop_assert!(line.is_some_and(|line| (1..=lines).contains(&line)), "{}", error);
+                prop_assert!(!error.contains('\n'), "{}", error);
+            }
+        }
+
+        #[test]
+        fn a_value_of_the_wrong_kind_is_told_with_its_line_and_key(
+            empty in 0..9_usize,
+            (table, key) in prop::sample::select(&KEYS[..]),
+            value in "-?[1-9][0-9]{0,3}|1979-05-27|\\{\\}",
+        ) {
+            let text = format!("{}{table}\n{key} = {value}\n", "\n".repeat(empty));
+            let error = parse(&text).expect_err(&text);
+            prop_assert!(error.contains(&format!("x.toml:{}: {key}: ", empty + 2)), "{}", error);
+        }
+
+        #[test]
+        fn a_key_that_is_not_known_is_told_with_its_line(
+            empty in 0..9_usize,
+            (table, _) in prop::sample::select(&KEYS[..]),
+            key in "x[a-z_]{0,9}",
+        ) {
+            let text = format!("{}{table}\n{key} = 1\n", "\n".repeat(empty));
+            let error = parse(&text).expect_err(&text);
+            let expected = format!("x.toml:{}: ", empty + 2);
+            prop_assert!(error.contains(&expected) && error.contains(&key), "{}", error);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The daemon's configuration: flag before environment before file before default.
+
+mod environment;
+mod file;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockstepd::{
+    AccessLog, Address, Daemon, Error, Format, Level, Limits, Listen, LogSettings, Reload, Target,
+};
+
+use self::environment::Variables;
+pub(crate) use self::settings::{Mode, Settings};
+
+/// The whole configuration, every setting decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) public: Listen,
+    pub(crate) admin: Listen,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) hand_over: bool,
+    /// None: never.
+    pub(crate) idle_exit: Option<Duration>,
+    pub(crate) log_level: Level,
+    pub(crate) log_target: Target,
+    pub(crate) log_format: Format,
+    pub(crate) access_log: AccessLog,
+    pub(crate) limits: Limits,
+    pub(crate) admin_hosts: Vec<String>,
+    pub(crate) admin_users: Vec<u32>,
+    /// The file that was read, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// Variables with our prefix that are none of ours.
+    pub(crate) unknown: Vec<String>,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Decides every setting; `flags` come first.
+    ///
+    /// # Errors
+    /// When a variable or the file cannot be understood, or a file that was named is not there.
+    pub(crate) fn load(file: Option<&Path>, flags: &Settings) -> Result<Self, Error> {
+        let mut variables = Variables::default();
+        let from_env = Settings::from_env(&mut variables)?;
+        let named = variables.file();
+        let file = file.map(PathBuf::from).or(named);
+        let (file, from_file) = file::read(file)?;
+        let settings = flags.clone().or(from_env).or(from_file);
+        let defaults = LogSettings::default();
+        let limits = limits(&settings);
+        limits.check()?;
+        Ok(Self {
+            limits,
+            admin_hosts: settings.admin_hosts.unwrap_or_default(),
+            admin_users: settings.admin_users.unwrap_or_default(),
+            public: listen(settings.public, settings.public_socket_mode, "0.0.0.0:9090"),
+            admin: listen(settings.admin, settings.admin_socket_mode, "127.0.0.1:9091"),
+            drain_timeout: settings.drain_timeout.unwrap_or(Daemon::DRAIN_TIMEOUT),
+            linger: settings.linger.unwrap_or(Daemon::LINGER),
+            hand_over: settings.hand_over.unwrap_or(true),
+            idle_exit: settings.idle_exit.filter(|time| !time.is_zero()),
+            log_level: settings.log_level.unwrap_or(defaults.level),
+            log_target: settings.log_target.unwrap_or_default(),
+            log_format: settings.log_format.unwrap_or_default(),
+            access_log: settings.access_log.unwrap_or_default(),
+            file,
+            unknown: variables.unknown(),
+        })
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let mut limits = Limits::default();
+    limits.connections = settings.max_connections.or(limits.connections);
+    limits.head_size = settings.max_head_size.unwrap_or(limits.head_size);
+    limits.headers = settings.max_headers.unwrap_or(limits.headers);
+    limits.admin_body_size = settings.max_admin_body_size.unwrap_or(limits.admin_body_size);
+    limits.first_byte_timeout = settings.first_byte_timeout.unwrap_or(limits.first_byte_timeout);
+    limits.head_timeout = settings.head_timeout.unwrap_or(limits.head_timeout);
+    limits.body_timeout = settings.body_timeout.unwrap_or(limits.body_timeout);
+    limits.idle_timeout = settings.idle_timeout.unwrap_or(limits.idle_timeout);
+    limits.write_timeout = settings.write_timeout.unwrap_or(limits.write_timeout);
+    limits
+}
+
+impl Config {
+    /// What changes while the daemon runs when `new` takes the place of this configuration.
+    pub(crate) fn reload(&self, new: Self) -> Reload {
+        let fixed = [
+            ("public.listen or public.socket_mode", self.public != new.public),
+            ("admin.listen or admin.socket_mode", self.admin != new.admin),
+            ("admin.hosts", self.admin_hosts != new.admin_hosts),
+            ("admin.users", self.admin_users != new.admin_users),
+            ("hand_over", self.hand_over != new.hand_over),
+            ("log.target", self.log_target != new.log_target),
+            ("log.format", self.log_format != new.log_format),
+        ];
+        let reload = Reload::new()
+            .level(new.log_level)
+            .access_log(new.access_log)
+            .limits(new.limits)
+            .drain_timeout(new.drain_timeout)
+            .linger(new.linger)
+            .idle_exit(new.idle_exit);
+        let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+        changed.fold(reload, |reload, (setting, _)| reload.needs_restart(setting))
+    }
+}
+
+fn listen(chosen: Option<Vec<Address>>, mode: Option<Mode>, default: &str) -> Listen {
+    let listen = match chosen {
+        Some(addresses) => Listen::on(addresses),
+        None => default.try_into().expect("the default is an address"),
+    };
+    listen.mode(mode.map_or(Listen::DEFAULT_MODE, Mode::bits))
+}

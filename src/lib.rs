@@ -172,7 +172,7 @@
 //!
 //! | module | responsible for |
 //! |---|---|
-//! | `daemon`, `plan`, `run`, `start`, `stop`, `running`, `settings`, `reload`, `monitor` | the builder, and the order of everything |
+//! | `daemon`, `plan`, `run`, `start`, `serve`, `stop`, `running`, `settings`, `reload`, `monitor` | the builder, and the order of everything |
 //! | `group`, `shutdown`, `phase`, `signals` | members, the one shutdown broadcast, phases and latches |
 //! | `address`, `inherit`, `listen`, `sockets`, `view` | which sockets there are, and whose |
 //! | `server`, `service`, `accept`, `stream`, `connection`, `activity`, `exchange`, `remembered`, `conformance`, `fields`, `body`, `io`, `parked`, `waiting`, `limits` | a connection's life and a request's |
@@ -225,6 +225,7 @@ mod remembered;
 mod replace;
 mod run;
 mod running;
+mod serve;
 mod server;
 mod service;
 mod settings;

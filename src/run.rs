@@ -1,46 +1,34 @@
-//! Running a daemon: with `start` and `stop` the only files that know the order.
+//! Running a daemon: with `start`, `serve` and `stop` the only files that know the order.
 //!
 //! Start: sockets of the environment, before any thread exists → log → signals → sockets adopted or
 //! bound → connections taken over → members spawned → every latch down → READY=1.
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::access;
 use crate::address::Listen;
 use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
-use crate::event;
-use crate::group::chain;
 use crate::handover::CARRIER_VERSION;
-use crate::idle::{self, Idleness};
 use crate::inherit::Inherited;
 #[cfg(feature = "log")]
 use crate::log::{LevelHandle, finish};
 use crate::notify::Notifier;
-use crate::participants::Participants;
 use crate::phase::Phase;
-use crate::reload::{Hook, Reload};
-use crate::running::{Process, Running, STATUS_INTERVAL};
+use crate::running::Process;
 use crate::shutdown::Cause;
-use crate::signals::{Event, Signals};
+use crate::signals::Signals;
 use crate::sockets::{Heritage, InvalidHeritage, Legacy};
 use crate::start::start;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
-use crate::watchdog::{Watchdog, Watching};
 
 /// The fewest descriptors to serve anybody with, the reserve for all else included.
 const DESCRIPTORS_MIN: u64 = 64;
-
-/// How long a reload hook may take.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Runs the daemon until it stops, and tells how it went by an [`Exit`] code.
@@ -259,208 +247,5 @@ fn raise_descriptor_limit() -> Result<(), Error> {
              anybody with (raise LimitNOFILE= in the unit, or ulimit -n)"
         ))),
         _ => Ok(()),
-    }
-}
-
-// === impl Running ===
-
-impl Running {
-    /// Serves until something triggers the shutdown.
-    async fn serve(&mut self, signals: &mut Signals) {
-        let shutdown = self.shutdown.clone();
-        let latches = self.latches.clone();
-        let reload_request = Arc::clone(&self.reload_request);
-        let mut seconds = interval(STATUS_INTERVAL);
-        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut status = LiveStatus::default();
-        let mut idleness = self.idleness();
-        let servers: Vec<_> = self.drain().all().cloned().collect();
-        loop {
-            let idle = async {
-                match &mut idleness {
-                    Some(idleness) => idleness.reached(&servers).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                // Before the others: a service that is asked to stop at once still has been ready.
-                () = latches.released(), if self.phases.current() == Phase::Starting => self.ready(),
-                () = shutdown.triggered() => return,
-                // Triggers the shutdown.
-                () = self.group.next_end() => {}
-                event = signals.next() => match event {
-                    Event::Terminate => drop(shutdown.trigger(Cause::Terminate)),
-                    Event::Interrupt => drop(shutdown.trigger(Cause::Interrupt)),
-                    Event::Upgrade => self.upgrade(signals).await,
-                    Event::Hangup => {
-                        self.reload().await;
-                        idleness = self.idleness();
-                    }
-                },
-                () = reload_request.notified() => {
-                    self.reload().await;
-                    idleness = self.idleness();
-                }
-                () = idle => {
-                    if idle::confirm(&self.drain()).await {
-                        shutdown.trigger(Cause::Idle);
-                    }
-                }
-                _ = seconds.tick(), if self.process.notifier.is_present() => {
-                    status.show(self, &servers);
-                }
-            }
-        }
-    }
-
-    fn ready(&self) {
-        self.phases.set(Phase::Ready);
-        let startup = self.process.started.elapsed();
-        tracing::info!(
-            message_id = event::READY,
-            addresses = self.addresses,
-            startup_us = u64::try_from(startup.as_micros()).unwrap_or(u64::MAX),
-            "ready",
-        );
-        if self.settings.now().idle_exit.is_some() && !self.may_leave() {
-            let why = if self.has_tasks {
-                "a task runs"
-            } else {
-                "systemd has not opened every socket, and could not start the daemon again"
-            };
-            tracing::warn!("idle_exit has no effect: {why}");
-        }
-        self.process.notifier.ready(&self.serving());
-    }
-
-    /// Starts feeding the service manager's watchdog, if it has one for us.
-    fn watch(&mut self) -> io::Result<Option<Watching>> {
-        let notifier = self.process.notifier;
-        let Some(limit) = notifier.watchdog_limit() else { return Ok(None) };
-        let watchdog = Watchdog {
-            limit,
-            notifier,
-            servers: self.servers.iter().chain(&self.admin).cloned().collect(),
-            polls: self.group.polls(),
-            checks: std::mem::take(&mut self.checks),
-            runtime: runtime::Handle::current(),
-        };
-        watchdog.start().map(Some)
-    }
-
-    /// Tells whether the daemon may stop when it is idle.
-    fn may_leave(&self) -> bool {
-        self.can_come_back && !self.has_tasks
-    }
-
-    fn idleness(&self) -> Option<Idleness> {
-        self.settings.now().idle_exit.filter(|_| self.may_leave()).map(Idleness::of)
-    }
-
-    /// Reads the configuration anew, and says how that went.
-    async fn reload(&mut self) {
-        if self.phases.current() != Phase::Ready {
-            tracing::warn!("not reloading: the start is not finished");
-            return;
-        }
-        self.phases.set(Phase::Reloading);
-        self.process.notifier.reloading("Reloading");
-        if let Some(hook) = self.reload.clone() {
-            self.reload_with(hook).await;
-        } else {
-            tracing::warn!("nothing to reload: the program reads nothing anew");
-        }
-        self.phases.set(Phase::Ready);
-        self.process.notifier.ready(&self.serving());
-    }
-
-    async fn reload_with(&mut self, hook: Arc<Hook>) {
-        let read = match timeout(RELOAD_TIMEOUT, spawn_blocking(move || hook.0())).await {
-            Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
-            Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
-            Err(_) => Err("the reload hook did not return".to_owned()),
-        };
-        self.trouble = match read {
-            Ok(reload) => {
-                self.reloads.succeeded.add(1);
-                self.apply(reload);
-                None
-            }
-            Err(error) => {
-                self.reloads.failed.add(1);
-                tracing::error!(
-                    message_id = event::NOT_RELOADED,
-                    error,
-                    "not reloaded; the configuration before holds",
-                );
-                Some(format!("not reloaded: {error}"))
-            }
-        };
-    }
-
-    /// Tells every server how many connections it may have.
-    pub(crate) fn apply_limits(&self) {
-        let limits = self.common.limits();
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let public = limits.public_connections(self.servers.len(), descriptors);
-        if limits.connections.is_some_and(|wanted| wanted > public) {
-            tracing::warn!(
-                max_connections = public,
-                "fewer connections than configured: no more descriptors may be open \
-                 (raise LimitNOFILE= in the unit, or ulimit -n)",
-            );
-        }
-        for server in &self.servers {
-            server.participants().set_limit(public);
-        }
-        if let Some(admin) = &self.admin {
-            admin.participants().set_limit(limits.admin_connections());
-        }
-    }
-
-    fn apply(&self, reload: Reload) {
-        self.settings.apply(&reload);
-        #[cfg(feature = "log")]
-        if let Some(level) = reload.level {
-            self.process.level.set(&level);
-        }
-        if let Some(access_log) = reload.access_log {
-            self.common.access.set(access_log);
-        }
-        if let Some(limits) = reload.limits {
-            self.common.set_limits(limits);
-            self.apply_limits();
-        }
-        for setting in reload.restart_for {
-            tracing::warn!(
-                setting,
-                "changed, but takes effect at the next restart or upgrade only"
-            );
-        }
-        tracing::info!(message_id = event::RELOADED, "reloaded");
-    }
-}
-
-/// The status line while serving; sent only when it changes.
-#[derive(Debug, Default)]
-struct LiveStatus {
-    requests: u64,
-    shown: (usize, u64),
-}
-
-impl LiveStatus {
-    fn show(&mut self, running: &Running, servers: &[Arc<Participants>]) {
-        let requests = servers.iter().map(|server| server.metrics.requests()).sum::<u64>();
-        let rate = requests - std::mem::replace(&mut self.requests, requests);
-        let connections = servers.iter().map(|server| server.connections()).sum();
-        if running.phases.current() == Phase::Ready && self.shown != (connections, rate) {
-            self.shown = (connections, rate);
-            running.process.notifier.status(&format!(
-                "{}; {connections} connections, {rate} requests/s",
-                running.serving(),
-            ));
-        }
     }
 }

@@ -25,7 +25,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,15 +43,16 @@ use crate::limits::{Limits, Waiting};
 use crate::parked::Idle;
 use crate::participants::{Deposit, Mode, Participant, Participants, Seat};
 use crate::service::HttpService;
-use crate::stream::Peer;
+use crate::stream::{Peer, Stream};
 use crate::waiting::Patience;
 
 /// How soon the next request has to come for a connection to stay built.
 const STAY: Duration = Duration::from_millis(20);
 
-/// How long a connection that ends early is read from, so that the peer gets our last answer
-/// instead of a reset.
+/// How long a connection that ends early is read from, so that the peer gets our last answer instead of a
+/// reset: as long as something comes within the one time, and for the other at most.
 const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 /// What all connections of one server share.
 #[derive(Debug)]
@@ -392,8 +393,7 @@ async fn close(
     if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
         // Everything has been said; nobody's stop or restart waits for the client to hear it.
         seat.leaving();
-        // Past the time-out the peer had its chance.
-        let _ = timeout(FAREWELL, farewell(&mut io)).await;
+        farewell(&mut io).await;
     }
     // With the socket, and not before, the connection stops to count as open.
     drop(io);
@@ -433,20 +433,29 @@ fn is_closing(mode: Mode) -> bool {
 /// Sends the answers that were put off when hyper gave the connection up, and reads on: closing a
 /// socket with unread bytes resets the connection, and the reset would overtake our last answer.
 async fn farewell(io: &mut Io) {
-    // A peer that is gone does not mind.
-    let _ = poll_fn(|cx| io.poll_outbox(cx)).await;
+    let end = Instant::now() + FAREWELL_MAX;
+    // A peer that is gone, or takes nothing, does not get it.
+    let _ = timeout(FAREWELL, poll_fn(|cx| io.poll_outbox(cx))).await;
     let stream = &mut io.idle.stream;
     // There is nothing more to come.
     let _ = stream.shutdown();
-    poll_fn(|cx| {
-        let mut scratch = [0; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(stream.poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                Ok(()) | Err(_) => return Poll::Ready(()),
-            }
+    let mut sends = true;
+    while sends && Instant::now() < end {
+        sends = timeout(FAREWELL, poll_fn(|cx| poll_forget(stream, cx))).await.unwrap_or(false);
+    }
+}
+
+/// Reads and forgets what has come; answers whether there may be more.
+fn poll_forget(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<bool> {
+    let mut scratch = [0; 4096];
+    let mut has_come = false;
+    loop {
+        let mut buf = ReadBuf::new(&mut scratch);
+        match stream.poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => has_come = true,
+            Poll::Ready(_) => return Poll::Ready(false),
+            Poll::Pending if has_come => return Poll::Ready(true),
+            Poll::Pending => return Poll::Pending,
         }
-    })
-    .await;
+    }
 }

@@ -71,6 +71,9 @@ pub(crate) enum Waiting {
 /// connections, listeners, the journal, and what a hand-over needs.
 const RESERVE: usize = 48;
 
+/// The fewest descriptors to serve anybody with: the reserve, and a few for the public.
+pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 16;
+
 /// The connections of the admin server, out of the reserve.
 const ADMIN_MAX: usize = 16;
 

@@ -91,6 +91,10 @@ pub enum ListenError {
 // === impl ListenError ===
 
 impl ListenError {
+    fn of_bind(address: &Address, server: &str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Bind { address: address.clone(), server: server.to_owned(), source }
+    }
+
     /// Tells whether somebody else has the address.
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
@@ -141,12 +145,8 @@ impl Bound {
             Address::Tcp(tcp) => bind_tcp(*tcp, v6only),
             Address::Unix(path) => bind_unix(path, mode),
         };
-        let refused = |source| ListenError::Bind {
-            address: address.clone(),
-            server: server.to_owned(),
-            source,
-        };
-        let fd = OwnedFd::from(bound.map_err(refused)?);
+        let refused = ListenError::of_bind(address, server);
+        let fd = OwnedFd::from(bound.map_err(&refused)?);
         // With port 0 the kernel chose one; the operator wants to read which.
         let address = local_address(fd.as_fd()).map_err(refused)?;
         Ok(Self { fd, address, origin: Origin::Ourselves })
@@ -168,11 +168,7 @@ impl Bound {
                 Err(_) => path.parent().map_or(Ok(()), |parent| fs::metadata(parent).map(drop)),
             },
         };
-        tried.map_err(|source| ListenError::Bind {
-            address: address.clone(),
-            server: server.to_owned(),
-            source,
-        })
+        tried.map_err(ListenError::of_bind(address, server))
     }
 
     /// Finds out whether something else than a socket is where `address` has its path. That somebody listens
@@ -182,11 +178,7 @@ impl Bound {
             Address::Unix(path)
                 if fs::symlink_metadata(path).is_ok_and(|file| !is_socket(&file)) =>
             {
-                Err(ListenError::Bind {
-                    address: address.clone(),
-                    server: server.to_owned(),
-                    source: Errno::EXIST.into(),
-                })
+                Err(ListenError::of_bind(address, server)(Errno::EXIST.into()))
             }
             _ => Ok(()),
         }

@@ -16,6 +16,7 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
 use crate::handover::CARRIER_VERSION;
 use crate::inherit::Inherited;
+use crate::limits::DESCRIPTORS_MIN;
 #[cfg(feature = "log")]
 use crate::log::{LevelHandle, finish};
 use crate::notify::Notifier;
@@ -26,9 +27,6 @@ use crate::signals::Signals;
 use crate::sockets::{Heritage, InvalidHeritage, Legacy};
 use crate::start::start;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
-
-/// The fewest descriptors to serve anybody with, the reserve for all else included.
-const DESCRIPTORS_MIN: u64 = 64;
 
 impl Daemon {
     /// Runs the daemon until it stops, and tells how it went by an [`Exit`] code.

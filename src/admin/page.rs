@@ -22,19 +22,15 @@ const PAGE: &str = include_str!("page.html");
 /// Where the nonce stands in the page.
 const NONCE: &str = "{nonce}";
 
-/// For whoever has not asked for a page.
-const ROUTES: &str = if cfg!(feature = "metrics") {
-    "here is the status page, for browsers (Accept: text/html); for others there are /status, /metrics, /live, \
-     /ready, /listener and POST /reload\n"
-} else {
-    "here is the status page, for browsers (Accept: text/html); for others there are /status, /live, /ready, \
-     /listener and POST /reload\n"
-};
-
 /// Answers with the page, or 404 to whoever does not ask for one.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     if !accepts_html(&headers) {
-        return (StatusCode::NOT_FOUND, [(VARY, "Accept")], ROUTES).into_response();
+        let metrics = if cfg!(feature = "metrics") { "/metrics, " } else { "" };
+        let routes = format!(
+            "here is the status page, for browsers (Accept: text/html); for others there are /status, {metrics}/live, \
+             /ready, /listener and POST /reload\n"
+        );
+        return (StatusCode::NOT_FOUND, [(VARY, "Accept")], routes).into_response();
     }
     let Some(nonce) = nonce() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let policy = format!(

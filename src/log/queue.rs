@@ -40,10 +40,11 @@ pub(super) struct Queue {
 
 enum Message {
     Line(Vec<u8>),
-    /// Answered when everything before it has been written.
-    Flush(SyncSender<()>),
-    /// Answered when whoever reads has taken that, too.
-    Finish(SyncSender<()>),
+    /// Answered when everything before it has been written, and, to `settle`, whoever reads has taken it.
+    Flush {
+        done: SyncSender<()>,
+        settle: bool,
+    },
 }
 
 /// The queue of this process: there is one log.
@@ -101,19 +102,19 @@ pub(crate) fn count_lost(lines: u64) {
 
 /// Waits until what was logged so far has been written, for a second at most.
 pub(crate) fn flush() {
-    wait(Message::Flush);
+    wait(false);
 }
 
 /// The same at the end of the process, of which the journal wants to know more than that.
 pub(crate) fn finish() {
-    wait(Message::Finish);
+    wait(true);
 }
 
-fn wait(message: fn(SyncSender<()>) -> Message) {
+fn wait(settle: bool) {
     let Some(queue) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let (done, written) = sync_channel(1);
-    let mut message = message(done);
+    let mut message = Message::Flush { done, settle };
     while let Err(TrySendError::Full(back)) = queue.messages.try_send(message) {
         if Instant::now() >= deadline {
             return;
@@ -137,10 +138,11 @@ impl<S: Sink> Writer<S> {
         while let Ok(message) = self.received.recv() {
             match message {
                 Message::Line(line) => self.write(&line),
-                // Whoever asked may have given up.
-                Message::Flush(done) => drop(done.try_send(()).ok()),
-                Message::Finish(done) => {
-                    self.sink.settle();
+                Message::Flush { done, settle } => {
+                    if settle {
+                        self.sink.settle();
+                    }
+                    // Whoever asked may have given up.
                     let _ = done.try_send(());
                 }
             }

@@ -6,7 +6,7 @@
 //! next one is answered.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -14,54 +14,68 @@ use atomic_waker::AtomicWaker;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use crate::chunks::Malformed;
+use crate::framing::{Rest, Wire};
 use crate::limits::Waiting;
 use crate::participants::{Mode, Participants};
 use crate::remembered::Remembered;
 use crate::stream::Peer;
 
 /// Something that was written has not reached the socket.
-const UNFLUSHED: u16 = 1;
+const UNFLUSHED: u32 = 1;
 /// A request's body was dropped by the service before its end.
-const LEFTOVER: u16 = 1 << 1;
-/// Bytes came in that belong to no request yet. No sign of being busy.
-///
-/// The beginning of a request that came together with the one before it does not show here. It
-/// shows when the connection is taken apart: the bytes are unread then, and it is built again.
-const MID_HEAD: u16 = 1 << 2;
-/// A request's body is not going to be read to its end. No sign of being busy.
-const ABANDONED: u16 = 1 << 3;
+const LEFTOVER: u32 = 1 << 1;
+/// The beginning of a request has come in. No sign of being busy.
+const MID_HEAD: u32 = 1 << 2;
+/// A request's body could not be read to its end: no other request is read. No sign of being busy.
+const FAILED: u32 = 1 << 3;
 /// hyper wants to read, and the client has sent nothing. No sign of being busy.
-const READ_BLOCKED: u16 = 1 << 4;
+const READ_BLOCKED: u32 = 1 << 4;
 /// hyper wants to write, and the client takes nothing. No sign of being busy.
-const WRITE_BLOCKED: u16 = 1 << 5;
+const WRITE_BLOCKED: u32 = 1 << 5;
 
 /// The next flush has to reach the socket at once. No sign of being busy.
-const PROMPT: u16 = 1 << 6;
+const PROMPT: u32 = 1 << 6;
 /// So has every flush: the connection may be about to speak another protocol. No sign of being busy.
-const SWITCHING: u16 = 1 << 7;
+const SWITCHING: u32 = 1 << 7;
 /// hyper wanted to read from a fresh connection, and was put off once. No sign of being busy.
-const READ_PUT_OFF: u16 = 1 << 8;
+const READ_PUT_OFF: u32 = 1 << 8;
 /// hyper has to be polled again, to read what it was put off from. No sign of being busy.
-const READ_OWED: u16 = 1 << 9;
+const READ_OWED: u32 = 1 << 9;
 /// The client has said that it sends no further request. No sign of being busy.
-const LAST: u16 = 1 << 10;
+const LAST: u32 = 1 << 10;
 /// The client has sent several requests at once. No sign of being busy.
-const PIPELINED: u16 = 1 << 11;
+const PIPELINED: u32 = 1 << 11;
 /// The connection is to come to rest: no answer waits for the next. No sign of being busy.
-const RESTING: u16 = 1 << 12;
+const RESTING: u32 = 1 << 12;
 /// Everybody is asked to hold: no further request is begun. No sign of being busy.
-const HELD: u16 = 1 << 14;
+const HELD: u32 = 1 << 14;
 /// The client has hung up behind a request, and hyper was not told at first. No sign of being busy.
-const END_PUT_OFF: u16 = 1 << 13;
+const END_PUT_OFF: u32 = 1 << 13;
+/// The client waits to be asked for its body, and has not been. No sign of being busy.
+const UNASKED: u32 = 1 << 15;
+/// The answers from now on say that they are the last. No sign of being busy.
+const CLOSING: u32 = 1 << 16;
+/// An answer has said that it is the last. No sign of being busy.
+const CLOSED: u32 = 1 << 17;
+/// A body was dropped by the service since the task looked last. No sign of being busy.
+const DROPPED: u32 = 1 << 18;
+/// The service waits for more of a body. No sign of being busy.
+const WANTED: u32 = 1 << 19;
+/// What it did not want is waited for, to be forgotten. No sign of being busy.
+const LEFTOVER_WANTED: u32 = 1 << 20;
+/// The rest of a body is too long to be read before the answer has gone out. No sign of being busy.
+const GIVEN_UP: u32 = 1 << 21;
 
-/// How much of a body that the service did not want is read to save the connection: 1 MiB.
-const LEFTOVER_MAX: u64 = 1 << 20;
+/// How much of a body that the service did not want is read to save the connection: 1 MiB. The model
+/// has smaller bodies.
+const LEFTOVER_MAX: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
 pub(crate) struct Activity {
     participants: Arc<Participants>,
-    bits: AtomicU16,
+    bits: AtomicU32,
     /// Requests that have begun and not ended, and those of them without an answer yet.
     exchanges: AtomicU32,
     unanswered: AtomicU32,
@@ -77,20 +91,27 @@ pub(crate) struct Activity {
     requests_seen: AtomicU32,
     waker: AtomicWaker,
     leftover: Mutex<Option<Leftover>>,
+    wire: Mutex<Wire>,
     peer: Peer,
     /// The request that the connection is at.
     exchange: Mutex<Remembered>,
 }
 
-/// The rest of a body that nobody wants.
+/// Where a connection stands, as [`crate::framing`] demands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Owed {
-    /// So many bytes, those included that hyper has read and not given out.
-    Bytes(u64),
-    /// Nobody knows how much.
-    Chunks,
+pub(crate) enum Standing {
+    /// A request is in flight, its body or its answer.
+    Busy,
+    /// Every request has been consumed and answered.
+    Idle,
+    /// Every request has been answered, and consumed but for the rest of a body that nobody wants.
+    Owed,
+    /// Every request has been answered, and what may come is no request any more.
+    Over,
 }
 
+/// A body that the service did not want, kept until it is clear what becomes of its rest: hyper reads no
+/// other request before its end.
 #[derive(Debug)]
 struct Leftover {
     body: Incoming,
@@ -103,7 +124,7 @@ impl Activity {
     pub(crate) fn new(participants: Arc<Participants>, peer: Peer) -> Self {
         Self {
             participants,
-            bits: AtomicU16::new(0),
+            bits: AtomicU32::new(0),
             exchanges: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
             bodies: AtomicU32::new(0),
@@ -114,6 +135,7 @@ impl Activity {
             requests_seen: AtomicU32::new(0),
             waker: AtomicWaker::new(),
             leftover: Mutex::default(),
+            wire: Mutex::new(Wire::new()),
             peer,
             exchange: Mutex::new(Remembered::new()),
         }
@@ -134,23 +156,43 @@ impl Activity {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whether the connection is between two requests with nothing left to write. Otherwise
-    /// the task is woken when the part that only others can finish, a request's body, is.
-    pub(crate) fn poll_idle(&self, cx: &Context<'_>) -> bool {
+    /// Where the connection stands. While it is busy the task is woken when the part that only others
+    /// can finish, a request's body, is.
+    pub(crate) fn standing(&self, cx: &Context<'_>) -> Standing {
         if self.bodies.load(Ordering::Acquire) > 0 {
             self.waker.register(cx.waker());
-            if self.has(LEFTOVER) {
-                // It may have been left between our last look and the registration.
+            if self.has(DROPPED) {
+                // It was dropped between our last look and the registration.
                 cx.waker().wake_by_ref();
             }
         }
-        self.exchanges.load(Ordering::Acquire) == 0
-            && self.bodies.load(Ordering::Acquire) == 0
-            && !self.has(UNFLUSHED | LEFTOVER)
+        if self.exchanges.load(Ordering::Acquire) > 0 || self.has(UNFLUSHED) {
+            return Standing::Busy;
+        }
+        let bodies = self.bodies.load(Ordering::Acquire);
+        let (is_last, is_left) = (self.has(CLOSED), self.has(LEFTOVER));
+        match bodies {
+            // In this order: a body fails before it counts as none.
+            _ if self.has(FAILED) => Standing::Over,
+            0 if is_last => Standing::Over,
+            0 => Standing::Idle,
+            1 if is_left && !is_last => Standing::Owed,
+            1 if is_left && self.has(GIVEN_UP) => Standing::Over,
+            // Somebody reads it. If the answer was the last, hyper ends the connection behind it.
+            _ => Standing::Busy,
+        }
     }
 
-    /// The service has taken a request; what was heard so far was its head.
-    pub(crate) fn begin(&self) {
+    /// What hyper has been given, told apart into requests.
+    pub(crate) fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// hyper has read a request's head; `body` is what follows it.
+    ///
+    /// # Errors
+    /// When it does not: no other request is read then.
+    pub(crate) fn begin(&self, body: Option<Rest>) -> Result<(), Malformed> {
         self.participants.metrics.begin();
         let reads = self.reads.load(Ordering::Relaxed);
         if self.requests.fetch_add(1, Ordering::Relaxed) > 0
@@ -160,7 +202,10 @@ impl Activity {
         }
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.exchanges.fetch_add(1, Ordering::AcqRel);
-        self.change(MID_HEAD, false);
+        let mut wire = self.wire();
+        let followed = wire.begin(body);
+        self.change(MID_HEAD, wire.is_mid_head());
+        followed
     }
 
     /// Tells whether a request has begun since this was asked last: the one before has its answer.
@@ -174,10 +219,25 @@ impl Activity {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The service has answered, or has given up on the request; the answer's body follows.
-    pub(crate) fn answered(&self) {
+    /// The service has answered, or has given up on the request; the answer's body follows. The answer
+    /// says that it is the last if `closes`.
+    pub(crate) fn answered(&self, closes: bool) {
         self.change(UNFLUSHED, true);
+        if closes || self.has(CLOSING) {
+            self.change(CLOSED, true);
+        }
         self.unanswered.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Tells whether no request can follow the one that is being answered: what is left of its body will
+    /// not be read, or may never come.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.has(FAILED | GIVEN_UP | UNASKED)
+    }
+
+    /// hyper is told to end with the next answer.
+    pub(crate) fn closing(&self) {
+        self.change(CLOSING, true);
     }
 
     /// The request has its answer, or never will.
@@ -190,34 +250,57 @@ impl Activity {
         self.unanswered.load(Ordering::Acquire) > 0
     }
 
-    /// A request with a body begins.
-    pub(crate) fn request_body_begins(&self) {
+    /// A request with a body begins; its client may wait to be asked for it.
+    pub(crate) fn request_body_begins(&self, expects_continue: bool) {
+        self.change(UNASKED, expects_continue);
+        // Of the bodies before it nothing is still to come.
+        self.change(WANTED, false);
         self.bodies.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The service is done with a request's body.
+    /// The service reads a request's body; hyper asks the client for it.
+    pub(crate) fn request_body_asked(&self) {
+        self.change(UNASKED, false);
+    }
+
+    /// Says whether somebody waits for more of a request's body.
+    pub(crate) fn request_body_wanted(&self, is_wanted: bool) {
+        let was_wanted = self.has(WANTED);
+        self.change(WANTED, is_wanted);
+        if is_wanted && !was_wanted {
+            // The client's time begins.
+            self.waker.wake();
+        }
+    }
+
+    /// A request's body has come to its end, or nobody waits for that any more.
     pub(crate) fn request_body_ends(&self) {
         self.bodies.fetch_sub(1, Ordering::AcqRel);
         self.waker.wake();
     }
 
-    /// Nobody is going to read a request's body to its end.
-    pub(crate) fn request_body_abandoned(&self) {
-        self.change(ABANDONED, true);
+    /// A request's body cannot be read to its end.
+    pub(crate) fn request_body_failed(&self) {
+        self.change(FAILED, true);
         self.request_body_ends();
     }
 
-    /// The service dropped a request's body before its end.
-    pub(crate) fn request_body_dropped(&self, body: Incoming) {
-        if body.size_hint().lower() > LEFTOVER_MAX {
-            // hyper will close the connection, which is cheaper than reading all that.
-            drop(body);
-            return self.request_body_abandoned();
+    /// The service dropped the body of the request with this number before its end. A client that was
+    /// not asked for it may send it or not.
+    pub(crate) fn request_body_dropped(&self, body: Incoming, request: u32, unasked: bool) {
+        let mut slot = self.leftover();
+        if request != self.requests() {
+            // hyper has read all of it, as there is a later request.
+            return self.request_body_ends();
         }
-        let before = self.leftover().replace(Leftover { body, read: 0 });
-        self.change(LEFTOVER, true);
+        if unasked || body.size_hint().lower() > LEFTOVER_MAX {
+            self.change(GIVEN_UP, true);
+        }
+        let before = slot.replace(Leftover { body, read: 0 });
+        self.change(LEFTOVER | DROPPED, true);
+        drop(slot);
         if before.is_some() {
-            // The body of an earlier request: this one could only follow its end.
+            // The body of an earlier request, of which the same is true.
             self.request_body_ends();
         }
         self.waker.wake();
@@ -229,12 +312,18 @@ impl Activity {
         if !self.has(LEFTOVER) {
             return false;
         }
+        self.change(DROPPED, false);
         let mut slot = self.leftover();
-        let Some(leftover) = slot.as_mut() else { return false };
+        let Some(leftover) = slot.as_mut().filter(|_| !self.has(GIVEN_UP)) else {
+            return false;
+        };
         let mut progress = false;
         let whole = loop {
             match Pin::new(&mut leftover.body).poll_frame(cx) {
-                Poll::Pending => return progress,
+                Poll::Pending => {
+                    self.change(LEFTOVER_WANTED, true);
+                    return progress;
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     progress = true;
                     leftover.read += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -242,7 +331,9 @@ impl Activity {
                         break true;
                     }
                     if leftover.read > LEFTOVER_MAX {
-                        break false;
+                        self.change(GIVEN_UP, true);
+                        self.change(LEFTOVER_WANTED, false);
+                        return true;
                     }
                 }
                 Poll::Ready(Some(Err(_))) => break false,
@@ -250,25 +341,14 @@ impl Activity {
             }
         };
         *slot = None;
-        self.change(LEFTOVER, false);
+        self.change(LEFTOVER | LEFTOVER_WANTED, false);
         drop(slot);
         if whole {
             self.request_body_ends();
         } else {
-            self.request_body_abandoned();
+            self.request_body_failed();
         }
         true
-    }
-
-    /// What the client owes, if a body that nobody wants is all that keeps the connection from
-    /// being idle: its request has been answered.
-    pub(crate) fn owed(&self) -> Option<Owed> {
-        let only_body = self.exchanges.load(Ordering::Acquire) == 0
-            && self.bodies.load(Ordering::Acquire) == 1
-            && !self.has(UNFLUSHED);
-        let slot = self.leftover();
-        let leftover = slot.as_ref().filter(|_| only_body)?;
-        Some(leftover.body.size_hint().exact().map_or(Owed::Chunks, Owed::Bytes))
     }
 
     /// hyper has read; it came to nothing if `blocked`.
@@ -277,11 +357,15 @@ impl Activity {
         self.reads.fetch_add(u32::from(!blocked), Ordering::Relaxed);
     }
 
-    /// Bytes came in. Line ends between two requests belong to none, RFC 9112 section 2.2.
-    pub(crate) fn heard(&self, bytes: &[u8]) {
-        if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
-            self.change(MID_HEAD, true);
-        }
+    /// Bytes came in.
+    ///
+    /// # Errors
+    /// When they are no request's; hyper must not get them then.
+    pub(crate) fn heard(&self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut wire = self.wire();
+        let followed = wire.follow(bytes);
+        self.change(MID_HEAD, wire.is_mid_head());
+        followed
     }
 
     /// hyper has written something that the socket has not got yet.
@@ -397,8 +481,9 @@ impl Activity {
         if self.has(WRITE_BLOCKED) {
             Some((Waiting::Write, self.writes.load(Ordering::Relaxed)))
         } else if self.bodies.load(Ordering::Acquire) > 0 {
-            let blocked = self.has(READ_BLOCKED);
-            blocked.then(|| (Waiting::Body, self.reads.load(Ordering::Relaxed)))
+            // Not who has sent all of it, or more than anybody has asked for.
+            let is_waited_for = self.has(WANTED | LEFTOVER_WANTED) && self.has(READ_BLOCKED);
+            is_waited_for.then(|| (Waiting::Body, self.reads.load(Ordering::Relaxed)))
         } else if self.exchanges.load(Ordering::Acquire) == 0 && self.is_mid_head() {
             // A head has to come whole in its time, however many bytes trickle in.
             Some((Waiting::Head, self.requests.load(Ordering::Relaxed)))
@@ -412,22 +497,23 @@ impl Activity {
         self.has(MID_HEAD)
     }
 
-    /// Tells whether there may be a body in the socket that nobody is going to read.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.has(ABANDONED)
+    /// Tells whether nobody reads what is left of the body of the last request.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.has(GIVEN_UP)
     }
 
-    fn has(&self, bits: u16) -> bool {
+    fn has(&self, bits: u32) -> bool {
         self.bits.load(Ordering::Acquire) & bits != 0
     }
 
-    /// Sets one bit, or clears any number.
-    fn change(&self, bits: u16, on: bool) {
+    /// Sets bits, or clears them.
+    fn change(&self, bits: u32, on: bool) {
         // Most of the time they are as they should be, and looking is cheaper than writing.
-        match (self.has(bits), on) {
-            (false, true) => drop(self.bits.fetch_or(bits, Ordering::AcqRel)),
-            (true, false) => drop(self.bits.fetch_and(!bits, Ordering::AcqRel)),
-            (true, true) | (false, false) => {}
+        let set = self.bits.load(Ordering::Acquire) & bits;
+        if on && set != bits {
+            self.bits.fetch_or(bits, Ordering::AcqRel);
+        } else if !on && set != 0 {
+            self.bits.fetch_and(!bits, Ordering::AcqRel);
         }
     }
 

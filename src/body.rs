@@ -14,14 +14,17 @@ use crate::activity::Activity;
 ///
 /// It is hyper's [`Incoming`] with one difference: a body that the service drops before its end
 /// does not cost the connection. Up to 1 MiB of it are read and forgotten, so that the client can
-/// send its next request on the same connection.
+/// send its next request on the same connection. Of a body that is larger, or that the client waits to
+/// be asked for (`Expect: 100-continue`), nothing is read; the answer says `Connection: close` then.
 #[derive(Debug)]
 pub struct Body {
     incoming: Option<Incoming>,
-    /// Absent where there was no body to begin with.
+    /// Absent where there was no body to begin with, and behind its end.
     activity: Option<Arc<Activity>>,
-    /// The client waits for `100 Continue`; without it there is nothing to read.
-    expects_continue: bool,
+    /// The client waits for `100 Continue`, which hyper sends when the body is first read.
+    unasked: bool,
+    /// Which of the connection's requests it belongs to.
+    request: u32,
 }
 
 // === impl Body ===
@@ -33,17 +36,11 @@ impl Body {
         expects_continue: bool,
     ) -> Self {
         if incoming.is_end_stream() {
-            return Self { incoming: None, activity: None, expects_continue };
+            return Self { incoming: None, activity: None, unasked: false, request: 0 };
         }
-        activity.request_body_begins();
-        Self { incoming: Some(incoming), activity: Some(Arc::clone(activity)), expects_continue }
-    }
-
-    fn end(&mut self) {
-        self.incoming = None;
-        if let Some(activity) = self.activity.take() {
-            activity.request_body_ends();
-        }
+        activity.request_body_begins(expects_continue);
+        let (activity, request) = (Some(Arc::clone(activity)), activity.requests());
+        Self { incoming: Some(incoming), activity, unasked: expects_continue, request }
     }
 }
 
@@ -58,12 +55,29 @@ impl http_body::Body for Body {
         let Some(incoming) = self.incoming.as_mut() else {
             return Poll::Ready(None);
         };
-        // From here on hyper asks the client to continue.
         let frame = Pin::new(&mut *incoming).poll_frame(cx);
-        let ended = incoming.is_end_stream();
-        self.expects_continue = false;
-        if ended || matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.end();
+        // A counted body has ended when all of it has come, and a chunked one when hyper says so.
+        let has_ended = incoming.is_end_stream()
+            || (matches!(frame, Poll::Ready(None)) && incoming.size_hint().exact().is_none());
+        let has_failed = !has_ended && matches!(frame, Poll::Ready(None | Some(Err(_))));
+        if has_ended || has_failed {
+            self.incoming = None;
+        }
+        let request = self.request;
+        if let Some(activity) =
+            self.activity.as_ref().filter(|activity| activity.requests() == request)
+        {
+            activity.request_body_wanted(frame.is_pending());
+        }
+        if std::mem::take(&mut self.unasked) {
+            if let Some(activity) = &self.activity {
+                activity.request_body_asked();
+            }
+        }
+        match self.activity.take_if(|_| has_ended || has_failed) {
+            Some(activity) if has_ended => activity.request_body_ends(),
+            Some(activity) => activity.request_body_failed(),
+            None => {}
         }
         frame
     }
@@ -79,13 +93,8 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        match (self.activity.take(), self.incoming.take()) {
-            (Some(activity), Some(incoming)) if !self.expects_continue => {
-                activity.request_body_dropped(incoming);
-            }
-            (Some(activity), Some(_)) => activity.request_body_abandoned(),
-            (Some(activity), None) => activity.request_body_ends(),
-            (None, _) => {}
+        if let (Some(activity), Some(incoming)) = (self.activity.take(), self.incoming.take()) {
+            activity.request_body_dropped(incoming, self.request, self.unasked);
         }
     }
 }

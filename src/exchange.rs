@@ -3,12 +3,14 @@
 //! A handler that panics costs its own request, which is answered with 500, and nothing else.
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Buf, Bytes, Incoming};
 use hyper::service::Service;
@@ -17,9 +19,12 @@ use pin_project_lite::pin_project;
 use crate::BoxError;
 use crate::access::AccessSetting;
 use crate::activity::Activity;
+use crate::answer;
 use crate::body::Body;
+use crate::chain::chain;
 use crate::conformance;
 use crate::fields::{Fields, X_REQUEST_ID};
+use crate::framing::Rest;
 
 /// How much of a body hyper gets at a time: it copies what it gets into its buffer, and a client that
 /// takes nothing must not make that as large as the body.
@@ -74,30 +79,42 @@ pin_project! {
 
 impl<S, B> Service<Request<Incoming>> for Watched<'_, S>
 where
-    S: Service<Request<Body>, Response = Response<B>>,
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
     B: http_body::Body,
 {
     type Response = Response<AnswerBody<B>>;
-    type Error = S::Error;
+    type Error = Infallible;
     type Future = Answer<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.activity.begin();
+        let begun = self.activity.begin(Rest::of(request.body()));
         let fields = Fields::of(request.headers());
         if fields.closes {
             self.activity.last();
+            self.activity.closing();
         }
         if fields.has_upgrade || *request.method() == Method::CONNECT {
             self.activity.switching();
         }
-        self.activity.exchange().begin(request.method(), self.access.begin(&request, &fields));
+        let (method, version) = (request.method(), request.version());
+        if version == Version::HTTP_10 && !fields.keeps_alive {
+            self.activity.closing();
+        }
+        let record = self.access.begin(&request, &fields);
+        self.activity.exchange().begin(method, version, record);
         let exchange = Exchange { activity: Arc::clone(&self.activity), bytes: 0, whole: false };
-        if let Err(status) = conformance::check(&request, &fields) {
+        let begun = begun.map_err(|_| StatusCode::BAD_REQUEST);
+        if let Err(status) = begun.and_then(|()| conformance::check(&request, &fields)) {
             return Answer { future: None, refused: Some(status), exchange: Some(exchange) };
         }
-        let expects_continue = fields.expects_continue;
+        // To HTTP/1.0 hyper does not say that it may go on.
+        let expects_continue = fields.expects_continue && version > Version::HTTP_10;
+        let host = conformance::host_of_target(&request);
         let mut request =
             request.map(|incoming| Body::new(incoming, &self.activity, expects_continue));
+        if let Some(host) = host {
+            request.headers_mut().insert(header::HOST, host);
+        }
         if self.tell_peer {
             request.extensions_mut().insert(self.activity.peer());
         }
@@ -111,34 +128,43 @@ where
 impl<F, B, E> Future for Answer<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
     B: http_body::Body,
 {
-    type Output = Result<Response<AnswerBody<B>>, E>;
+    type Output = Result<Response<AnswerBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let polled = match (&this.refused, this.future.as_mut().as_pin_mut()) {
             (Some(status), _) => {
                 let exchange = this.exchange.take().expect(POLLED_ONCE);
-                let mut response = bare(*status);
-                response.headers_mut().insert(header::CONNECTION, CLOSE);
-                return Poll::Ready(Ok(exchange.answered(response)));
+                return Poll::Ready(Ok(exchange.answered(bare(*status), true)));
             }
             (None, Some(future)) => unpanicked(|| future.poll(cx)),
             (None, None) => Err(Panicked),
         };
-        let response = if let Ok(polled) = polled {
-            ready!(polled)?.map(Some)
-        } else {
-            // Nothing of it may run any more, its destructors excepted.
-            let _ = unpanicked(|| this.future.set(None));
-            if let Some(exchange) = &this.exchange {
-                exchange.panicked();
+        let polled = polled.map(|polled| polled.map_err(Into::into));
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => response.map(Some),
+            Ok(Poll::Ready(Err(error))) => {
+                if let Some(exchange) = &this.exchange {
+                    exchange.failed(&*error);
+                }
+                bare(StatusCode::INTERNAL_SERVER_ERROR)
             }
-            bare(StatusCode::INTERNAL_SERVER_ERROR)
+            Err(Panicked) => {
+                if let Some(exchange) = &this.exchange {
+                    exchange.panicked();
+                }
+                bare(StatusCode::INTERNAL_SERVER_ERROR)
+            }
         };
+        // What the service still has of the request is dropped before the answer's head is made, which
+        // says whether the connection goes on. After a panic nothing but destructors may run.
+        let _ = unpanicked(|| this.future.set(None));
         let exchange = this.exchange.take().expect(POLLED_ONCE);
-        Poll::Ready(Ok(exchange.answered(response)))
+        Poll::Ready(Ok(exchange.answered(response, false)))
     }
 }
 
@@ -215,20 +241,32 @@ impl Exchange {
         self.activity.participants().metrics.panics.add(1);
     }
 
+    fn failed(&self, error: &(dyn StdError + 'static)) {
+        tracing::warn!(
+            server = self.activity.participants().server(),
+            error = chain(error),
+            "the service failed; 500 is answered",
+        );
+    }
+
+    /// Sends `response` on its way; the connection `ends` with it, or goes on if it can.
     fn answered<B: http_body::Body>(
         self,
         mut response: Response<Option<B>>,
+        ends: bool,
     ) -> Response<AnswerBody<B>> {
-        let status = response.status();
-        let length = response.body().as_ref().map_or(Some(0), |body| body.size_hint().exact());
-        let length = length.or_else(|| {
-            let length = response.headers().get(header::CONTENT_LENGTH);
-            length.and_then(|length| length.to_str().ok()?.parse().ok())
-        });
-        if let Some(id) = self.activity.exchange().answered(status, length) {
+        let closes = ends || self.activity.is_cut_short();
+        let mut remembered = self.activity.exchange();
+        let asked = remembered.asked();
+        let (length, is_last) = answer::conform(&mut response, asked, closes);
+        if let Some(id) = remembered.answered(response.status(), length) {
             response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
         }
-        self.activity.answered();
+        drop(remembered);
+        if answer::is_switching(response.status(), asked) {
+            self.activity.wire().unfollow();
+        }
+        self.activity.answered(is_last);
         response.map(|body| AnswerBody { body, rest: None, exchange: self })
     }
 }
@@ -238,7 +276,8 @@ impl Drop for Exchange {
         let participants = self.activity.participants();
         let mut remembered = self.activity.exchange();
         if !remembered.is_answered() {
-            self.activity.answered();
+            // It has none, and hyper ends the connection.
+            self.activity.answered(true);
         }
         remembered.end(participants, self.activity.peer(), self.bytes, self.whole);
         drop(remembered);
@@ -248,8 +287,6 @@ impl Drop for Exchange {
 
 /// The invariant of futures.
 const POLLED_ONCE: &str = "a future is not polled after its end";
-
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// A response that is nothing but its status.
 fn bare<B>(status: StatusCode) -> Response<Option<B>> {

@@ -4,6 +4,8 @@
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::answer::names;
+
 /// The header in which a request's name travels.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -18,10 +20,13 @@ pub(crate) struct Fields<'h> {
     /// There is more than one Host.
     pub(crate) has_more_hosts: bool,
     pub(crate) has_transfer_encoding: bool,
+    /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
     pub(crate) has_upgrade: bool,
     /// The connection ends with this request.
     pub(crate) closes: bool,
+    /// It does not, though the request is of HTTP/1.0.
+    pub(crate) keeps_alive: bool,
     pub(crate) request_id: Option<&'h HeaderValue>,
     pub(crate) traceparent: Option<&'h HeaderValue>,
 }
@@ -38,9 +43,10 @@ impl<'h> Fields<'h> {
             } else if *name == TRANSFER_ENCODING {
                 fields.has_transfer_encoding = true;
             } else if *name == EXPECT {
-                fields.expects_continue = true;
+                fields.expects_continue |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             } else if *name == CONNECTION {
-                fields.closes |= value.as_bytes().eq_ignore_ascii_case(b"close");
+                fields.closes |= names(value, b"close");
+                fields.keeps_alive |= names(value, b"keep-alive");
             } else if *name == UPGRADE {
                 fields.has_upgrade = true;
             } else if *name == X_REQUEST_ID {

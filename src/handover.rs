@@ -32,6 +32,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::framing::Rest;
 use crate::history::History;
 use crate::limits::Waiting;
 use crate::notify::Notifier;
@@ -47,7 +48,7 @@ pub(crate) const CARRIER_NAME: &str = "lockstepd-connections";
 pub(crate) const LISTENER_PREFIX: &str = "lockstepd-listener-";
 
 /// The version of the records.
-pub(crate) const CARRIER_VERSION: u8 = 3;
+pub(crate) const CARRIER_VERSION: u8 = 4;
 
 /// The first bytes of every message; the last byte is the version.
 const HEADER: [u8; 10] = [b'l', b'o', b'c', b'k', b's', b't', b'e', b'p', b'd', CARRIER_VERSION];
@@ -105,7 +106,7 @@ enum Record {
         server: String,
         peer: String,
         unread: Vec<u8>,
-        skip: u64,
+        skip: Option<Rest>,
         fresh: bool,
     },
     Listener {
@@ -368,7 +369,7 @@ mod tests {
             server: "public".to_owned(),
             peer: "unix".to_owned(),
             unread: unread.to_vec(),
-            skip: 3,
+            skip: Some(Rest::Counted(3)),
             fresh: false,
         };
         postcard::to_stdvec(&([record].as_slice(), None::<History>)).unwrap()
@@ -379,7 +380,10 @@ mod tests {
         let (taken, error, _client) = take(&HEADER, &record(b"GET / HT"));
         assert!(error.is_none());
         let [(server, idle)] = &taken.connections[..] else { panic!("{taken:?}") };
-        assert_eq!((&**server, &*idle.unread, idle.skip), ("public", &b"GET / HT"[..], 3));
+        assert_eq!(
+            (&**server, &*idle.unread, idle.skip),
+            ("public", &b"GET / HT"[..], Some(Rest::Counted(3)))
+        );
     }
 
     #[tokio::test]
@@ -469,7 +473,7 @@ mod tests {
                 (
                     "[a-z]{1,9}",
                     prop::collection::vec(any::<u8>(), 0..99),
-                    any::<u64>(),
+                    any::<Option<u64>>().prop_map(|count| count.map(Rest::Counted)),
                     any::<bool>(),
                     any::<Option<bool>>(),
                 ),

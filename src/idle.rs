@@ -78,7 +78,7 @@ fn somebody_waits(server: &Participants) -> bool {
             let fd: BorrowedFd<'_> = match deposit {
                 Deposit::Listener(listener) => listener.as_fd(),
                 Deposit::Connection(idle) => {
-                    unread |= !idle.unread.is_empty() || idle.skip > 0;
+                    unread |= !idle.unread.is_empty() || idle.skip.is_some();
                     idle.stream.as_fd()
                 }
             };

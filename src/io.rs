@@ -92,8 +92,13 @@ impl AsyncRead for Io {
         } else {
             buf.put_slice(&unread.split_to(unread.len().min(buf.remaining())));
         }
-        self.activity.heard(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+        let heard = self.activity.heard(&buf.filled()[before..]);
+        if heard.is_err() {
+            buf.set_filled(before);
+        }
+        Poll::Ready(
+            heard.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed)),
+        )
     }
 }
 

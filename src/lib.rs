@@ -147,7 +147,7 @@
 //!
 //! | package | why |
 //! |---|---|
-//! | tokio, hyper, hyper-util, http, http-body, bytes | HTTP/1.1 on an asynchronous runtime |
+//! | tokio, hyper, hyper-util, http, http-body, httpdate, bytes | HTTP/1.1 on an asynchronous runtime |
 //! | tower-service | the trait that routers implement |
 //! | tokio-util, slab, atomic-waker, pin-project-lite | a cancellation token; the registry of connections, and how they are woken |
 //! | tracing | events, for whatever subscriber there is |
@@ -175,10 +175,10 @@
 //! | `daemon`, `plan`, `run`, `start`, `serve`, `stop`, `running`, `settings`, `reload`, `monitor` | the builder, and the order of everything |
 //! | `group`, `shutdown`, `phase`, `signals` | members, the one shutdown broadcast, phases and latches |
 //! | `address`, `inherit`, `listen`, `sockets`, `view` | which sockets there are, and whose |
-//! | `server`, `service`, `accept`, `stream`, `connection`, `activity`, `exchange`, `remembered`, `conformance`, `fields`, `body`, `io`, `parked`, `waiting`, `limits` | a connection's life and a request's |
+//! | `server`, `service`, `accept`, `stream`, `connection`, `exchange`, `answer`, `remembered`, `conformance`, `fields`, `body`, `io`, `activity`, `parked`, `framing`, `chunks`, `waiting`, `limits` | a connection's life and a request's |
 //! | `participants`, `drain`, `idle` | holding, releasing and ending connections |
 //! | `handover`, `history`, `upgrade`, `replace` | giving them to the next process |
-//! | `notify`, `watchdog`, `event` | what the service manager is told |
+//! | `notify`, `watchdog`, `event`, `chain` | what the service manager is told |
 //! | `admin`, `access`, `metrics`, `exposition`, `log` | what operators see |
 //!
 //! Imports go one way: what stands lower in this table is used by what stands higher, but for the
@@ -190,7 +190,10 @@ mod activity;
 mod address;
 #[cfg(feature = "admin")]
 mod admin;
+mod answer;
 mod body;
+mod chain;
+mod chunks;
 mod conformance;
 mod connection;
 mod daemon;
@@ -201,6 +204,7 @@ mod exchange;
 #[cfg(feature = "metrics")]
 mod exposition;
 mod fields;
+mod framing;
 mod group;
 #[cfg(any(doc, doctest))]
 pub mod guide;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::access::Record;
+use crate::answer::Asked;
 use crate::metrics::method_index;
 use crate::participants::Participants;
 use crate::stream::Peer;
@@ -17,8 +18,8 @@ pub(crate) struct Remembered {
     begun: Instant,
     /// The method's place in the metrics.
     method: usize,
-    /// The method allows no body in the answer.
-    is_head: bool,
+    /// What decides on the answer's framing.
+    asked: Asked,
     status: Option<StatusCode>,
     /// How many bytes make the answer's body whole, where that is known.
     expected: Option<u64>,
@@ -32,18 +33,22 @@ impl Remembered {
             record: None,
             begun: Instant::now(),
             method: 0,
-            is_head: false,
+            asked: Asked { is_head: false, is_connect: false, is_old: false },
             status: None,
             expected: None,
         }
     }
 
     /// Forgets the request before, and remembers this one from now on.
-    pub(crate) fn begin(&mut self, method: &Method, record: Option<Record>) {
+    pub(crate) fn begin(&mut self, method: &Method, version: Version, record: Option<Record>) {
         self.record = record;
         self.begun = Instant::now();
         self.method = method_index(method);
-        self.is_head = *method == Method::HEAD;
+        self.asked = Asked {
+            is_head: *method == Method::HEAD,
+            is_connect: *method == Method::CONNECT,
+            is_old: version == Version::HTTP_10,
+        };
         self.status = None;
         self.expected = None;
     }
@@ -55,12 +60,17 @@ impl Remembered {
         status: StatusCode,
         length: Option<u64>,
     ) -> Option<HeaderValue> {
-        let is_bodiless = self.is_head
+        let is_bodiless = self.asked.is_head
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.status = Some(status);
         self.expected = if is_bodiless { Some(0) } else { length };
         self.record.as_ref().and_then(|record| record.id_to_return(status))
+    }
+
+    /// What decides on the answer's framing.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked
     }
 
     pub(crate) fn is_answered(&self) -> bool {

@@ -9,8 +9,8 @@ use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::chain::chain;
 use crate::event;
-use crate::group::chain;
 use crate::idle::{self, Idleness};
 use crate::participants::Participants;
 use crate::phase::Phase;

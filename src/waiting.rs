@@ -80,6 +80,8 @@ impl Patience {
             self.next_look = Some(now + limits.look_interval());
             let since = match self.seen {
                 Some((was, before, since)) if (was, before) == (waiting, mark) => since,
+                // Looks were not needed for a while.
+                _ if now > look + limits.look_interval() => now,
                 // It began after the look before this one.
                 _ => look - limits.look_interval(),
             };
@@ -151,7 +153,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn having_waited_for_the_client_does_not_keep_a_connection_built() {
         let (activity, mut patience) = (idle(), Patience::default());
-        activity.heard(b"GET / HT");
+        activity.heard(b"GET / HT").unwrap();
         let limits = Limits::default();
         let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
         assert!(waits.await.is_pending());
@@ -159,5 +161,25 @@ mod tests {
         let begun = Instant::now();
         poll_fn(|cx| patience.poll_idle_for(time, &activity, cx)).await;
         assert!(begun.elapsed() <= time * 3, "after {:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_nothing_was_waited_for_does_not_count() {
+        let (activity, mut patience) = (idle(), Patience::default());
+        let limits = Limits::default();
+        activity.heard(b"GET / HT").unwrap();
+        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        assert!(waits.await.is_pending());
+        activity.heard(b"TP/1.1\r\n\r\n").unwrap();
+        activity.begin(None).unwrap();
+        sleep(limits.head_timeout * 4).await;
+        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        assert!(waits.await.is_pending(), "the handler took its time");
+        activity.answered(false);
+        activity.end();
+        activity.heard(b"GET / HT").unwrap();
+        let begun = Instant::now();
+        poll_fn(|cx| patience.poll_exhausted(&activity, &limits, cx)).await;
+        assert!(begun.elapsed() >= limits.head_timeout, "after {:?}", begun.elapsed());
     }
 }

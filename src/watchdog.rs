@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::BoxError;
+use crate::chain::chain;
 use crate::event;
-use crate::group::{Polls, chain};
+use crate::group::Polls;
 use crate::notify::Notifier;
 use crate::server::Serve;
 

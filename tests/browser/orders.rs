@@ -37,6 +37,35 @@ fn a_confirmed_stop_stops_the_daemon_with_its_reason() {
 }
 
 #[test]
+fn a_page_of_somebody_elses_orders_nothing_by_what_it_posts() {
+    let Some(mut setup) = Setup::start() else { return };
+    let (public, admin) = (setup.daemon.public(), setup.daemon.admin());
+    // Of another origin: what it may send without asking is a POST of plain text.
+    setup.browser.open(&format!("http://{public}/"));
+    let order = format!("GET /listener?stop=forged HTTP/1.1\\r\\nHost: {admin}\\r\\n\\r\\n");
+    for repeated in [1, 700, 20_000, 40_000] {
+        setup.browser.run(&format!(
+            "window.done = false;
+            const body = '{order}'.repeat({repeated});
+            const posts = Array.from({{ length: 8 }}, () =>
+                fetch('http://{admin}/live', {{ method: 'POST', mode: 'no-cors', body }}));
+            Promise.allSettled(posts).then(() => window.done = true);"
+        ));
+        setup.browser.wait_for("the end of the posts", "return window.done");
+    }
+    let metrics = setup.daemon.get_admin("/metrics").body;
+    assert!(metrics.contains("status=\"403\""), "they have come to the daemon: {metrics}");
+    assert!(
+        !metrics
+            .contains("lockstepd_requests_total{server=\"admin\",method=\"GET\",status=\"403\"}")
+    );
+    assert_eq!(setup.daemon.get_admin("/ready").body, "ready\n");
+    let ended = setup.daemon.stop();
+    ended.assert(0, &[]);
+    assert!(!ended.text().contains("forged"), "{}", ended.text());
+}
+
+#[test]
 fn the_page_tells_what_the_stop_waits_for() {
     let Some(mut setup) = Setup::start() else { return };
     let mut client = Client::connect(&setup.daemon.public());

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::{
     program::Samples,
-    support::{Daemon, Launch},
-    wire::{ask, exchange},
+    support::{Daemon, Launch, ask, exchange},
 };
 
 /// Hosts that a page's name could resolve to us under, or that only look like ours.

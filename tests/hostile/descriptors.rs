@@ -12,8 +12,7 @@ use rustix::{
 
 use crate::{
     program::Samples,
-    support::{BINARY, Client, Deadline, Ended, Launch, PATIENCE, wait_until},
-    wire::ask,
+    support::{BINARY, Client, Deadline, Ended, Launch, PATIENCE, ask, wait_until},
 };
 
 const CONNECTIONS: &str = "lockstepd_connections{server=\"public\"}";

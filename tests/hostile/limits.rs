@@ -9,8 +9,7 @@ use rustix::process::Signal;
 
 use crate::{
     program::{Program, Samples},
-    support::{Client, Launch, PATIENCE},
-    wire::exchange,
+    support::{Client, Launch, PATIENCE, exchange},
 };
 
 fn timeouts(what: &str) -> String {

@@ -5,9 +5,9 @@ mod support;
 
 mod corpus;
 mod program;
-mod wire;
 
 mod admin;
+mod bodies;
 mod descriptors;
 mod limits;
 mod malformed;

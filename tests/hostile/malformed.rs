@@ -9,8 +9,7 @@ use std::{
 use crate::{
     corpus::{self, Case, Expected},
     program::Program,
-    support::{Daemon, Launch},
-    wire::{Heard, ask, exchange},
+    support::{Daemon, Heard, Launch, ask, exchange},
 };
 
 #[test]
@@ -83,12 +82,6 @@ const DEVIATIONS: &[(&str, &[u16], &str)] = &[
     ("a tab after the size", &[200, 200], "section 7.1: BWS belongs before \";\" only"),
     ("an extension without a name", &[200, 200], "section 7.1.1: extensions are skipped unparsed"),
     ("an extension with a NUL", &[200, 200], "section 7.1.1: extensions are skipped unparsed"),
-    (
-        "an end that is LF alone",
-        &[200, 200],
-        "section 7.1: the trailers go on to the next empty line",
-    ),
-    ("a trailer that ends with LF alone", &[200, 200], "section 7.1.2: the same"),
     ("a fragment in the target", &[200, 200], "section 3.2 (SHOULD): http::Uri drops it unseen"),
 ];
 

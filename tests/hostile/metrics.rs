@@ -12,8 +12,7 @@ use std::{
 
 use crate::{
     program::Program,
-    support::{Client, skip},
-    wire::{ask, exchange},
+    support::{Client, ask, exchange, skip},
 };
 
 /// How to get promtool.

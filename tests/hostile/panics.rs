@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use crate::{
     program::{Program, Samples},
-    support::{Client, Ended, PATIENCE, wait_until},
-    wire::exchange,
+    support::{Client, Ended, PATIENCE, exchange, wait_until},
 };
 
 const PANICS: &str = "lockstepd_panics_total{server=\"public\"}";

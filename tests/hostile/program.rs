@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, net::TcpListener};
 
-use crate::{
-    support::{Daemon, Launch, PATIENCE, example, wait_until},
-    wire::ask,
-};
+use crate::support::{Daemon, Launch, PATIENCE, ask, example, wait_until};
 
 /// The running example, whose service reads bodies, answers at length and panics.
 pub(crate) struct Program {

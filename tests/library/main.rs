@@ -4,6 +4,8 @@
 mod support;
 
 mod admin;
+mod answers;
+mod bodies;
 mod embedding;
 mod pipelines;
 mod queue;

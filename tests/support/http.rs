@@ -4,15 +4,19 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
+    thread::panicking,
 };
 
 use super::wait::PATIENCE;
 
-/// A connection to a server. It never retries and never reconnects.
+/// A connection to a server. It never retries and never reconnects, and when it ends nothing may have come
+/// that was not asked for: whoever reads one answer of two does not notice that there are two.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: BufReader<Stream>,
     host: String,
+    /// Something was sent behind the last answer.
+    asks: bool,
 }
 
 /// An answer, whole.
@@ -57,7 +61,7 @@ impl Client {
         };
         // As curl has it.
         let host = if address.starts_with("unix:") { "localhost" } else { address };
-        Ok(Self { stream: BufReader::new(stream), host: host.to_owned() })
+        Ok(Self { stream: BufReader::new(stream), host: host.to_owned(), asks: false })
     }
 
     /// Sends a request without a body and reads its answer.
@@ -71,6 +75,7 @@ impl Client {
     /// Sends bytes as they are.
     #[track_caller]
     pub(crate) fn send(&mut self, text: &str) {
+        self.asks = true;
         self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
     }
 
@@ -93,6 +98,7 @@ impl Client {
             self.stream.read_exact(&mut body).expect("the answer comes whole");
             response.body = String::from_utf8(body).expect("every answer is text");
         }
+        self.asks = false;
         response
     }
 
@@ -103,6 +109,20 @@ impl Client {
             // What was not read when the server closed makes it a reset.
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
         }
+    }
+
+    /// What has come and was not read.
+    fn rest(&mut self) -> Vec<u8> {
+        let _ = match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.set_nonblocking(true),
+            Stream::Unix(stream) => stream.set_nonblocking(true),
+        };
+        let mut rest = self.stream.buffer().to_vec();
+        let mut more = [0; 256];
+        // A server that is gone has said nothing.
+        let length = self.stream.get_mut().read(&mut more).unwrap_or(0);
+        rest.extend(&more[..length]);
+        rest
     }
 
     #[track_caller]
@@ -119,11 +139,14 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        let rest = self.rest();
         // The server may have closed before.
         let _ = match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
         };
+        let is_asked_for = self.asks || rest.is_empty();
+        assert!(is_asked_for || panicking(), "nobody has asked for {}", rest.escape_ascii());
     }
 }
 

@@ -39,6 +39,7 @@ mod service;
 mod unit;
 mod wait;
 mod webdriver;
+mod wire;
 
 pub(crate) use daemon::{Daemon, Ended, Launch, example};
 pub(crate) use host::{BINARY, skip};
@@ -51,3 +52,4 @@ pub(crate) use output::Output;
 pub(crate) use unit::Memory;
 pub(crate) use wait::{Deadline, Lines, PATIENCE, pidfd, wait_until};
 pub(crate) use webdriver::Browser;
+pub(crate) use wire::{Answer, Heard, ask, exchange, hear};

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    ops::{Deref, DerefMut},
     thread,
     time::Duration,
 };
@@ -16,14 +17,45 @@ const PUBLIC: ([u8; 4], u16) = ([127, 0, 0, 1], 9090);
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9091);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
+/// A client's connection, on which nothing may come that no request has asked for.
+struct Connection(TcpStream);
+
 fn restart(machine: &Machine) {
     machine.run("systemctl", &["restart", "lockstepd"]).ok();
 }
 
-fn connect(address: ([u8; 4], u16)) -> TcpStream {
+fn connect(address: ([u8; 4], u16)) -> Connection {
     let stream = TcpStream::connect(SocketAddr::from(address)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
+    Connection(stream)
+}
+
+// === impl Connection ===
+
+impl Deref for Connection {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut TcpStream {
+        &mut self.0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Whatever was to come has come, as the answers that were waited for came behind it.
+        self.0.set_nonblocking(true).unwrap();
+        let mut rest = [0; 256];
+        if let Ok(length @ 1..) = self.0.read(&mut rest) {
+            let rest = rest[..length].escape_ascii();
+            assert!(thread::panicking(), "nobody has asked for {rest}");
+        }
+    }
 }
 
 /// Reads one answer with a Content-Length; `None` if the connection was closed instead.
@@ -81,6 +113,47 @@ fn a_client_that_pauses_in_the_body_is_answered_before_the_restart() {
             restart.join().unwrap();
         });
         ask(&client).expect("the connection is handed over after its answer");
+    });
+}
+
+#[test]
+fn the_rest_of_a_body_that_nobody_wants_is_no_request_to_the_successor() {
+    let Some(machine) = machine() else { return };
+    let body = "GET /in HTTP/1.1\r\nHost: x\r\n\r\n";
+    let chunks = format!("1d\r\n{body}\r\n1d;x=y\r\n{body}\r\n0\r\nT: v\r\n\r\n");
+    let bodies = [
+        ("Content-Length: 58", body.repeat(2)),
+        ("Transfer-Encoding: chunked", chunks.clone()),
+        ("Expect: 100-continue\r\nTransfer-Encoding: chunked", chunks),
+    ];
+    machine.in_network(|| {
+        for (field, body) in bodies {
+            for cut in [0, 1, 12, 29, body.len() - 1] {
+                let mut client = connect(PUBLIC);
+                let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+                client.write_all(format!("{head}{}", &body[..cut]).as_bytes()).unwrap();
+                let first = answer(&client).unwrap();
+                restart(&machine);
+                // Who was told that nothing follows may not get it out any more.
+                let rest = format!("{}GET / HTTP/1.1\r\nHost: x\r\n\r\n", &body[cut..]);
+                let sent = client.write_all(rest.as_bytes());
+                if first.contains("\r\nconnection: close\r\n") {
+                    assert!(field.starts_with("Expect"), "{first}");
+                    assert_eq!(answer(&client), None, "{field}, cut at {cut}");
+                } else {
+                    sent.unwrap();
+                    let second = answer(&client);
+                    assert!(
+                        second.is_some(),
+                        "{field}, cut at {cut}: no answer to the next request"
+                    );
+                }
+                // Whoever asks once more gets one answer, and nothing that came out of the body.
+                if let Some(third) = ask(&client) {
+                    assert!(third.ends_with("running...\n"), "{third}");
+                }
+            }
+        }
     });
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use support::{Control, Deadline, Load, PATIENCE, Report, Server, wait_until};
+use support::{Control, Deadline, Load, PATIENCE, Report, Server, hear, wait_until};
 
 /// The daemon, run from a path of its own that a test may replace.
 struct Daemon {
@@ -288,7 +288,9 @@ fn read_answer(client: &mut TcpStream) -> String {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.to_lowercase();
             let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+            let length = length.map_or(0, |length| length.parse().unwrap());
+            assert!(body.len() <= length, "more than one answer: {text}");
+            if body.len() == length {
                 return text.into_owned();
             }
         }
@@ -306,6 +308,34 @@ fn a_client_that_owes_a_body_nobody_wants_delays_nothing_and_stays_connected() {
     daemon.upgrade();
     client.write_all(b"4567890GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_answer(&mut client).ends_with("running...\n"));
+}
+
+#[test]
+fn the_rest_of_a_body_that_nobody_wants_is_no_request_to_the_next_program() {
+    let mut daemon = Daemon::start();
+    let body = "GET /in HTTP/1.1\r\nHost: x\r\n\r\n".repeat(3);
+    let length = body.len();
+    for (field, body) in [
+        (format!("Content-Length: {length}"), body.clone()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{length:x};x=y\r\n{body}\r\n1d\r\n{}\r\n0\r\nT: v\r\n\r\n", &body[..29]),
+        ),
+    ] {
+        let last = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        // Cut in the framing, at the beginning of a request, and within one.
+        for cut in [1, 3, 29, 31, 40, body.len() - 4, body.len() - 1] {
+            let mut client = TcpStream::connect(daemon.public).unwrap();
+            let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+            client.write_all(format!("{head}{}", &body[..cut]).as_bytes()).unwrap();
+            assert!(read_answer(&mut client).ends_with("running...\n"));
+            daemon.upgrade();
+            client.write_all(format!("{}{last}", &body[cut..]).as_bytes()).unwrap();
+            let heard = hear(&client);
+            assert_eq!(heard.statuses(), [200], "{field}, cut at {cut}: {}", heard.summary());
+            assert!(heard.rest.is_empty() && heard.broken.is_none(), "{}", heard.summary());
+        }
+    }
 }
 
 #[test]
@@ -379,4 +409,6 @@ fn a_client_that_owes_chunks_nobody_wants_holds_up_no_upgrade() {
     assert!(read_answer(&mut client).ends_with("running...\n"));
     daemon.upgrade();
     ask(&mut TcpStream::connect(daemon.public).unwrap());
+    client.write_all(b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_answer(&mut client).ends_with("running...\n"), "it stays connected");
 }

@@ -320,6 +320,18 @@ pub(super) const ROWS: &[Row] = &[
         BrokenBody,
         "RFC 9112 section 2.2: MAY be recognized in a head; here it was not",
     ),
+    case(
+        "an end that is LF alone, and a request behind it",
+        chunked!("0\r\n\n", smuggled!(), closing!()),
+        BrokenBody,
+        "RFC 9112 section 7.1; hyper 1.12 takes the request for trailers, and nginx serves it",
+    ),
+    case(
+        "an end that is CR CR LF",
+        chunked!("0\r\n\r\r\n", smuggled!(), closing!()),
+        BrokenBody,
+        "RFC 9112 section 7.1",
+    ),
 ];
 
 /// What is too long for a table.

@@ -15,7 +15,7 @@ mod targets;
 
 use std::borrow::Cow;
 
-use crate::wire::{Answer, Heard};
+use crate::support::{Answer, Heard};
 
 /// Concatenates literals to bytes.
 macro_rules! bytes {

@@ -51,12 +51,17 @@ pub(super) const ROWS: &[Row] = &[
         BAD,
         "RFC 3986 section 3.2.2",
     ),
-    // The http crate reads an empty scheme as none and the rest as a path: nothing is left to see of it.
     case(
         "absolute-form without a scheme",
         b"GET ://test/ HTTP/1.1\r\nHost: test\r\n\r\n",
-        Answered(1),
-        "a known deviation of http 1.5 from RFC 9112 section 3.2; the request has no body and no other reading",
+        BAD,
+        "RFC 3986 section 3.1: a scheme begins with a letter",
+    ),
+    case(
+        "absolute-form with a scheme that begins with a digit",
+        b"GET 1http://test/ HTTP/1.1\r\nHost: test\r\n\r\n",
+        BAD,
+        "RFC 3986 section 3.1: a scheme begins with a letter",
     ),
     case(
         "authority-form with GET",

@@ -62,6 +62,14 @@ pub(crate) fn exchange(address: &str, bytes: &[u8], hang_up: bool) -> Heard {
     split(&heard, is_head, broken)
 }
 
+/// What a server says on a connection on which everything has been said, to its end.
+pub(crate) fn hear(mut stream: &TcpStream) -> Heard {
+    stream.set_read_timeout(Some(SILENCE)).expect("a time-out can be set");
+    let mut heard = Vec::new();
+    let broken = stream.read_to_end(&mut heard).err().map(|error| error.kind());
+    split(&heard, false, broken)
+}
+
 /// One request on a connection of its own, under a name that the admin server knows.
 #[track_caller]
 pub(crate) fn ask(address: &str, method: &str, path: &str) -> Answer {
@@ -109,6 +117,17 @@ impl Heard {
 // === impl Answer ===
 
 impl Answer {
+    /// Tells whether it says that it is the connection's last.
+    pub(crate) fn closes(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.contains("close"))
+    }
+
+    /// A field's value, in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let of = |line: &'_ str| line.split_once(": ").is_some_and(|(field, _)| field == name);
+        self.head.lines().find(|line| of(line)).and_then(|line| Some(line.split_once(": ")?.1))
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -150,8 +150,9 @@ fn a_length_beside_a_coding_is_seen_by_nobody_and_nothing_follows_it() {
     let running = Running::start(Daemon::new("test").server("public", "127.0.0.1:0", router));
     let (length, coding) = ("Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n");
     for fields in [[length, coding], [coding, length]] {
-        let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{}\r\n", fields.concat());
-        let request = format!("{head}5\r\nhello\r\n0\r\n\r\n{LAST}");
+        let fields = fields.concat();
+        let body = "5\r\nhello\r\n0\r\n\r\n";
+        let request = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n{body}{LAST}");
         let heard = exchange(&running.address("public"), request.as_bytes(), false);
         assert_eq!(heard.statuses(), [200], "{fields:?}");
         assert!(heard.answers[0].closes(), "{fields:?}");

@@ -30,6 +30,15 @@ fn connect(address: ([u8; 4], u16)) -> Connection {
     Connection(stream)
 }
 
+/// A download that has begun, and whose rest nobody reads.
+fn begin_download(seconds: u32) -> TcpStream {
+    let mut download = TcpStream::connect(SocketAddr::from(PUBLIC)).unwrap();
+    let request = format!("GET /download?seconds={seconds} HTTP/1.1\r\nHost: x\r\n\r\n");
+    download.write_all(request.as_bytes()).unwrap();
+    assert_eq!(download.read(&mut [0; 1]).unwrap(), 1);
+    download
+}
+
 // === impl Connection ===
 
 impl Deref for Connection {
@@ -166,7 +175,7 @@ fn a_request_to_the_admin_server_has_as_much_time_as_any_other() {
         client.write_all(head.as_bytes()).unwrap();
         client.write_all(b"12345").unwrap();
         let other = connect(ADMIN);
-        (&other).write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        (&*other).write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         assert!(answer(&other).unwrap().ends_with("live\n"));
         thread::scope(|scope| {
             let restart = scope.spawn(|| restart(&machine));
@@ -255,9 +264,7 @@ fn the_successor_tells_how_its_predecessors_ended() {
             assert_eq!(sample(&machine, "lockstepd_last_drain_requests_cut_off"), Some(0.0));
         }
 
-        let mut download = connect(PUBLIC);
-        download.write_all(b"GET /download?seconds=50 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        assert_eq!((&download).read(&mut [0; 1]).unwrap(), 1);
+        let _download = begin_download(50);
         thread::scope(|scope| {
             let restart = scope.spawn(|| restart(&machine));
             let on = |entry: &serde_json::Value| message(entry).starts_with("serving on");
@@ -290,7 +297,7 @@ fn a_long_download_completes_while_everybody_else_is_served() {
                     b"GET /download?seconds=10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
                 )
                 .unwrap();
-            let mut lines = BufReader::new(download).lines().map(Result::unwrap);
+            let mut lines = BufReader::new(&*download).lines().map(Result::unwrap);
             assert!(lines.any(|line| line.is_empty()), "the download has begun");
             thread::scope(|scope| {
                 let restart = scope.spawn(|| restart(&machine));
@@ -395,7 +402,7 @@ fn a_successor_with_a_bad_configuration_leaves_clients_a_clean_close_and_nothing
         ask(&client).unwrap();
         machine.write("/etc/lockstepd/lockstepd.toml", "nonsense = 1\n");
         assert_ne!(machine.run("systemctl", &["restart", "lockstepd"]).code, 0);
-        assert_eq!((&client).read(&mut [0]).unwrap(), 0, "an end of file, not a reset");
+        assert_eq!((&*client).read(&mut [0]).unwrap(), 0, "an end of file, not a reset");
         wait_until("an empty store", PATIENCE, || {
             machine.property("lockstepd", "NFileDescriptorStore") == "0"
         });
@@ -412,9 +419,7 @@ fn a_second_restart_while_the_first_drains_fails_nothing() {
     let load = Load { requests: vec![REQUEST.to_vec()], ..Load::on(public()) };
     let report = under_load(&machine, &load, |_| {
         machine.in_network(|| {
-            let mut download = connect(PUBLIC);
-            download.write_all(b"GET /download?seconds=2 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-            assert_eq!((&download).read(&mut [0; 1]).unwrap(), 1);
+            let _download = begin_download(2);
             thread::scope(|scope| {
                 scope.spawn(|| restart(&machine));
                 let on = |entry: &serde_json::Value| message(entry).starts_with("serving on");
@@ -448,7 +453,7 @@ fn a_requested_stop_stores_nothing_and_ends_connections() {
         ask(&client).unwrap();
         admin.write_all(b"GET /listener?stop=enough HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         assert!(answer(&admin).unwrap().ends_with("listener!!\n"));
-        assert_eq!((&client).read(&mut [0]).unwrap(), 0, "an end of file, not a reset");
+        assert_eq!((&*client).read(&mut [0]).unwrap(), 0, "an end of file, not a reset");
     });
     assert_eq!(machine.property("lockstepd", "Result"), "success");
 }

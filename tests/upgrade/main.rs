@@ -331,9 +331,9 @@ fn the_rest_of_a_body_that_nobody_wants_is_no_request_to_the_next_program() {
             assert!(read_answer(&mut client).ends_with("running...\n"));
             daemon.upgrade();
             client.write_all(format!("{}{last}", &body[cut..]).as_bytes()).unwrap();
-            let heard = hear(&client);
-            assert_eq!(heard.statuses(), [200], "{field}, cut at {cut}: {}", heard.summary());
-            assert!(heard.rest.is_empty() && heard.broken.is_none(), "{}", heard.summary());
+            let all = hear(&client);
+            assert_eq!(all.statuses(), [200], "{field}, cut at {cut}: {}", all.summary());
+            assert!(all.rest.is_empty() && all.broken.is_none(), "{}", all.summary());
         }
     }
 }

@@ -21,8 +21,6 @@
 //! # Source
 //! RFC 9112 sections 2.2, 6.3 and 9.3.
 
-use std::io::BufRead;
-
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 use serde::{Deserialize, Serialize};
@@ -40,11 +38,17 @@ pub(crate) enum Rest {
 /// What hyper has been given of a connection's bytes, told apart into requests.
 #[derive(Debug)]
 pub(crate) struct Wire {
+    reader: Reader,
+    /// What has come behind a head of which hyper has not said what follows it.
+    ahead: BytesMut,
+}
+
+/// Where the bytes up to now have come to.
+#[derive(Debug)]
+struct Reader {
     place: Place,
     /// How long the head is, or as much of it as has come; 0 within a body.
     head: usize,
-    /// What has come behind a head of which hyper has not said what follows it.
-    ahead: BytesMut,
 }
 
 /// What the next byte belongs to.
@@ -104,12 +108,13 @@ impl Rest {
 
 impl Wire {
     pub(crate) fn new() -> Self {
-        Self { place: Place::Head(Line::First), head: 0, ahead: BytesMut::new() }
+        let reader = Reader { place: Place::Head(Line::First), head: 0 };
+        Self { reader, ahead: BytesMut::new() }
     }
 
     /// Says that what comes is another protocol, or nobody's business.
     pub(crate) fn unfollow(&mut self) {
-        self.place = Place::Unfollowed;
+        self.reader.place = Place::Unfollowed;
         self.ahead = BytesMut::new();
     }
 
@@ -118,7 +123,7 @@ impl Wire {
     /// # Errors
     /// When they are no request's; hyper must not get them then.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let used = self.advance(bytes)?;
+        let used = self.reader.advance(bytes)?;
         if used < bytes.len() {
             self.ahead.extend_from_slice(&bytes[used..]);
         }
@@ -130,18 +135,16 @@ impl Wire {
     /// # Errors
     /// When no head has come, by our reading, or what came behind it already is no such body.
     pub(crate) fn begin(&mut self, body: Option<Rest>) -> Result<(), Malformed> {
-        match (&self.place, body) {
+        self.reader.place = match (&self.reader.place, body) {
             (Place::Unfollowed, _) => return Ok(()),
-            (Place::Whole, Some(body)) => self.place = Place::Body(body),
-            (Place::Whole, None) => self.place = Place::Head(Line::First),
+            (Place::Whole, Some(body)) => Place::Body(body),
+            (Place::Whole, None) => Place::Head(Line::First),
             (Place::Head(_) | Place::Body(_), _) => return Err(Malformed),
-        }
-        self.head = 0;
+        };
+        self.reader.head = 0;
         if !self.ahead.is_empty() {
-            let mut ahead = std::mem::take(&mut self.ahead);
-            let used = self.advance(&ahead)?;
-            ahead.advance(used);
-            self.ahead = ahead;
+            let used = self.reader.advance(&self.ahead)?;
+            self.ahead.advance(used);
         }
         Ok(())
     }
@@ -149,7 +152,7 @@ impl Wire {
     /// Tells whether the beginning of a head has come that hyper has not taken. Line ends between two
     /// requests belong to none.
     pub(crate) fn is_mid_head(&self) -> bool {
-        match self.place {
+        match self.reader.place {
             Place::Head(line) => !matches!(line, Line::First),
             Place::Whole => true,
             Place::Body(_) | Place::Unfollowed => false,
@@ -158,7 +161,7 @@ impl Wire {
 
     /// Tells whether more of a body has to come.
     pub(crate) fn is_in_body(&self) -> bool {
-        matches!(self.place, Place::Body(_))
+        matches!(self.reader.place, Place::Body(_))
     }
 
     /// Of `read`, which hyper had read and not used when it was taken apart, what belongs to the next
@@ -175,16 +178,20 @@ impl Wire {
         if PLANTED.get() {
             return Some((read.clone(), None));
         }
-        let rest = match self.place {
+        let rest = match self.reader.place {
             Place::Body(_) if has_ended => return None,
             Place::Body(rest) => Some(rest),
             Place::Head(_) | Place::Whole => None,
             Place::Unfollowed => return None,
         };
-        let before = read.len().checked_sub(self.head + self.ahead.len())?;
+        let before = read.len().checked_sub(self.reader.head + self.ahead.len())?;
         (before == 0 || !has_ended).then(|| (read.slice(before..), rest))
     }
+}
 
+// === impl Reader ===
+
+impl Reader {
     /// Goes on by `bytes`; answers how many of them can be told apart for now.
     fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
@@ -218,29 +225,63 @@ impl Wire {
 impl Line {
     /// Goes on by `bytes`; answers how many of them belong to the head, and whether it has ended there.
     fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
-        let mut rest = bytes;
-        while let Some(first) = rest.first() {
-            *self = match (*self, first) {
-                (Self::First, b'\r' | b'\n') => Self::First,
-                (Self::Begin, b'\r') => Self::Cr,
-                (Self::Begin | Self::Cr, b'\n') => return (bytes.len() - rest.len() + 1, true),
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
+            match (*self, byte) {
+                (Self::First, b'\r' | b'\n') => {}
+                (Self::Begin, b'\r') => *self = Self::Cr,
+                (Self::Begin | Self::Cr, b'\n') => return (at, true),
                 _ => {
-                    let length = rest.len();
-                    // In memory nothing fails.
-                    let skipped = rest.skip_until(b'\n').unwrap_or(length);
-                    let has_ended = bytes[bytes.len() - length + skipped - 1] == b'\n';
-                    *self = if has_ended { Self::Begin } else { Self::Within };
-                    continue;
+                    let rest = &bytes[at - 1..];
+                    if let Some(length) = end_of_head(rest) {
+                        return (at - 1 + length, true);
+                    }
+                    *self = match rest {
+                        [.., b'\n', b'\r'] => Self::Cr,
+                        [.., b'\n'] => Self::Begin,
+                        _ => Self::Within,
+                    };
+                    break;
                 }
-            };
-            rest = &rest[1..];
+            }
         }
         (bytes.len(), false)
     }
 }
 
+/// How much of `bytes`, which begin within a line, belongs to the head, if its end is there. Every request
+/// pays for this, and lines are too short for a look-up that has to be called for each.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let end_behind = |line_feed: usize| match &bytes[line_feed + 1..] {
+        [b'\n', ..] => Some(line_feed + 2),
+        [b'\r', b'\n', ..] => Some(line_feed + 3),
+        _ => None,
+    };
+    let words = bytes.chunks_exact(8);
+    let whole = bytes.len() - words.remainder().len();
+    for (number, word) in words.enumerate() {
+        let word = u64::from_le_bytes(word.try_into().expect("each has eight bytes"));
+        // Of each byte that is a line feed the highest bit is set, and perhaps of one behind it.
+        let differs = word ^ (EACH * u64::from(b'\n'));
+        let mut feeds = differs.wrapping_sub(EACH) & !differs & (EACH << 7);
+        while feeds != 0 {
+            let at = number * 8 + feeds.trailing_zeros() as usize / 8;
+            feeds &= feeds - 1;
+            if let Some(end) = end_behind(at).filter(|_| bytes[at] == b'\n') {
+                return Some(end);
+            }
+        }
+    }
+    let mut feeds = (whole..bytes.len()).filter(|at| bytes[*at] == b'\n');
+    feeds.find_map(end_behind)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Follows `bytes` in pieces of `size`; what `bodies` say follows each head, as hyper would.
@@ -249,7 +290,7 @@ mod tests {
         let mut bodies = bodies.iter();
         for piece in bytes.chunks(size) {
             wire.follow(piece).unwrap();
-            while matches!(wire.place, Place::Whole) {
+            while matches!(wire.reader.place, Place::Whole) {
                 let Some(body) = bodies.next() else { break };
                 wire.begin(*body).unwrap();
             }
@@ -277,6 +318,29 @@ mod tests {
                     assert_eq!(wire.take_apart(&next.slice(1..), true), None);
                 }
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_head_ends_with_its_first_empty_line(bytes in "[\r\n\u{b}a]{0,40}", cut in 0..40_usize) {
+            let bytes = bytes.as_bytes();
+            let begin = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let ends = (begin..bytes.len()).find_map(|at| match &bytes[at..] {
+                [b'\n', b'\n', ..] => Some(at + 2),
+                [b'\n', b'\r', b'\n', ..] => Some(at + 3),
+                _ => None,
+            });
+            let (first, second) = bytes.split_at(cut.min(bytes.len()));
+            let mut line = Line::First;
+            let (mut used, mut is_end) = line.advance(first);
+            if !is_end {
+                let more = line.advance(second);
+                (used, is_end) = (used + more.0, more.1);
+            }
+            prop_assert_eq!(is_end.then_some(used), ends);
         }
     }
 

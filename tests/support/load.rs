@@ -211,6 +211,9 @@ impl Connection {
             self.read_more().await?;
         }
         self.unread.drain(..head_end + length);
+        if !self.unread.is_empty() {
+            return Err(std::io::Error::other("more came than was asked for"));
+        }
         Ok(!head.contains("\r\nconnection: close\r\n"))
     }
 

@@ -158,16 +158,17 @@ fn a_request_in_flight_keeps_an_idle_daemon() {
     machine.in_network(|| {
         let mut stream = connect();
         stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1").unwrap();
-        let mut answer = [0; 1];
+        let mut answer = String::new();
         machine.wait_for_state("lockstepd", "active");
         // Twenty times what it takes for idle.
         thread::sleep(Duration::from_secs(1));
         assert_eq!(machine.property("lockstepd", "ActiveState"), "active");
         stream.write_all(b"2").unwrap();
-        stream.read_exact(&mut answer).unwrap();
         wait_until("the idle exit", PATIENCE, || {
             machine.property("lockstepd", "ActiveState") == "inactive"
         });
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     });
     assert_eq!(machine.property("lockstepd", "Result"), "success");
 }

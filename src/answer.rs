@@ -26,10 +26,8 @@ pub(crate) fn conform<B: Body>(
     asked: Asked,
     closes: bool,
 ) -> (Option<u64>, bool) {
-    if response.version() != Version::HTTP_10 {
-        // hyper writes no other, and what a proxied answer came with is nothing to the client.
-        *response.version_mut() = Version::HTTP_11;
-    }
+    // What a forwarded answer came with is nothing to the client. To HTTP/1.0 hyper writes that.
+    *response.version_mut() = Version::HTTP_11;
     let status = response.status();
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         tracing::warn!(
@@ -64,14 +62,14 @@ pub(crate) fn conform<B: Body>(
             length = length.or(said);
         }
     }
+    if has_coding && is_switching {
+        response.headers_mut().remove(header::TRANSFER_ENCODING);
+    }
     if closes && !is_switching {
-        response.headers_mut().append(header::CONNECTION, CLOSE);
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     // To HTTP/1.0 an unknown length is told by the connection's end.
-    let is_last = is_last
-        || is_switching
-        || (asked.is_old && (length.is_none() || response.version() == Version::HTTP_10));
-    (length, is_last)
+    (length, is_last || is_switching || (asked.is_old && length.is_none()))
 }
 
 /// Tells whether what follows this answer's head is another protocol.
@@ -92,4 +90,97 @@ pub(crate) fn names(value: &HeaderValue, option: &[u8]) -> bool {
 
 fn parse_length(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::response::Builder;
+    use http_body_util::Full;
+
+    use super::*;
+
+    const GET: Asked = Asked { is_head: false, is_connect: false, is_old: false };
+
+    /// An answer with five bytes, or without, and what is made of it.
+    fn conformed(
+        head: Builder,
+        has_body: bool,
+        asked: Asked,
+        closes: bool,
+    ) -> (Response<()>, Option<u64>, bool) {
+        let body = has_body.then(|| Full::new(&b"hello"[..]));
+        let mut response = head.body(body).unwrap();
+        let (length, is_last) = conform(&mut response, asked, closes);
+        (response.map(drop), length, is_last)
+    }
+
+    fn with(status: u16, name: &'static str, value: &str) -> Builder {
+        Response::builder().status(status).header(name, value)
+    }
+
+    #[test]
+    fn a_length_that_is_true_stays() {
+        let head = Asked { is_head: true, ..GET };
+        for (status, length, has_body, asked) in
+            [(200, "5", true, GET), (200, "5", false, head), (304, "5", false, GET)]
+        {
+            let (response, ..) =
+                conformed(with(status, "content-length", length), has_body, asked, false);
+            assert_eq!(response.headers()["content-length"], length);
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_true_or_not_allowed_goes() {
+        let connect = Asked { is_connect: true, ..GET };
+        let head = Asked { is_head: true, ..GET };
+        for (status, length, has_body, asked) in [
+            (200, "4", true, GET),
+            (200, "6", true, GET),
+            (200, "five", true, GET),
+            (200, "5", false, GET),
+            (200, "4", true, head),
+            (204, "5", true, GET),
+            (204, "0", false, GET),
+            (101, "0", false, GET),
+            (200, "0", false, connect),
+        ] {
+            let (response, ..) =
+                conformed(with(status, "content-length", length), has_body, asked, false);
+            assert_eq!(response.headers().get("content-length"), None, "{status} {length}");
+        }
+    }
+
+    #[test]
+    fn the_last_answer_is_known_and_says_so() {
+        let old = Asked { is_old: true, ..GET };
+        let connect = Asked { is_connect: true, ..GET };
+        for (head, asked, closes, is_last) in [
+            (with(200, "x", "y"), GET, false, false),
+            (with(200, "x", "y"), GET, true, true),
+            (with(200, "connection", "close"), GET, false, true),
+            (with(200, "connection", "x, Close"), GET, false, true),
+            (with(200, "connection", "closed"), GET, false, false),
+            (with(200, "connection", "keep-alive"), GET, true, true),
+            (with(200, "x", "y"), old, false, false),
+            (with(101, "connection", "upgrade"), GET, false, true),
+            (with(200, "x", "y"), connect, false, true),
+        ] {
+            let (response, _, last) = conformed(head, true, asked, closes);
+            assert_eq!(last, is_last, "{response:?}");
+            if closes {
+                assert_eq!(response.headers()["connection"], "close");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interim_answer_is_none_and_the_version_is_ours() {
+        let (response, length, _) = conformed(with(103, "link", "x"), true, GET, false);
+        assert_eq!((response.status().as_u16(), length), (500, Some(0)));
+        for version in [Version::HTTP_09, Version::HTTP_10, Version::HTTP_2, Version::HTTP_3] {
+            let (response, ..) = conformed(Response::builder().version(version), true, GET, false);
+            assert_eq!(response.version(), Version::HTTP_11);
+        }
+    }
 }

@@ -84,6 +84,10 @@ pub(crate) fn names_close(value: &HeaderValue) -> bool {
 
 /// Tells whether a Connection field has an option.
 pub(crate) fn names(value: &HeaderValue, option: &[u8]) -> bool {
+    // Alone, as it nearly always is, or in a list.
+    if value.as_bytes().eq_ignore_ascii_case(option) {
+        return true;
+    }
     let mut options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     options.any(|named| named.eq_ignore_ascii_case(option))
 }

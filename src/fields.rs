@@ -45,8 +45,11 @@ impl<'h> Fields<'h> {
             } else if *name == EXPECT {
                 fields.expects_continue |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             } else if *name == CONNECTION {
-                fields.closes |= names(value, b"close");
-                fields.keeps_alive |= names(value, b"keep-alive");
+                if names(value, b"close") {
+                    fields.closes = true;
+                } else {
+                    fields.keeps_alive |= names(value, b"keep-alive");
+                }
             } else if *name == UPGRADE {
                 fields.has_upgrade = true;
             } else if *name == X_REQUEST_ID {

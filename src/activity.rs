@@ -235,6 +235,11 @@ impl Activity {
         self.has(FAILED | GIVEN_UP | UNASKED)
     }
 
+    /// Tells whether the client is to blame for a body that could not be read.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has(FAILED)
+    }
+
     /// hyper is told to end with the next answer.
     pub(crate) fn closing(&self) {
         self.change(CLOSING, true);

@@ -19,7 +19,7 @@ pub(crate) struct Asked {
     pub(crate) is_old: bool,
 }
 
-/// Makes the head say what is true of the answer; answers how long the body is, if that is known, and
+/// Makes the head say what is true of the answer, which is 500 if it is none; answers how long the body is, if that is known, and
 /// whether no answer follows.
 pub(crate) fn conform<B: Body>(
     response: &mut Response<Option<B>>,
@@ -30,10 +30,7 @@ pub(crate) fn conform<B: Body>(
     *response.version_mut() = Version::HTTP_11;
     let status = response.status();
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        tracing::warn!(
-            status = status.as_u16(),
-            "the service gave an interim answer for its last; 500 is sent instead",
-        );
+        // Nothing would come after it.
         *response = Response::new(None);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }

@@ -148,10 +148,7 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => response.map(Some),
             Ok(Poll::Ready(Err(error))) => {
-                if let Some(exchange) = &this.exchange {
-                    exchange.failed(&*error);
-                }
-                bare(StatusCode::INTERNAL_SERVER_ERROR)
+                bare(this.exchange.as_ref().expect(POLLED_ONCE).failed(&*error))
             }
             Err(Panicked) => {
                 if let Some(exchange) = &this.exchange {
@@ -241,12 +238,17 @@ impl Exchange {
         self.activity.participants().metrics.panics.add(1);
     }
 
-    fn failed(&self, error: &(dyn StdError + 'static)) {
-        tracing::warn!(
-            server = self.activity.participants().server(),
-            error = chain(error),
-            "the service failed; 500 is answered",
-        );
+    /// The service gave an error; answers the status to answer with.
+    fn failed(&self, error: &(dyn StdError + 'static)) -> StatusCode {
+        let (server, peer) = (self.activity.participants().server(), self.activity.peer());
+        if self.activity.has_failed() {
+            // It could not read the body, and says so: nobody here has to act.
+            let error = chain(error);
+            tracing::debug!(server, %peer, error, "a body could not be read; 400 is answered");
+            return StatusCode::BAD_REQUEST;
+        }
+        tracing::warn!(server, error = chain(error), "the service failed; 500 is answered");
+        StatusCode::INTERNAL_SERVER_ERROR
     }
 
     /// Sends `response` on its way; the connection `ends` with it, or goes on if it can.
@@ -258,7 +260,15 @@ impl Exchange {
         let closes = ends || self.activity.is_cut_short();
         let mut remembered = self.activity.exchange();
         let asked = remembered.asked();
+        let status = response.status();
         let (length, is_last) = answer::conform(&mut response, asked, closes);
+        if response.status() != status {
+            tracing::warn!(
+                server = self.activity.participants().server(),
+                status = status.as_u16(),
+                "the service gave an interim answer for its final one; 500 is answered",
+            );
+        }
         if let Some(id) = remembered.answered(response.status(), length) {
             response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
         }

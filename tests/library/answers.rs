@@ -1,21 +1,23 @@
 //! Answers of services that say what is not so, or give none.
 
 use std::{
-    future::{Ready, ready},
+    future::ready,
+    io::{Read as _, Write as _},
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
 use axum::{Router, extract::Request as AxumRequest, routing::any};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::service::Service;
-use lockstepd::{Body, Daemon, Exit};
+use lockstepd::{Body, BoxError, Daemon, Exit};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     Running,
-    support::{Heard, exchange},
+    support::{Heard, exchange, hear},
 };
 
 /// The request behind each of the others.
@@ -27,17 +29,18 @@ struct Wrong;
 /// An error with a cause.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer was to be had")]
-struct Failed(#[source] std::io::Error);
+struct Failed(#[source] BoxError);
 
 impl Service<Request<Body>> for Wrong {
     type Response = Response<Full<Bytes>>;
     type Error = Failed;
-    type Future = Ready<Result<Self::Response, Failed>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failed>> + Send>>;
 
     fn call(&self, request: Request<Body>) -> Self::Future {
         let response = Response::builder();
         let response = match request.uri().path() {
-            "/fails" => return ready(Err(Failed(std::io::Error::other("the disk is full")))),
+            "/reads" => return Box::pin(read(request.into_body())),
+            "/fails" => return Box::pin(ready(Err(Failed("the disk is full".into())))),
             "/length" => response.header("content-length", "3"),
             "/lengths" => response.header("content-length", "3").header("content-length", "4"),
             "/long" => response.header("content-length", "300"),
@@ -49,8 +52,14 @@ impl Service<Request<Body>> for Wrong {
             "/version" => response.version(Version::HTTP_3),
             _ => response,
         };
-        ready(Ok(response.body(Full::from("hello")).expect("it is a response")))
+        Box::pin(ready(Ok(response.body(Full::from("hello")).expect("it is a response"))))
     }
+}
+
+/// Reads a body, and fails as that does.
+async fn read(body: Body) -> Result<Response<Full<Bytes>>, Failed> {
+    let body = body.collect().await.map_err(|error| Failed(error.into()))?;
+    Ok(Response::new(Full::new(body.to_bytes())))
 }
 
 fn start() -> Running {
@@ -80,6 +89,30 @@ fn whatever_a_service_says_of_its_answer_the_next_answer_is_the_next_requests() 
         assert_eq!((first.status, &*first.text()), (status, body), "{path}");
         assert_eq!(last.text(), "hello", "{path}: {}", heard.summary());
         assert!(heard.rest.is_empty(), "{path}: {}", heard.summary());
+    }
+    assert_eq!(running.stop().unwrap(), Exit::Clean);
+}
+
+#[test]
+fn a_service_that_fails_at_a_body_has_a_client_to_blame() {
+    let running = start();
+    for (body, status) in [
+        ("5\r\nhello\r\n0\r\n\r\n", 200),
+        ("5\r\nhello\r\nx\r\n\r\n", 400),
+        ("5\r\nhello\r\n0\r\n\n", 400),
+        ("5\r\nhelloxx0\r\n\r\n", 400),
+    ] {
+        // Head and body apart: what is known of the body with the head, the service is not asked.
+        let mut client = std::net::TcpStream::connect(running.address("public")).unwrap();
+        let head = "POST /reads HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue";
+        let head = format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        let mut asks = [0; 25];
+        client.read_exact(&mut asks).unwrap();
+        assert_eq!(&asks, b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.write_all(body.as_bytes()).unwrap();
+        let all = hear(&client);
+        assert_eq!(all.statuses(), [status], "{body:?}: {}", all.summary());
     }
     assert_eq!(running.stop().unwrap(), Exit::Clean);
 }

@@ -26,8 +26,10 @@ pub(crate) fn conform<B: Body>(
     asked: Asked,
     closes: bool,
 ) -> (Option<u64>, bool) {
-    // What a forwarded answer came with is nothing to the client. To HTTP/1.0 hyper writes that.
-    *response.version_mut() = Version::HTTP_11;
+    // What a forwarded answer came with is nothing to the client. To HTTP/1.0 hyper writes that, and adds
+    // `keep-alive` to what is not of it already.
+    *response.version_mut() =
+        if asked.is_old && closes { Version::HTTP_10 } else { Version::HTTP_11 };
     let status = response.status();
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         // Nothing would come after it.
@@ -35,10 +37,10 @@ pub(crate) fn conform<B: Body>(
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
     let is_switching = is_switching(response.status(), asked);
-    let (mut has_length, mut has_coding, mut is_last) = (false, false, closes);
+    let (mut lengths, mut has_coding, mut is_last) = (0, false, closes);
     for (name, value) in response.headers() {
         if *name == header::CONTENT_LENGTH {
-            has_length = true;
+            lengths += 1;
         } else if *name == header::TRANSFER_ENCODING {
             has_coding = true;
         } else if *name == header::CONNECTION {
@@ -47,12 +49,13 @@ pub(crate) fn conform<B: Body>(
     }
     let known = response.body().as_ref().map_or(Some(0), |body| body.size_hint().exact());
     let mut length = known;
-    if has_length {
+    if lengths > 0 {
         let said = response.headers().get(header::CONTENT_LENGTH).and_then(parse_length);
+        let said = said.filter(|_| lengths == 1);
         // To HEAD, and with 304, it is the length that a body would have.
-        let is_of_another =
-            known == Some(0) && (asked.is_head || status == StatusCode::NOT_MODIFIED);
-        let is_true = known.is_none_or(|known| said == Some(known)) || is_of_another;
+        let is_without = response.body().as_ref().is_none_or(Body::is_end_stream);
+        let is_of_another = is_without && (asked.is_head || status == StatusCode::NOT_MODIFIED);
+        let is_true = said.is_some() && (known.is_none() || said == known || is_of_another);
         if has_coding || is_switching || status == StatusCode::NO_CONTENT || !is_true {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         } else {
@@ -90,7 +93,9 @@ pub(crate) fn names(value: &HeaderValue, option: &[u8]) -> bool {
 }
 
 fn parse_length(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.parse().ok()
+    let digits = value.to_str().ok()?;
+    let is_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits.then_some(digits)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -139,6 +144,7 @@ mod tests {
             (200, "4", true, GET),
             (200, "6", true, GET),
             (200, "five", true, GET),
+            (200, "+5", true, GET),
             (200, "5", false, GET),
             (200, "4", true, head),
             (204, "5", true, GET),

@@ -69,7 +69,10 @@ impl http_body::Body for Body {
         {
             activity.request_body_wanted(frame.is_pending());
         }
-        if std::mem::take(&mut self.unasked) {
+        // Something has come, so that the client does not wait; that hyper was to ask it is not enough: it
+        // does not where the answer has begun.
+        if self.unasked && frame.is_ready() {
+            self.unasked = false;
             if let Some(activity) = &self.activity {
                 activity.request_body_asked();
             }

@@ -33,7 +33,8 @@ use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::consume_budget;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::access::{self, AccessLog, AccessSetting};
 use crate::activity::{Activity, Standing};
@@ -74,7 +75,8 @@ pub(crate) struct Common {
 
 /// How serving came to its end.
 enum Served {
-    Idle(Idle, Participant),
+    /// So many requests have been served.
+    Idle(Idle, Participant, u32),
     Closed,
 }
 
@@ -146,19 +148,27 @@ where
     async move {
         // A client that has sent one request may never send another.
         let mut parked: Option<Instant> = None;
+        // Since when no request has come: what wakes us in vain does not count.
+        let mut since = Instant::now();
         loop {
+            // Whatever a client does, its task lets others have their turn.
+            consume_budget().await;
             let limits = shared.common.limits();
-            park(&mut idle, participant.as_ref(), &limits, shared.idle_max).await;
+            park(&mut idle, participant.as_ref(), &limits, shared.idle_max, since).await;
             let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
             let stay = parked.is_some_and(|parked| parked.elapsed() < STAY);
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve(readable, member, stay, &shared, limits)).await {
-                Served::Idle(connection, membership) => {
+                Served::Idle(connection, membership, requests) => {
                     (idle, participant) = (Some(connection), Some(membership));
+                    let now = Instant::now();
+                    parked = Some(now);
+                    if requests > 0 {
+                        since = now;
+                    }
                 }
                 Served::Closed => return,
             }
-            parked = Some(Instant::now());
         }
     }
 }
@@ -190,12 +200,14 @@ where
     }
 }
 
-/// Waits for the next byte. If the connection is to end instead, takes it.
+/// Waits for the next byte, for as long as a client may be idle `since` then. If the connection is to end
+/// instead, takes it.
 async fn park(
     idle: &mut Option<Idle>,
     participant: Option<&Participant>,
     limits: &Limits,
     idle_max: Duration,
+    since: Instant,
 ) {
     let (Some(parked), Some(participant)) = (&idle, participant) else { return };
     let limit = match parked.waiting {
@@ -203,13 +215,19 @@ async fn park(
         _ => limits.idle_timeout.min(idle_max),
     };
     let seat = participant.seat();
-    let mut timer = pin!(sleep(limit));
+    let end = since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30));
+    let mut timer = pin!(sleep_until(end));
     loop {
         let (mode, ready) = poll_fn(|cx| {
             let mode = seat.poll_mode(cx);
             if mode != Mode::Hold {
                 // Whatever it may have been at when everybody was released, it is idle now.
                 seat.finished();
+            }
+            // Who always has something to skip keeps the timer from being asked.
+            let is_skipping = idle.as_ref().is_some_and(|idle| idle.skip.is_some());
+            if is_skipping && Instant::now() >= end {
+                return Poll::Ready((mode, false));
             }
             let ready = match idle.as_mut().map(|idle| idle.poll_request(cx)) {
                 Some(Poll::Ready(Ok(()))) => true,
@@ -357,7 +375,8 @@ where
             let unread = joined(read, unread);
             // Readiness may have been a false alarm.
             let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
-            return Served::Idle(Idle { stream, unread, skip, waiting }, participant);
+            let idle = Idle { stream, unread, skip, waiting };
+            return Served::Idle(idle, participant, activity.requests());
         }
         debug_assert!(false, "hyper and we do not see a request's end in the same place");
         tracing::error!(

@@ -185,7 +185,12 @@ impl Wire {
             Place::Unfollowed => return None,
         };
         let before = read.len().checked_sub(self.reader.head + self.ahead.len())?;
-        (before == 0 || !has_ended).then(|| (read.slice(before..), rest))
+        if before > 0 && has_ended {
+            return None;
+        }
+        // Line ends before a request are no part of it, and nothing to wake anybody for.
+        let is_nothing = matches!(self.reader.place, Place::Head(Line::First));
+        Some((if is_nothing { Bytes::new() } else { read.slice(before..) }, rest))
     }
 }
 

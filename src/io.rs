@@ -108,6 +108,7 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.activity.writes(buf);
         let direct = buf.len() > OUTBOX_MAX || !self.activity.is_buffered();
         if !self.outbox.is_empty() && (direct || self.outbox.len() + buf.len() > OUTBOX_MAX) {
             ready!(self.poll_outbox(cx))?;

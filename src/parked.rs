@@ -51,12 +51,17 @@ impl Idle {
                 self.skip.take_if(|_| is_end);
             }
         }
-        if self.unread.is_empty() {
+        loop {
+            // Line ends before a request belong to none, RFC 9112 section 2.2.
+            let ends = self.unread.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.unread.advance(ends);
+            if !self.unread.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             match self.stream.read_first()? {
                 Some(first) => self.unread = first,
                 None => return self.stream.poll_readable(cx).map(Ok),
             }
         }
-        Poll::Ready(Ok(()))
     }
 }

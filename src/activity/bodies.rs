@@ -15,7 +15,7 @@ use super::{Activity, DROPPED, FAILED, GIVEN_UP, LEFTOVER, LEFTOVER_WANTED, UNAS
 
 /// How much of a body that the service did not want is read to save the connection: 1 MiB. The model
 /// has smaller bodies.
-const LEFTOVER_MAX: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
+pub(crate) const LEFTOVER_MAX: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 
 /// A body that the service did not want, kept until it is clear what becomes of its rest: hyper reads no
 /// other request before its end.
@@ -23,6 +23,8 @@ const LEFTOVER_MAX: u64 = if cfg!(test) { 2 << 10 } else { 1 << 20 };
 pub(super) struct Leftover {
     body: Incoming,
     read: u64,
+    /// Which of the connection's requests it belongs to.
+    request: u32,
 }
 
 // === impl Activity ===
@@ -31,12 +33,10 @@ impl Activity {
     /// A request with a body begins; its client may wait to be asked for it.
     pub(crate) fn request_body_begins(&self, expects_continue: bool) {
         self.change(UNASKED, expects_continue);
-        // Of the bodies before it nothing is still to come.
-        self.change(WANTED, false);
         self.bodies.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The service reads a request's body; hyper asks the client for it.
+    /// The client sends a request's body, having been asked for it or not.
     pub(crate) fn request_body_asked(&self) {
         self.change(UNASKED, false);
     }
@@ -74,7 +74,7 @@ impl Activity {
         if unasked || body.size_hint().lower() > LEFTOVER_MAX {
             self.change(GIVEN_UP, true);
         }
-        let before = slot.replace(Leftover { body, read: 0 });
+        let before = slot.replace(Leftover { body, read: 0, request });
         self.change(LEFTOVER | DROPPED, true);
         drop(slot);
         if before.is_some() {
@@ -97,6 +97,10 @@ impl Activity {
         };
         let mut progress = false;
         let whole = loop {
+            if leftover.request != self.requests() {
+                // hyper has read all of it, as there is a later request.
+                break true;
+            }
             match Pin::new(&mut leftover.body).poll_frame(cx) {
                 Poll::Pending => {
                     self.change(LEFTOVER_WANTED, true);

@@ -13,6 +13,8 @@ use std::task::Context;
 
 use atomic_waker::AtomicWaker;
 
+#[cfg(test)]
+pub(crate) use self::bodies::LEFTOVER_MAX;
 use self::bodies::Leftover;
 use crate::chunks::Malformed;
 use crate::framing::{Rest, Wire};
@@ -66,6 +68,8 @@ const WANTED: u32 = 1 << 19;
 const LEFTOVER_WANTED: u32 = 1 << 20;
 /// The rest of a body is too long to be read before the answer has gone out. No sign of being busy.
 const GIVEN_UP: u32 = 1 << 21;
+/// The head of the answer to a request with a body has not been written yet. No sign of being busy.
+const HEAD_UNSEEN: u32 = 1 << 22;
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
@@ -166,7 +170,7 @@ impl Activity {
             0 => Standing::Idle,
             1 if is_left && !is_last => Standing::Owed,
             1 if is_left && self.has(GIVEN_UP) => Standing::Over,
-            // Somebody reads it. If the answer was the last, hyper ends the connection behind it.
+            // Somebody has it. If the answer was the last, hyper ends the connection behind it.
             _ => Standing::Busy,
         }
     }
@@ -190,6 +194,9 @@ impl Activity {
         }
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.exchanges.fetch_add(1, Ordering::AcqRel);
+        // hyper has come to the end of the body before, whatever the service did, or does, with it.
+        self.change(GIVEN_UP | UNASKED | WANTED, false);
+        self.change(HEAD_UNSEEN, body.is_some());
         let mut wire = self.wire();
         let followed = wire.begin(body);
         self.change(MID_HEAD, wire.is_mid_head());
@@ -226,6 +233,19 @@ impl Activity {
     /// Tells whether the client is to blame for a body that could not be read.
     pub(crate) fn has_failed(&self) -> bool {
         self.has(FAILED)
+    }
+
+    /// hyper writes; answers to requests with bodies are looked at once, as hyper may say that they are
+    /// the last where we cannot know it: it takes Content-Length out where there is Transfer-Encoding.
+    pub(crate) fn writes(&self, bytes: &[u8]) {
+        const CLOSE: &[u8] = b"connection: close";
+        if self.has(HEAD_UNSEEN) && !self.is_answering() {
+            self.change(HEAD_UNSEEN, false);
+            // In a body it would say nothing, and cost the connection, which is rare and does no harm.
+            if bytes.windows(CLOSE.len()).any(|window| window == CLOSE) {
+                self.change(CLOSED, true);
+            }
+        }
     }
 
     /// hyper is told to end with the next answer.

@@ -3,13 +3,15 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
 
 use crate::{
     program::{Program, Samples},
-    support::{Client, Launch, PATIENCE, exchange},
+    support::{Client, Launch, PATIENCE, exchange, hear},
 };
 
 fn timeouts(what: &str) -> String {
@@ -104,7 +106,7 @@ fn a_head_that_trickles_is_answered_408() {
     let mut reader = stream.try_clone().unwrap();
     // A byte of it, again and again, until the server has had enough: each resets no clock.
     stream.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut text = [0; 12];
     let mut sent = 0;
     let answered = loop {
@@ -278,13 +280,13 @@ fn a_client_that_never_stops_asking_holds_up_no_upgrade() {
     program.daemon.event("ready");
     let client = TcpStream::connect(&program.public).unwrap();
     let (mut asking, mut hearing) = (client.try_clone().unwrap(), client.try_clone().unwrap());
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let requests = "GET /later HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100);
         while asking.write_all(requests.as_bytes()).is_ok() {}
     });
     let mut answers = [0; 4096];
     hearing.read_exact(&mut answers).unwrap();
-    std::thread::spawn(move || while matches!(hearing.read(&mut answers), Ok(1..)) {});
+    thread::spawn(move || while matches!(hearing.read(&mut answers), Ok(1..)) {});
     program.daemon.signal(Signal::USR2);
     // Or else it is not upgraded, at the drain time-out.
     let outcome = program.daemon.find("what becomes of the upgrade", |event| {
@@ -293,4 +295,38 @@ fn a_client_that_never_stops_asking_holds_up_no_upgrade() {
     assert_eq!(outcome["message"], "took connections over", "{outcome}");
     client.shutdown(Shutdown::Both).unwrap();
     program.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn line_ends_that_no_request_follows_are_no_reason_to_wait_or_to_turn() {
+    let mut daemon =
+        Launch::daemon().args(["--idle-timeout", "1s"]).args(["--linger", "100ms"]).start();
+    let request = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n\r\n\n\r\n";
+    // Idle for as long as anybody, and then closed without a word; what is dripped meanwhile does not count.
+    let mut client = TcpStream::connect(daemon.public()).unwrap();
+    client.write_all(request).unwrap();
+    let drips = client.try_clone().unwrap();
+    let dripping = thread::spawn(move || {
+        let mut drips = drips;
+        while drips.write_all(b"\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let heard = hear(&client);
+    assert_eq!(heard.statuses(), [200], "{}", heard.summary());
+    dripping.join().unwrap();
+
+    // And nobody is held up by them at a stop.
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = TcpStream::connect(daemon.public()).unwrap();
+            client.write_all(request).unwrap();
+            client.read_exact(&mut [0; 12]).unwrap();
+            client.write_all(b"\r\n").unwrap();
+            client
+        })
+        .collect();
+    let ended = daemon.stop();
+    ended.assert(0, &[]);
+    drop(clients);
 }

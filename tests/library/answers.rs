@@ -3,6 +3,7 @@
 use std::{
     future::ready,
     io::{Read as _, Write as _},
+    net::TcpStream,
     pin::Pin,
     sync::{Arc, Mutex},
 };
@@ -103,7 +104,7 @@ fn a_service_that_fails_at_a_body_has_a_client_to_blame() {
         ("5\r\nhelloxx0\r\n\r\n", 400),
     ] {
         // Head and body apart: what is known of the body with the head, the service is not asked.
-        let mut client = std::net::TcpStream::connect(running.address("public")).unwrap();
+        let mut client = TcpStream::connect(running.address("public")).unwrap();
         let head = "POST /reads HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue";
         let head = format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n");
         client.write_all(head.as_bytes()).unwrap();
@@ -190,6 +191,29 @@ fn a_length_beside_a_coding_is_seen_by_nobody_and_nothing_follows_it() {
         assert_eq!(heard.statuses(), [200], "{fields:?}");
         assert!(heard.answers[0].closes(), "{fields:?}");
         assert_eq!(seen.lock().unwrap().drain(..).collect::<Vec<_>>(), ["x "], "{fields:?}");
+    }
+    assert_eq!(running.stop().unwrap(), Exit::Clean);
+}
+
+#[test]
+fn a_body_with_two_lengths_is_followed_by_nothing_also_when_it_comes_after_its_answer() {
+    let router = Router::new().fallback(any(|| async { "Hello\n" }));
+    let running = Running::start(Daemon::new("test").server("public", "127.0.0.1:0", router));
+    for length in [29, 2_000_000] {
+        let mut client = TcpStream::connect(running.address("public")).unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked";
+        client.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut first = [0; 12];
+        client.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        // The server may read it or not.
+        let body = format!("{length:x}\r\n{}\r\n0\r\n\r\n{LAST}", "x".repeat(length));
+        let _ = client.write_all(body.as_bytes());
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+        let rest = String::from_utf8(rest).unwrap();
+        assert!(rest.contains("\r\nconnection: close\r\n"), "{rest}");
+        assert!(rest.ends_with("\r\n\r\nHello\n") && !rest.contains("HTTP/1.1"), "{rest}");
     }
     assert_eq!(running.stop().unwrap(), Exit::Clean);
 }

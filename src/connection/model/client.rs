@@ -121,8 +121,17 @@ impl Heard {
         if is_announced && !self.ended {
             return Err(format!("the last answer did not end the connection: {self:?}"));
         }
-        if is_announced || sequence.hangs_up || sequence.lingers() {
+        if sequence.hangs_up || sequence.lingers() {
             return Ok(());
+        }
+        if is_announced {
+            let last = sequence.requests.get(self.answers.len() - 1);
+            let is_due = last
+                .is_some_and(|sent| sent.may_be_last() || sent.plan.conduct == Conduct::Refuses);
+            // The beginning of a request that was not whole is refused.
+            let is_refusal = begun && self.answers.len() >= whole;
+            let what = "the connection was ended without a reason";
+            return (is_due || is_refusal).then_some(()).ok_or_else(|| format!("{what}: {self:?}"));
         }
         let next = sequence.requests.get(self.answers.len());
         let hangs = next.is_some_and(|sent| sent.plan.conduct == Conduct::Hangs);
@@ -130,7 +139,7 @@ impl Heard {
             return Err(format!("answers are missing: {self:?}"));
         }
         // A request that is not whole, or was not even begun, is waited for in vain.
-        if !self.ended || begun || whole == 0 {
+        if !self.ended || (begun && self.answers.len() >= whole) || whole == 0 || hangs {
             return Ok(());
         }
         let seen = &sequence.requests[..self.seen.len()];

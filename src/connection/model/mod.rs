@@ -104,7 +104,7 @@ impl Stage {
         carrier.load([&self.participants], false, History::default()).unwrap();
         drop(carrier);
         self.task.abort();
-        let _ = self.task.await;
+        ended(self.task).await;
         let (taken, error) = Taken::from_carrier(&theirs);
         assert!(error.is_none(), "{error:?}");
         let Some((_, idle)) = taken.connections.into_iter().next() else {
@@ -141,7 +141,17 @@ async fn ours(sequence: &Sequence) -> Heard {
         }
         client.send(&bytes, wait).await;
     }
-    client.end(sequence.hangs_up, &handlers).await
+    let heard = client.end(sequence.hangs_up, &handlers).await;
+    stage.task.abort();
+    ended(stage.task).await;
+    heard
+}
+
+/// A connection's task may be over, or aborted, but not have panicked.
+async fn ended(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        assert!(error.is_cancelled(), "the connection's task has panicked: {error}");
+    }
 }
 
 /// The same from hyper by itself.

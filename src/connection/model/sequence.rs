@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::handlers::Plan;
+use crate::activity::LEFTOVER_MAX;
 
 /// A client's whole life.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(super) struct Sent {
     pub(super) closes: bool,
     /// It is of HTTP/1.0.
     pub(super) is_old: bool,
+    /// Line ends come before it, which belong to no request.
+    has_line_ends: bool,
     pub(super) plan: Plan,
 }
 
@@ -42,7 +45,13 @@ pub(super) struct Sent {
 pub(super) enum Framing {
     None,
     Length(usize),
-    Chunked { chunks: Vec<usize>, extends: bool, has_trailers: bool },
+    /// `has_length`: with a Content-Length beside it, which does not count.
+    Chunked {
+        chunks: Vec<usize>,
+        extends: bool,
+        has_trailers: bool,
+        has_length: bool,
+    },
 }
 
 /// A change of the mode.
@@ -138,26 +147,48 @@ impl Sequence {
 impl Sent {
     fn any() -> impl Strategy<Value = Self> {
         let rare = prop::bool::weighted(0.1);
-        let flags = (prop::bool::weighted(0.25), rare, rare, rare);
+        let flags = (prop::bool::weighted(0.25), rare, rare, rare, rare);
         (prop::sample::select(vec!["POST", "PUT", "GET"]), Framing::any(), flags, Plan::any())
-            .prop_map(|(method, framing, (expects, offers_upgrade, closes, is_old), plan)| {
-                // HTTP/1.0 knows neither chunks, nor expectations, nor upgrades.
-                let is_old = is_old && !matches!(framing, Framing::Chunked { .. });
-                Self {
+            .prop_map(
+                |(
                     method,
                     framing,
-                    expects: expects && !is_old,
-                    offers_upgrade: offers_upgrade && !is_old,
-                    closes,
-                    is_old,
+                    (expects, offers_upgrade, closes, is_old, has_line_ends),
                     plan,
-                }
-            })
+                )| {
+                    // HTTP/1.0 knows neither chunks, nor expectations, nor upgrades.
+                    let is_old = is_old && !matches!(framing, Framing::Chunked { .. });
+                    Self {
+                        method,
+                        framing,
+                        expects: expects && !is_old,
+                        offers_upgrade: offers_upgrade && !is_old,
+                        closes,
+                        is_old,
+                        has_line_ends,
+                        plan,
+                    }
+                },
+            )
+    }
+
+    /// Whether the server may say, of its own accord, that the answer is the last.
+    pub(super) fn may_be_last(&self) -> bool {
+        let is_long = match &self.framing {
+            Framing::None => false,
+            Framing::Length(length) => *length as u64 > LEFTOVER_MAX,
+            Framing::Chunked { has_length: true, .. } => true,
+            Framing::Chunked { chunks, .. } => chunks.iter().sum::<usize>() as u64 > LEFTOVER_MAX,
+        };
+        // To HTTP/1.0 an answer of unknown length is.
+        self.closes || self.expects || self.is_old || is_long
     }
 
     fn bytes(&self, id: usize) -> Vec<u8> {
         let version = if self.is_old { "1.0" } else { "1.1" };
-        let mut head = format!("{} /{id} HTTP/{version}\r\nHost: model\r\n", self.method);
+        let line_ends = if self.has_line_ends { "\r\n" } else { "" };
+        let mut head =
+            format!("{line_ends}{} /{id} HTTP/{version}\r\nHost: model\r\n", self.method);
         head.push_str(match (self.closes, self.is_old, self.offers_upgrade) {
             (true, _, _) => "Connection: close\r\n",
             (false, true, _) => "Connection: keep-alive\r\n",
@@ -174,7 +205,8 @@ impl Sent {
                 let _ = write!(head, "Content-Length: {length}\r\n");
                 content = body(id, 0, *length);
             }
-            Framing::Chunked { chunks, extends, has_trailers } => {
+            Framing::Chunked { chunks, extends, has_trailers, has_length } => {
+                head.push_str(if *has_length { "Content-Length: 5\r\n" } else { "" });
                 head.push_str("Transfer-Encoding: chunked\r\n");
                 let extension = if *extends { ";name=\"value\"" } else { "" };
                 let mut from = 0;
@@ -219,9 +251,11 @@ impl Framing {
         prop_oneof![
             2 => Just(Self::None),
             3 => length.prop_map(Self::Length),
-            3 => (chunks, rare, rare).prop_map(|(chunks, extends, has_trailers)| {
-                Self::Chunked { chunks, extends, has_trailers }
-            }),
+            3 => (chunks, rare, rare, prop::bool::weighted(0.1)).prop_map(
+                |(chunks, extends, has_trailers, has_length)| {
+                    Self::Chunked { chunks, extends, has_trailers, has_length }
+                },
+            ),
         ]
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, fs, path::PathBuf, process::Command};
 
 use crate::{
     server::Server,
-    support::{BODY, Trouble, answer, cargo, daemon, free_port, require, source, target},
+    support::{BODY, Trouble, answer, cargo, daemon, free_ports, require, source, target},
 };
 
 /// A server that gives the same answer as the others.
@@ -92,12 +92,12 @@ impl Program {
 
     /// What starts it on a free port, and that port.
     pub(crate) fn command(&self) -> Result<(Command, u16), Trouble> {
-        let port = free_port()?;
+        let [port, admin] = free_ports()?;
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(&self.path);
         match self.peer {
             Peer::Lockstepd => {
-                let admin = format!("127.0.0.1:{}", free_port()?);
+                let admin = format!("127.0.0.1:{admin}");
                 command.args(["--config", "/dev/null", "--public", &address, "--admin", &admin]);
             }
             Peer::Go | Peer::Axum | Peer::Epoll => {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use crate::support::{Child, Load, SERVER, Trouble, answer, free_port, get};
+use crate::support::{Child, Load, SERVER, Trouble, answer, free_ports, get};
 
 /// How many connections there are at most where time passes slowly: among 64 under callgrind, each would
 /// be idle for so long that it is parked now and then, as among 3,000 natively.
@@ -50,7 +50,7 @@ impl Run<'_> {
 
     /// Starts the daemon under `tool`, sends it the requests, and waits until both have ended.
     pub(crate) fn under(self, mut tool: Command, requests: usize) -> Result<(), Trouble> {
-        let [public, admin] = [free_port()?, free_port()?];
+        let [public, admin] = free_ports()?;
         tool.arg(self.program)
             .args(["--config", "/dev/null", "--log-level", "warn"])
             .args(["--public", &format!("127.0.0.1:{public}")])

@@ -11,7 +11,7 @@ mod processors;
 
 pub(crate) use build::{cargo, daemon, daemon_with_lines, require, source, target};
 pub(crate) use child::Child;
-pub(crate) use client::{BODY, Client, Load, answer, free_port, get};
+pub(crate) use client::{BODY, Client, Load, answer, free_ports, get};
 pub(crate) use processors::{LOAD, Priority, Processor, SERVER};
 
 /// Why something could not be measured, and what would help.

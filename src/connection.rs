@@ -147,24 +147,23 @@ where
     let (mut idle, mut participant) = (Some(idle), Some(participant));
     async move {
         // A client that has sent one request may never send another.
-        let mut parked: Option<Instant> = None;
+        let mut has_served = false;
         // Since when no request has come: what wakes us in vain does not count.
         let mut since = Instant::now();
         loop {
             // Whatever a client does, its task lets others have their turn.
             consume_budget().await;
             let limits = shared.common.limits();
-            park(&mut idle, participant.as_ref(), &limits, shared.idle_max, since).await;
+            let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
+            park(&mut idle, participant.as_ref(), end.unwrap_or(since)).await;
             let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
-            let stay = parked.is_some_and(|parked| parked.elapsed() < STAY);
+            let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve(readable, member, stay, &shared, limits)).await {
                 Served::Idle(connection, membership, requests) => {
                     (idle, participant) = (Some(connection), Some(membership));
-                    let now = Instant::now();
-                    parked = Some(now);
                     if requests > 0 {
-                        since = now;
+                        (has_served, since) = (true, Instant::now());
                     }
                 }
                 Served::Closed => return,
@@ -200,22 +199,20 @@ where
     }
 }
 
-/// Waits for the next byte, for as long as a client may be idle `since` then. If the connection is to end
-/// instead, takes it.
-async fn park(
-    idle: &mut Option<Idle>,
-    participant: Option<&Participant>,
-    limits: &Limits,
-    idle_max: Duration,
-    since: Instant,
-) {
-    let (Some(parked), Some(participant)) = (&idle, participant) else { return };
-    let limit = match parked.waiting {
+/// How long the client of an idle connection has, that has been so `since` then.
+fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> Instant {
+    let limit = match idle.waiting {
         Waiting::FirstByte => limits.first_byte_timeout,
         _ => limits.idle_timeout.min(idle_max),
     };
+    // Beyond what a clock can tell is never.
+    since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
+}
+
+/// Waits for the next byte until `end`. If the connection is to end instead, takes it.
+async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: Instant) {
+    let (Some(_), Some(participant)) = (&idle, participant) else { return };
     let seat = participant.seat();
-    let end = since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30));
     let mut timer = pin!(sleep_until(end));
     loop {
         let (mode, ready) = poll_fn(|cx| {

@@ -8,6 +8,8 @@
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body;
 
+use crate::fields::names;
+
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// What of the request decides on the answer's framing.
@@ -44,7 +46,7 @@ pub(crate) fn conform<B: Body>(
         } else if *name == header::TRANSFER_ENCODING {
             has_coding = true;
         } else if *name == header::CONNECTION {
-            is_last |= names_close(value);
+            is_last |= names(value, b"close");
         }
     }
     let known = response.body().as_ref().map_or(Some(0), |body| body.size_hint().exact());
@@ -75,21 +77,6 @@ pub(crate) fn conform<B: Body>(
 /// Tells whether what follows this answer's head is another protocol.
 pub(crate) fn is_switching(status: StatusCode, asked: Asked) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (asked.is_connect && status.is_success())
-}
-
-/// Tells whether a Connection field has the option `close`.
-pub(crate) fn names_close(value: &HeaderValue) -> bool {
-    names(value, b"close")
-}
-
-/// Tells whether a Connection field has an option.
-pub(crate) fn names(value: &HeaderValue, option: &[u8]) -> bool {
-    // Alone, as it nearly always is, or in a list.
-    if value.as_bytes().eq_ignore_ascii_case(option) {
-        return true;
-    }
-    let mut options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    options.any(|named| named.eq_ignore_ascii_case(option))
 }
 
 fn parse_length(value: &HeaderValue) -> Option<u64> {

@@ -4,8 +4,6 @@
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::answer::names;
-
 /// The header in which a request's name travels.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -60,4 +58,14 @@ impl<'h> Fields<'h> {
         }
         fields
     }
+}
+
+/// Tells whether a Connection field has an option.
+pub(crate) fn names(value: &HeaderValue, option: &[u8]) -> bool {
+    // Alone, as it nearly always is, or in a list.
+    if value.as_bytes().eq_ignore_ascii_case(option) {
+        return true;
+    }
+    let mut options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    options.any(|named| named.eq_ignore_ascii_case(option))
 }

@@ -179,10 +179,9 @@ impl Wire {
             return Some((read.clone(), None));
         }
         let rest = match self.reader.place {
-            Place::Body(_) if has_ended => return None,
-            Place::Body(rest) => Some(rest),
+            Place::Body(rest) if !has_ended => Some(rest),
             Place::Head(_) | Place::Whole => None,
-            Place::Unfollowed => return None,
+            Place::Body(_) | Place::Unfollowed => return None,
         };
         let before = read.len().checked_sub(self.reader.head + self.ahead.len())?;
         if before > 0 && has_ended {

@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write as _,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,6 +18,7 @@ use axum::{
     http::StatusCode,
     routing::{any, get, post},
 };
+use http_body_util::BodyExt as _;
 use lockstepd::{Daemon, Exit};
 
 use crate::{
@@ -55,6 +57,13 @@ fn router(inside: &Inside) -> Router {
         .route("/part", post(part))
 }
 
+/// A daemon with these handlers, and the count of what comes out of bodies.
+fn start() -> (Running, Inside) {
+    let inside = Inside::default();
+    let daemon = Daemon::new("test").server("public", "127.0.0.1:0", router(&inside));
+    (Running::start(daemon), inside)
+}
+
 async fn late() -> &'static str {
     tokio::time::sleep(Duration::from_millis(1)).await;
     "late\n"
@@ -74,10 +83,8 @@ async fn panic(_: Request) -> &'static str {
 }
 
 async fn part(body: Body) -> &'static str {
-    let first = std::pin::pin!(body);
-    let mut first = first;
     // One piece, or none.
-    let _ = std::future::poll_fn(|cx| http_body::Body::poll_frame(first.as_mut(), cx)).await;
+    let _ = pin!(body).frame().await;
     "read\n"
 }
 
@@ -117,9 +124,7 @@ fn fault(heard: &Heard, path: &str) -> Option<String> {
 
 #[test]
 fn a_body_that_nobody_reads_is_no_request_whatever_the_handler_does() {
-    let inside = Inside::default();
-    let running =
-        Running::start(Daemon::new("test").server("public", "127.0.0.1:0", router(&inside)));
+    let (running, inside) = start();
     let address = running.address("public");
     let mut faults = Vec::new();
     for path in CONDUCTS {
@@ -143,9 +148,7 @@ fn a_body_that_nobody_reads_is_no_request_whatever_the_handler_does() {
 
 #[test]
 fn a_short_body_that_nobody_reads_does_not_cost_the_connection() {
-    let inside = Inside::default();
-    let running =
-        Running::start(Daemon::new("test").server("public", "127.0.0.1:0", router(&inside)));
+    let (running, _) = start();
     for path in ["ignore", "refuse", "late", "keep", "panic", "part", "nowhere"] {
         for is_chunked in [false, true] {
             let request = request(path, "", 40_000, is_chunked);
@@ -158,9 +161,7 @@ fn a_short_body_that_nobody_reads_does_not_cost_the_connection() {
 
 #[test]
 fn an_answer_that_is_the_last_says_so_where_the_body_was_not_asked_for() {
-    let inside = Inside::default();
-    let running =
-        Running::start(Daemon::new("test").server("public", "127.0.0.1:0", router(&inside)));
+    let (running, _) = start();
     for path in ["ignore", "refuse", "late", "keep", "panic", "nowhere"] {
         let request = request(path, "Expect: 100-continue\r\n", INSIDE.len(), false);
         let heard = exchange(&running.address("public"), &request, false);

@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use crate::participants::Participants;
+use crate::shutdown::Shutdown;
 
 /// How long idle connections are first held back while a request in flight may finish.
 const GRACE: Duration = Duration::from_millis(100);
@@ -55,8 +55,8 @@ pub(crate) struct Drain {
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
     linger: Duration,
-    /// Cancelled when an operator does not want to wait: everything ends where it stands.
-    pub(crate) hurry: CancellationToken,
+    /// An operator may not want to wait.
+    shutdown: Shutdown,
 }
 
 // === impl Drain ===
@@ -68,9 +68,9 @@ impl Drain {
         admin: Option<Arc<Participants>>,
         timeout: Duration,
         linger: Duration,
+        shutdown: Shutdown,
     ) -> Self {
-        let hurry = CancellationToken::new();
-        Self { servers, admin, started: Instant::now(), timeout, linger, hurry }
+        Self { servers, admin, started: Instant::now(), timeout, linger, shutdown }
     }
 
     /// Holds every server if that takes no longer than the [grace](GRACE); answers whether it did.
@@ -90,7 +90,7 @@ impl Drain {
             let now = Instant::now();
             let patience = if now < firm { end.min(now + grace) } else { end };
             let all_held = self.hold_until(patience).await;
-            if all_held || Instant::now() >= firm || self.hurry.is_cancelled() {
+            if all_held || Instant::now() >= firm || self.shutdown.is_insisted() {
                 break;
             }
             let stragglers: usize = self.all().map(|server| server.release()).sum();
@@ -105,7 +105,7 @@ impl Drain {
         }
         let patience = end.min(self.started + self.linger);
         self.each(self.all(), patience, Participants::upgraded_ended).await;
-        if self.hurry.is_cancelled() {
+        if self.shutdown.is_insisted() {
             // Whoever hurries does so because of what is in flight; the others were serving, and
             // need but a moment to go along.
             let held = async {
@@ -192,7 +192,7 @@ impl Drain {
         tokio::select! {
             biased;
             waited = timeout_at(deadline, all) => waited.is_ok(),
-            () = self.hurry.cancelled() => false,
+            () = self.shutdown.insisted() => false,
         }
     }
 }

@@ -117,7 +117,10 @@ impl Error {
         } else if !has_been_set() {
             eprintln!("lockstepd: {self}");
         }
-        Notifier::from_env().failed(&self.to_string(), self.errno());
+        if let Ok(notifier) = Notifier::from_env() {
+            notifier.failed(&self.to_string(), self.errno());
+            notifier.flush();
+        }
         self.exit().into()
     }
 }

@@ -21,6 +21,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -137,18 +138,22 @@ impl Carrier {
     /// does so before it answers the barrier, and tells of its store in no other way. From 254 on a
     /// child of it closes the descriptor, at some time; there the store's size is what counts.
     ///
-    /// Blocks the thread until the manager has read what we sent, 5 s at most.
+    /// Waits until the manager has read what we sent, for `patience` at most.
     ///
     /// # Errors
     /// When the manager cannot be reached.
-    pub(crate) fn stored(notifier: Notifier, others: usize) -> io::Result<Option<Self>> {
+    pub(crate) async fn stored(
+        notifier: &Notifier,
+        others: usize,
+        patience: Duration,
+    ) -> io::Result<Option<Self>> {
         if notifier.store_size().is_some_and(|size| size <= others) {
             return Ok(None);
         }
         let (carrier, theirs) = Self::new()?;
         notifier.store(CARRIER_NAME, theirs.as_fd())?;
         drop(theirs);
-        notifier.barrier()?;
+        notifier.barrier(patience).await?;
         Ok(carrier.is_open()?.then_some(carrier))
     }
 

@@ -16,17 +16,21 @@
 //! - A deposit never gets lost: it leaves the registry through its participant or at the end.
 //! - While the mode is Hold a participant that has deposited does nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
+use rustix::net::getpeername;
 use slab::Slab;
 use tokio::sync::Notify;
 
 use crate::listen::Listener;
 use crate::metrics::ServerMetrics;
 use crate::parked::Idle;
+use crate::polled::Polled;
 
 /// What a server's participants are to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,7 +62,7 @@ pub(crate) struct Participants {
     /// How many connections there may be; accepting pauses at that.
     limit: AtomicUsize,
     /// How often the acceptors were asked to turn.
-    turns: AtomicU64,
+    turns: AtomicU32,
     registry: Mutex<Registry>,
     /// Notified whenever a wait of the drain may have come to its end.
     progress: Notify,
@@ -78,6 +82,8 @@ struct Registry {
 struct Entry {
     signal: Arc<Signal>,
     kind: Kind,
+    /// Of a connection, to say whose it is.
+    fd: RawFd,
     /// Boxed: there are many entries, and most of the time none has one.
     deposit: Option<Box<Deposit>>,
 }
@@ -94,11 +100,20 @@ enum Kind {
 
 /// What the registry and a participant's task share.
 #[derive(Debug, Default)]
-struct Signal {
+pub(crate) struct Signal {
     waker: AtomicWaker,
     straggler: AtomicBool,
     /// The last turn that an acceptor has made.
-    turn: AtomicU64,
+    turn: AtomicU32,
+    polled: Polled,
+}
+
+/// A connection whose task was being polled at a look.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    key: usize,
+    signal: Arc<Signal>,
+    poll: u32,
 }
 
 /// Membership in the registry; it ends when this is dropped.
@@ -124,7 +139,7 @@ impl Participants {
             mode: AtomicU8::new(Mode::Serve as u8),
             metrics: ServerMetrics::new(),
             limit: AtomicUsize::new(usize::MAX),
-            turns: AtomicU64::new(0),
+            turns: AtomicU32::new(0),
             registry: Mutex::default(),
             progress: Notify::new(),
         }
@@ -136,11 +151,11 @@ impl Participants {
     }
 
     pub(crate) fn join_acceptor(self: &Arc<Self>) -> Participant {
-        self.join(Kind::Acceptor)
+        self.join(Kind::Acceptor, -1)
     }
 
-    pub(crate) fn join_connection(self: &Arc<Self>) -> Participant {
-        self.join(Kind::Connection)
+    pub(crate) fn join_connection(self: &Arc<Self>, socket: BorrowedFd<'_>) -> Participant {
+        self.join(Kind::Connection, socket.as_raw_fd())
     }
 
     /// How many connections are open, upgraded ones included.
@@ -238,6 +253,30 @@ impl Participants {
         registry.entries.iter().filter(|(_, entry)| busy(entry)).count()
     }
 
+    /// The connections whose tasks are being polled now.
+    pub(crate) fn suspects(&self) -> Vec<Suspect> {
+        let registry = self.lock();
+        let suspect = |(key, entry): (usize, &Entry)| {
+            let poll = entry.signal.polled.current()?;
+            Some(Suspect { key, signal: Arc::clone(&entry.signal), poll })
+        };
+        registry.entries.iter().filter_map(suspect).collect()
+    }
+
+    /// The peers of those that have not come out of the same poll; none of who has no address.
+    pub(crate) fn still(&self, suspects: &[Suspect]) -> Vec<Option<SocketAddr>> {
+        let registry = self.lock();
+        let still = suspects.iter().filter(|suspect| {
+            let Suspect { key, signal, poll } = suspect;
+            signal.polled.current() == Some(*poll)
+                && registry
+                    .entries
+                    .get(*key)
+                    .is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
+        });
+        still.map(|suspect| registry.entries[suspect.key].peer()).collect()
+    }
+
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
         self.wait(|registry| registry.entries.len() == registry.upgraded + registry.leaving).await;
@@ -257,11 +296,11 @@ impl Participants {
         visit(&mut registry.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
-    fn join(self: &Arc<Self>, kind: Kind) -> Participant {
+    fn join(self: &Arc<Self>, kind: Kind, fd: RawFd) -> Participant {
         let signal = Arc::<Signal>::default();
         let mut registry = self.lock();
         registry.acceptors += usize::from(kind == Kind::Acceptor);
-        let entry = Entry { signal: Arc::clone(&signal), kind, deposit: None };
+        let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None };
         let key = registry.entries.insert(entry);
         drop(registry);
         Participant { seat: Seat { participants: Arc::clone(self), key, signal } }
@@ -318,9 +357,34 @@ impl Registry {
     }
 }
 
+impl Entry {
+    /// Who is at the other end.
+    fn peer(&self) -> Option<SocketAddr> {
+        if self.fd < 0 {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "the number of a descriptor that somebody else has")]
+        // SAFETY: the connection closes its socket right before it leaves the registry, whose lock is held. In
+        // the moment between, the number may be nobody's, which is an error, or another's, which misnames a peer.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        getpeername(socket).ok().flatten().and_then(|peer| peer.try_into().ok())
+    }
+}
+
+impl AsRef<Polled> for Signal {
+    fn as_ref(&self) -> &Polled {
+        &self.polled
+    }
+}
+
 // === impl Participant ===
 
 impl Participant {
+    /// What counts the polls of this participant's task.
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.seat.signal)
+    }
+
     pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }

@@ -17,7 +17,6 @@ use crate::log::flush;
 use crate::phase::Phase;
 use crate::running::Running;
 use crate::shutdown::{Cause, Shutdown};
-use crate::signals::Signals;
 use crate::sockets::Heritage;
 use crate::upgrade::{Program, SignalsForExec, UpgradeError};
 
@@ -26,7 +25,7 @@ const LAST_LOOK: Duration = Duration::from_millis(2);
 
 impl Running {
     /// Replaces the program in place; returns only if that did not work out.
-    pub(crate) async fn upgrade(&mut self, signals: &mut Signals) {
+    pub(crate) async fn upgrade(&mut self) {
         if self.phases.current() != Phase::Ready {
             tracing::warn!("not upgrading: the start is not finished");
             return;
@@ -35,7 +34,7 @@ impl Running {
         self.phases.set(Phase::Reloading);
         self.process.notifier.reloading("Upgrading in place");
         let drain = self.drain();
-        let error = self.replace(&drain, signals).await;
+        let error = self.replace(&drain).await;
         drain.release();
         self.shutdown.set_draining(false);
         if self.shutdown.is_triggered() {
@@ -48,7 +47,7 @@ impl Running {
         self.process.notifier.ready(&self.serving());
     }
 
-    async fn replace(&mut self, drain: &Drain, signals: &mut Signals) -> UpgradeError {
+    async fn replace(&mut self, drain: &Drain) -> UpgradeError {
         let prepared = tokio::select! {
             prepared = prepare(
                 &self.process.program,
@@ -57,7 +56,7 @@ impl Running {
                 &self.shutdown,
                 &self.history,
             ) => prepared,
-            () = stopped(&self.shutdown, &mut self.group, signals) => {
+            () = stopped(&self.shutdown, &mut self.group) => {
                 return UpgradeError::Stopping;
             }
         };
@@ -68,7 +67,7 @@ impl Running {
         // From here on a signal kills or is ignored; one that came before is heard now.
         let ready = SignalsForExec::new();
         tokio::select! {
-            () = stopped(&self.shutdown, &mut self.group, signals) => {
+            () = stopped(&self.shutdown, &mut self.group) => {
                 return UpgradeError::Stopping;
             }
             () = sleep(LAST_LOOK) => {}
@@ -85,7 +84,8 @@ impl Running {
             }
         }
         tracing::info!(message_id = event::HANDED_OVER, connections, "handed connections over");
-        // The threads that write the log end with the program.
+        // The threads that write the log, and those that tell the manager, end with the program.
+        self.process.notifier.flush();
         access::flush();
         #[cfg(feature = "log")]
         flush();
@@ -94,11 +94,10 @@ impl Running {
 }
 
 /// Waits until a signal, a request or a member's end has triggered the shutdown.
-async fn stopped(shutdown: &Shutdown, group: &mut Group, signals: &mut Signals) {
+async fn stopped(shutdown: &Shutdown, group: &mut Group) {
     loop {
         tokio::select! {
             () = shutdown.triggered() => return,
-            cause = signals.stop() => drop(shutdown.trigger(cause)),
             () = group.next_end() => {}
         }
     }

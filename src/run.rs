@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
+use tokio::task::spawn_blocking;
 
 use crate::access;
 use crate::address::Listen;
@@ -20,10 +21,11 @@ use crate::limits::DESCRIPTORS_MIN;
 #[cfg(feature = "log")]
 use crate::log::{LevelHandle, finish};
 use crate::notify::Notifier;
+use crate::overseer::{Members, Overseer};
 use crate::phase::Phase;
 use crate::running::Process;
 use crate::shutdown::Cause;
-use crate::signals::Signals;
+use crate::signals::{self, Orders};
 use crate::sockets::{Heritage, InvalidHeritage, Legacy};
 use crate::start::start;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
@@ -100,8 +102,9 @@ impl Daemon {
         let ran = async {
             let process = Process {
                 started: Instant::now(),
-                notifier: Notifier::from_env(),
+                notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
                 program: Program::current().map_err(system("find out the program's path"))?,
+                members: Members::default(),
                 #[cfg(feature = "log")]
                 level: LevelHandle::none(),
             };
@@ -110,10 +113,14 @@ impl Daemon {
                 // The daemon hears of it, and ends.
                 std::future::pending().await
             };
-            tokio::select! {
-                exit = live(self, process, Signals::none()) => exit,
+            let (notifier, orders) = (process.notifier.clone(), Orders::default());
+            let exit = tokio::select! {
+                exit = live(self, process, &orders) => exit,
                 never = stop => never,
-            }
+            };
+            // The caller may be about to end the process. If it panics, there is nothing left to say.
+            let _ = spawn_blocking(move || notifier.flush()).await;
+            exit
         };
         let exit = ran.await;
         // Also if it could not start: whoever waits for it to be ready waits no longer.
@@ -190,27 +197,38 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     }
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
     daemon.inherited = Some(inherited);
+    // Before there are threads, which inherit what is blocked.
+    signals::reset().map_err(system("reset the signals that the parent process has blocked"))?;
     let process = Process {
         started,
-        notifier: Notifier::from_env(),
+        notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
         #[cfg(feature = "log")]
         level: match &daemon.log {
             Some(log) => log.install(&daemon.name)?,
             None => LevelHandle::none(),
         },
         program: Program::current().map_err(system("find out the program's path"))?,
+        members: Members::default(),
     };
     raise_descriptor_limit()?;
+    let (notifier, orders) = (process.notifier.clone(), Orders::default());
+    let overseer = Overseer {
+        shutdown: daemon.shutdown.clone(),
+        orders: orders.clone(),
+        notifier: notifier.clone(),
+        drain_timeout: daemon.drain_timeout,
+        members: process.members.clone(),
+    };
+    // To the end of all that follows.
+    let _overseeing = overseer.start().map_err(system("register signal handlers"))?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let exit = runtime.block_on(async {
-        let signals = Signals::register().map_err(system("register signal handlers"))?;
-        live(daemon, process, signals).await
-    });
+    let exit = runtime.block_on(live(daemon, process, &orders));
     // Whatever was not joined by now has been given up.
     runtime.shutdown_background();
+    notifier.flush();
     access::flush();
     #[cfg(feature = "log")]
     finish();
@@ -218,13 +236,17 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
 }
 
 /// Lives the daemon's life, from its start to its exit.
-async fn live(mut daemon: Daemon, process: Process, mut signals: Signals) -> Result<Exit, Error> {
+async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<Exit, Error> {
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
     let mut running = start(daemon, inherited, process)?;
+    running.show();
     let _watching = running.watch().map_err(system("start the watchdog's thread"))?;
-    running.serve(&mut signals).await;
-    Ok(running.stop(&mut signals).await)
+    running.serve(orders).await;
+    Ok(running.stop().await)
 }
+
+/// What is attempted with a notifier.
+const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { attempt, source }

@@ -13,6 +13,7 @@ use crate::history::History;
 use crate::log::LevelHandle;
 use crate::metrics::Reloads;
 use crate::notify::Notifier;
+use crate::overseer::Members;
 use crate::phase::{Latches, Phases};
 use crate::reload::Hook;
 use crate::server::Serve;
@@ -62,6 +63,8 @@ pub(crate) struct Process {
     pub(crate) started: Instant,
     pub(crate) notifier: Notifier,
     pub(crate) program: Program,
+    /// What the overseer wants to know of.
+    pub(crate) members: Members,
     #[cfg(feature = "log")]
     pub(crate) level: LevelHandle,
 }
@@ -69,6 +72,12 @@ pub(crate) struct Process {
 // === impl Running ===
 
 impl Running {
+    /// Shows the members to the overseer.
+    pub(crate) fn show(&self) {
+        let servers = self.drain().all().cloned().collect();
+        self.process.members.run(self.settings.clone(), self.group.polls(), servers);
+    }
+
     /// What it takes to bring the servers to rest, from now on.
     pub(crate) fn drain(&self) -> Drain {
         let participants = |server: &Arc<dyn Serve>| Arc::clone(server.participants());
@@ -78,6 +87,7 @@ impl Running {
             self.admin.as_ref().map(participants),
             settings.drain_timeout,
             settings.linger,
+            self.shutdown.clone(),
         )
     }
 

@@ -17,7 +17,7 @@ use crate::phase::Phase;
 use crate::reload::{Hook, Reload};
 use crate::running::{Running, STATUS_INTERVAL};
 use crate::shutdown::Cause;
-use crate::signals::{Event, Signals};
+use crate::signals::{Order, Orders};
 use crate::watchdog::{Watchdog, Watching};
 
 /// How long a reload hook may take.
@@ -25,7 +25,7 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Serves until something triggers the shutdown.
-    pub(crate) async fn serve(&mut self, signals: &mut Signals) {
+    pub(crate) async fn serve(&mut self, orders: &Orders) {
         let shutdown = self.shutdown.clone();
         let latches = self.latches.clone();
         let reload_request = Arc::clone(&self.reload_request);
@@ -48,11 +48,9 @@ impl Running {
                 () = shutdown.triggered() => return,
                 // Triggers the shutdown.
                 () = self.group.next_end() => {}
-                event = signals.next() => match event {
-                    Event::Terminate => drop(shutdown.trigger(Cause::Terminate)),
-                    Event::Interrupt => drop(shutdown.trigger(Cause::Interrupt)),
-                    Event::Upgrade => self.upgrade(signals).await,
-                    Event::Hangup => {
+                order = orders.next() => match order {
+                    Order::Upgrade => self.upgrade().await,
+                    Order::Reload => {
                         self.reload().await;
                         idleness = self.idleness();
                     }
@@ -95,7 +93,7 @@ impl Running {
 
     /// Starts feeding the service manager's watchdog, if it has one for us.
     pub(crate) fn watch(&mut self) -> io::Result<Option<Watching>> {
-        let notifier = self.process.notifier;
+        let notifier = self.process.notifier.clone();
         let Some(limit) = notifier.watchdog_limit() else { return Ok(None) };
         let watchdog = Watchdog {
             limit,
@@ -130,12 +128,22 @@ impl Running {
         } else {
             tracing::warn!("nothing to reload: the program reads nothing anew");
         }
+        if self.shutdown.is_triggered() {
+            // STOPPING=1 follows.
+            return;
+        }
         self.phases.set(Phase::Ready);
         self.process.notifier.ready(&self.serving());
     }
 
     async fn reload_with(&mut self, hook: Arc<Hook>) {
-        let read = match timeout(RELOAD_TIMEOUT, spawn_blocking(move || hook.0())).await {
+        let read = spawn_blocking(move || hook.0());
+        let read = tokio::select! {
+            read = timeout(RELOAD_TIMEOUT, read) => read,
+            // A stop does not wait for it.
+            () = self.shutdown.triggered() => return,
+        };
+        let read = match read {
             Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
             Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
             Err(_) => Err("the reload hook did not return".to_owned()),

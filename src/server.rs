@@ -16,6 +16,7 @@ use crate::connection::{self, Shared};
 use crate::listen::Listener;
 use crate::parked::Idle;
 use crate::participants::{Participant, Participants};
+use crate::polled::Counted;
 use crate::service::HttpService;
 use crate::stream::Stream;
 
@@ -84,8 +85,10 @@ where
     }
 
     fn open(&self, idle: Idle) {
-        let participant = self.participants.join_connection();
-        tokio::spawn(connection::run(idle, participant, Arc::clone(&self.shared)));
+        let participant = self.participants.join_connection(idle.stream.as_fd());
+        let signal = participant.signal();
+        let life = connection::run(idle, participant, Arc::clone(&self.shared));
+        tokio::spawn(Counted::new(life, signal));
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {

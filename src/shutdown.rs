@@ -63,6 +63,7 @@ struct Inner {
     /// From the trigger on, and during the attempt of an upgrade in place.
     draining: watch::Sender<bool>,
     at_rest: CancellationToken,
+    insisted: CancellationToken,
 }
 
 impl Shutdown {
@@ -131,6 +132,24 @@ impl Shutdown {
         let triggered = || self.inner.token.is_cancelled();
         // Looked at under the channel's lock: a trigger meanwhile has the last word.
         self.inner.draining.send_modify(|now| *now = draining || triggered());
+    }
+
+    /// Says that nobody wants to wait any more: everything ends where it stands.
+    pub(crate) fn insist(&self) {
+        self.inner.insisted.cancel();
+    }
+
+    /// Waits until nobody wants to wait any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future loses nothing.
+    pub(crate) async fn insisted(&self) {
+        self.inner.insisted.cancelled().await;
+    }
+
+    /// Tells whether nobody wants to wait any more.
+    pub(crate) fn is_insisted(&self) -> bool {
+        self.inner.insisted.is_cancelled()
     }
 
     /// Says that the servers are at rest.

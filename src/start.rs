@@ -42,14 +42,14 @@ pub(crate) fn start(
     for warning in &daemon.warnings {
         tracing::warn!("{warning}");
     }
-    let notifier = process.notifier;
+    let notifier = process.notifier.clone();
     let mut legacy = Legacy::sort(inherited.descriptors)?;
     let (connections, hand_over, history) =
-        take_over(&mut legacy, inherited.carrier.as_ref(), notifier)?;
+        take_over(&mut legacy, inherited.carrier.as_ref(), &notifier)?;
     let history = Arc::new(history);
     let sockets = legacy.distribute(&daemon.listens()?)?;
     for (listen, bound) in daemon.listens()?.iter().zip(&sockets) {
-        keep(listen.0, bound, notifier);
+        keep(listen.0, bound, &notifier);
     }
 
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -149,7 +149,7 @@ type Connections = Vec<(String, Idle)>;
 fn take_over(
     legacy: &mut Legacy,
     upgrade: Option<&OwnedFd>,
-    notifier: Notifier,
+    notifier: &Notifier,
 ) -> Result<(Connections, Option<HandOver>, History), SocketsError> {
     let mut connections = Vec::new();
     let mut gone = 0;
@@ -191,7 +191,7 @@ fn take_over(
 
 /// Puts listeners of our own into the service manager's store: they outlive this process, with
 /// the clients in their queues.
-fn keep(server: &str, sockets: &[Bound], notifier: Notifier) {
+fn keep(server: &str, sockets: &[Bound], notifier: &Notifier) {
     if notifier.store_size() == Some(0) {
         return;
     }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep};
 
+use crate::culprits::Suspects;
 use crate::drain::{Drain, Unrest};
 use crate::error::Exit;
 use crate::event;
@@ -17,20 +17,26 @@ use crate::participants::Participants;
 use crate::phase::Phase;
 use crate::running::{Running, STATUS_INTERVAL};
 use crate::shutdown::Cause;
-use crate::signals::Signals;
 
 /// How long after each of our words the service manager may wait for the next before it kills us;
 /// the drain time-out is the hard cap.
 const EXTENSION: Duration = Duration::from_secs(10);
+
+/// How long the service manager may take to read what it is sent before connections end here. It may be busy
+/// reading all its units anew; meanwhile everybody is served.
+const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same where there is no connection, and all that could be lost is what `/metrics` says of this drain.
+const MANAGER_TIMEOUT_ALONE: Duration = Duration::from_millis(250);
 
 /// How long a member that was told to end where it stands may take for it.
 const ABORT: Duration = Duration::from_millis(100);
 
 impl Running {
     /// Brings everything to its end, whatever the cause.
-    pub(crate) async fn stop(mut self, signals: &mut Signals) -> Exit {
+    pub(crate) async fn stop(mut self) -> Exit {
         let cause = self.shutdown.cause().cloned().unwrap_or(Cause::Terminate);
-        let notifier = self.process.notifier;
+        let notifier = self.process.notifier.clone();
         if self.phases.current() == Phase::Starting && !cause.is_failure() {
             // To the service manager a service that ends before it was ready has failed.
             notifier.ready("Stopping before the start was finished");
@@ -55,26 +61,27 @@ impl Running {
             }
             let late = tokio::select! {
                 late = self.group.join(deadline.max(Instant::now() + ABORT)) => late,
-                () = drain.hurry.cancelled() => self.group.join(Instant::now() + ABORT).await,
+                () = self.shutdown.insisted() => self.group.join(Instant::now() + ABORT).await,
             };
             (cut, late)
         };
-        let second_signal = async {
-            signals.stop().await;
-            tracing::warn!("ending at once: a second signal came");
-            drain.hurry.cancel();
-            std::future::pending().await
-        };
         let (cut, late) = tokio::select! {
             rested = rest => rested,
-            never = second_signal => never,
-            never = tell(notifier, &cause, &drain) => never,
+            never = tell(&notifier, &cause, &drain) => never,
         };
         if cut > 0 {
             tracing::warn!(message_id = event::CUT_OFF, requests = cut, "requests were cut off");
         }
         for member in &late {
             tracing::warn!(message_id = event::CUT_OFF, member, "member did not end in time");
+        }
+        if cut > 0 || !late.is_empty() {
+            let servers: Vec<_> = drain.all().cloned().collect();
+            let suspects = Suspects::now(&servers, &self.group.polls());
+            sleep(Suspects::PAUSE).await;
+            for culprit in suspects.culprits() {
+                tracing::warn!(message_id = event::CUT_OFF, "{culprit}");
+            }
         }
         let exit = match (cause.is_failure(), cut > 0 || !late.is_empty()) {
             (true, _) => Exit::MemberFailed,
@@ -94,7 +101,7 @@ impl Running {
 
     /// Brings the servers to rest.
     async fn rest(&self, cause: &Cause, drain: &Drain) -> Unrest {
-        if let Some(carrier) = self.carrier(cause).await {
+        if let Some(carrier) = self.carrier(cause, drain).await {
             let unrest = drain.hold().await;
             let (duration, requests) = (drain.started.elapsed(), unrest.requests);
             let last = LastDrain { duration, requests };
@@ -122,8 +129,8 @@ impl Running {
     }
 
     /// A carrier to the next process, if there is going to be one.
-    async fn carrier(&self, cause: &Cause) -> Option<Carrier> {
-        let notifier = self.process.notifier;
+    async fn carrier(&self, cause: &Cause, drain: &Drain) -> Option<Carrier> {
+        let notifier = &self.process.notifier;
         // The service manager starts us again after a failure, and perhaps after its own stop. A
         // connection stored for nobody would wait in vain.
         let restarts = cause.is_failure() || *cause == Cause::Terminate;
@@ -131,9 +138,11 @@ impl Running {
             return None;
         }
         let listeners = self.heritage.own_listeners();
-        match spawn_blocking(move || Carrier::stored(notifier, listeners)).await {
-            Ok(Ok(Some(carrier))) => Some(carrier),
-            Ok(Ok(None)) => {
+        let has_clients = drain.all().any(|server| server.connections() > 0);
+        let patience = if has_clients { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
+        match Carrier::stored(notifier, listeners, patience).await {
+            Ok(Some(carrier)) => Some(carrier),
+            Ok(None) => {
                 tracing::info!(
                     "connections end here: the service manager does not keep them \
                      (set FileDescriptorStoreMax= in the unit to at least {})",
@@ -141,13 +150,9 @@ impl Running {
                 );
                 None
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "cannot reach the service manager's descriptor store");
                 notifier.unstore(CARRIER_NAME);
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot make a carrier");
                 None
             }
         }
@@ -155,7 +160,7 @@ impl Running {
 }
 
 /// Tells the service manager how the stop goes, once a second, and that it goes on.
-async fn tell<T>(notifier: Notifier, cause: &Cause, drain: &Drain) -> T {
+async fn tell<T>(notifier: &Notifier, cause: &Cause, drain: &Drain) -> T {
     let mut seconds = interval(STATUS_INTERVAL);
     loop {
         seconds.tick().await;

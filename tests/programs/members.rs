@@ -13,21 +13,31 @@
 //! | `fail` | the worker ends with an error, which ends everything: exit code 1, `worker failed: …` |
 //! | `panic` | the worker panics, which ends everything: exit code 1, `worker panicked: …` |
 //! | `stubborn` | the worker does not hear of the shutdown any more: the drain time-out gives it up, exit code 3 |
+//! | `hog` | the worker blocks its thread, as nothing in an async program should: exit code 3 |
 //!
 //! `POST /length` tells how long its body is: a request that lasts as long as its client likes, to see
-//! how a stop waits for it.
+//! how a stop waits for it. `GET /block` blocks its thread for ever, `GET /block/all` every thread that the
+//! runtime has, and `GET /spin` has an answer that keeps the connection's task in an endless loop: to see that a
+//! stop does not wait for them.
 
 use std::{
+    convert::Infallible,
     future::pending,
     io::{self, BufRead},
+    pin::Pin,
     process::ExitCode,
+    sync::Once,
+    task::{Context, Poll},
     thread,
 };
 
 use axum::{
     Router,
+    body::Body,
     routing::{get, post},
 };
+use bytes::Bytes;
+use http_body::Frame;
 use lockstepd::{BoxError, Daemon, Exit, Format, Latch, LogSettings, Shutdown};
 use tokio::sync::mpsc;
 
@@ -45,7 +55,10 @@ fn main() -> ExitCode {
 
     let router = Router::new()
         .route("/", get(|| async { "Hello\n" }))
-        .route("/length", post(|body: String| async move { format!("{}\n", body.len()) }));
+        .route("/length", post(|body: String| async move { format!("{}\n", body.len()) }))
+        .route("/block", get(|| async { block("a handler") }))
+        .route("/block/all", get(|| async { block_all() }))
+        .route("/spin", get(|| async { Body::new(Empty) }));
     let daemon = Daemon::new("members")
         .server("public", public, router)
         .admin(admin)
@@ -74,10 +87,44 @@ async fn worker(shutdown: Shutdown, cache: Latch) -> Result<(), BoxError> {
                 shutdown.triggered().await;
                 pending::<()>().await;
             }
+            Some("hog") => block("the worker"),
             Some(order) => eprintln!("there is no order {order:?}"),
             // Standard input has ended: there will be no more orders.
             None => shutdown.triggered().await,
         }
+    }
+}
+
+/// Keeps the thread for ever.
+fn block(who: &str) {
+    eprintln!("{who} blocks its thread");
+    loop {
+        thread::park();
+    }
+}
+
+/// Keeps all threads of the runtime for ever. The last task stays with this one, where no other gets it.
+fn block_all() {
+    for _ in 0..thread::available_parallelism().expect("it can be found out").get() {
+        tokio::spawn(async { block("a task") });
+    }
+    block("a handler");
+}
+
+/// A body that always has more, and always of nothing: hyper asks for the next piece without end.
+struct Empty;
+
+impl http_body::Body for Empty {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| eprintln!("an answer spins"));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
     }
 }
 

@@ -56,8 +56,7 @@ fn a_second_signal_ends_at_once() {
         let _client = program.half_a_request();
         program.daemon.signal(first);
         program.daemon.event("stopping");
-        program.daemon.signal(second);
-        program.daemon.end().assert(3, &["a second signal came", "requests were cut off"]);
+        program.daemon.insist(second).assert(3, &["a second signal came", "requests were cut off"]);
     }
 }
 
@@ -67,8 +66,8 @@ fn a_signal_after_a_requested_stop_ends_at_once() {
     let _client = program.half_a_request();
     get(&program.admin, "/listener?stop=x");
     program.daemon.event("stopping");
-    program.daemon.signal(Signal::TERM);
-    program.daemon.end().assert(3, &["a second signal came", "requests were cut off"]);
+    let ended = program.daemon.insist(Signal::TERM);
+    ended.assert(3, &["a second signal came", "requests were cut off"]);
 }
 
 #[test]

@@ -85,8 +85,7 @@ fn a_member_that_does_not_end_is_given_up_and_named() {
     program.daemon.line("the worker's word", |line| line.contains("do not listen any more"));
     program.daemon.signal(Signal::TERM);
     program.daemon.event("stopping");
-    program.daemon.signal(Signal::TERM);
-    let ended = program.daemon.end();
+    let ended = program.daemon.insist(Signal::TERM);
     ended.assert(3, &[]);
     let late = |event: &Value| event["message"] == "member did not end in time";
     let is_named = |event: &Value| late(event) && event["member"] == "worker";

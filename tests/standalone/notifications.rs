@@ -4,7 +4,7 @@ use std::{net::TcpListener, os::unix::net::UnixDatagram};
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Daemon, Launch, Manager};
+use crate::support::{Client, Daemon, Launch, Manager, PATIENCE};
 
 #[test]
 fn ready_is_said_first_with_the_addresses_and_once_they_answer() {
@@ -117,6 +117,48 @@ fn a_service_manager_that_does_not_listen_is_no_reason_to_end() {
     let mut daemon = Launch::daemon().env("NOTIFY_SOCKET", "/nowhere/notify").start();
     assert_eq!(daemon.get_public("/").status, 200);
     daemon.stop().assert(0, &["cannot notify the service manager"]);
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_nobody_up_and_hears_everything_once_it_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let fill = || {
+        let filler = UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        while filler.send_to(b"FILLER", &path).is_ok() {}
+    };
+    // Everything up to the message that begins so.
+    let read_to = |begin: &str| {
+        let mut said = Vec::new();
+        while said.last().is_none_or(|message: &String| !message.starts_with(begin)) {
+            let mut message = [0; 4096];
+            let length = manager.recv(&mut message).unwrap_or_else(|error| {
+                panic!("{error} before {begin:?} came, behind {said:?}");
+            });
+            said.push(String::from_utf8_lossy(&message[..length]).into_owned());
+        }
+        said
+    };
+
+    fill();
+    let mut daemon = Launch::daemon().env("NOTIFY_SOCKET", &path).start();
+    assert_eq!(daemon.get_public("/").status, 200);
+    read_to("READY=1");
+    fill();
+    daemon.signal(Signal::HUP);
+    daemon.event("reloaded");
+    assert_eq!(daemon.get_public("/").status, 200);
+    read_to("RELOADING=1");
+    read_to("READY=1");
+    fill();
+    daemon.signal(Signal::TERM);
+    daemon.event("stopping");
+    let ended = daemon.end();
+    ended.assert(0, &[]);
+    assert!(!ended.text().contains("does not come to its end"), "{}", ended.text());
 }
 
 #[test]

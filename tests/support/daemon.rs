@@ -4,11 +4,15 @@ use std::{
     env,
     ffi::OsStr,
     net::SocketAddr,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
     path::PathBuf,
     process::{self, Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +23,7 @@ use super::{
     host::BINARY,
     http::{self, Response},
     notify::Manager,
-    wait::{Deadline, Lines, PATIENCE},
+    wait::{Deadline, Lines, PATIENCE, pidfd, wait_until},
 };
 
 /// A daemon to be started. Nothing of the test's environment configures it.
@@ -281,6 +285,27 @@ impl Daemon {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has a pid"), signal).expect("it has not been waited for");
+    }
+
+    /// Waits until so many lines of the log have `text` in them, past ones included.
+    #[track_caller]
+    pub(crate) fn lines_with(&mut self, number: usize, text: &str) {
+        let seen = std::cell::Cell::new(0);
+        self.line(&format!("{number} lines with {text:?}"), |line| {
+            seen.set(seen.get() + usize::from(line.contains(text)));
+            seen.get() == number
+        });
+    }
+
+    /// Sends a signal again and again until the end: what comes too soon after another is no insisting.
+    #[track_caller]
+    pub(crate) fn insist(self, signal: Signal) -> Ended {
+        let end = pidfd(self.child.id()).expect("a child that was not reaped has a pid");
+        wait_until("the daemon has ended", PATIENCE, || {
+            self.signal(signal);
+            Deadline::after(Duration::from_millis(50)).wait(&[end.as_fd()]).is_ok()
+        });
+        self.end()
     }
 
     /// Asks for a stop and waits for the end.

@@ -64,6 +64,14 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), host: host.to_owned(), asks: false })
     }
 
+    /// Its own address, as the server sees it.
+    pub(crate) fn address(&self) -> String {
+        match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.local_addr().expect("it is connected").to_string(),
+            Stream::Unix(_) => "unix".to_owned(),
+        }
+    }
+
     /// Sends a request without a body and reads its answer.
     #[track_caller]
     pub(crate) fn request(&mut self, method: &str, path: &str) -> Response {

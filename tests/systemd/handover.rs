@@ -265,12 +265,14 @@ fn the_successor_tells_how_its_predecessors_ended() {
         }
 
         let _download = begin_download(50);
+        let pid = machine.property("lockstepd", "MainPID");
         thread::scope(|scope| {
             let restart = scope.spawn(|| restart(&machine));
             let on = |entry: &serde_json::Value| message(entry).starts_with("serving on");
             machine.wait_for_journal("serving on", &["-u", "lockstepd"], on);
-            // A second signal, from somebody who does not want to wait.
-            machine.run("systemctl", &["kill", "--kill-whom=main", "lockstepd"]).ok();
+            // More signals, from somebody who does not want to wait: one that comes too soon is none.
+            let insist = format!("for i in $(seq 300); do kill {pid} || exit 0; sleep 0.1; done");
+            machine.sh(&insist).ok();
             restart.join().unwrap();
         });
         // The three that were idle went along.

@@ -1,8 +1,13 @@
 //! A restart that no client notices: keep-alive clients that never retry, across `systemctl restart`.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
 
-use crate::support::{Control, Load, Machine, PATIENCE, Report, Server, wait_until};
+use crate::support::{Control, Load, Machine, PATIENCE, Report, Server, message, wait_until};
 
 /// The public server's address inside.
 pub(crate) fn public() -> Server {
@@ -116,4 +121,37 @@ fn descriptors_do_not_leak_over_fifty_restarts() {
     });
     assert_unnoticed(&report, &load);
     assert_eq!(machine.property("lockstepd", "NFileDescriptorStore"), "0");
+}
+
+#[test]
+fn a_stop_ends_with_exit_3_and_tells_who_held_it_up_though_every_worker_is_blocked() {
+    let Some(machine) = machine() else { return };
+    run_example(&machine, "members");
+    machine.write(
+        "/etc/systemd/system/lockstepd.service.d/members.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/local/bin/example 0.0.0.0:9090 127.0.0.1:9091 1s\n\
+         StandardInputText=warm\n",
+    );
+    machine.run("systemctl", &["daemon-reload"]).ok();
+    machine.run("systemctl", &["start", "lockstepd"]).ok();
+    let _client = machine.in_network(|| {
+        let mut client = TcpStream::connect("127.0.0.1:9090").unwrap();
+        client.write_all(b"GET /block/all HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        client
+    });
+    let says_so = |entry: &serde_json::Value| message(entry) == "a handler blocks its thread";
+    machine.wait_for_journal("the handler's word", &["-u", "lockstepd"], says_so);
+    let pid = machine.property("lockstepd", "MainPID");
+    machine.run("systemctl", &["restart", "lockstepd"]).ok();
+    assert_ne!(machine.property("lockstepd", "MainPID"), pid);
+    let ended = format!("{pid} ended with 3");
+    let says_so = |entry: &serde_json::Value| {
+        entry["_PID"] == *pid
+            && message(entry).contains("ending the process")
+            && entry["CULPRITS"].to_string().contains("a handler of")
+            && entry["EXIT_CODE"] == "3"
+    };
+    machine.wait_for_journal(&ended, &["-u", "lockstepd"], says_so);
+    let says_so = |entry: &serde_json::Value| message(entry).contains("code=exited, status=3");
+    machine.wait_for_journal("systemd's word", &["-u", "lockstepd"], says_so);
 }

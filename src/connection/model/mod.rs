@@ -72,7 +72,7 @@ impl Stage {
             idle_max: Duration::MAX,
             common: Arc::new(Common::new(AccessLog::Off, Limits::default())),
         });
-        let participant = participants.join_connection();
+        let participant = participants.join_connection(idle.stream.as_fd());
         let task = tokio::spawn(counted(run(idle, participant, shared)));
         Self { participants, handlers, task }
     }

@@ -1,0 +1,202 @@
+//! What whatever a task does does not hold up: signals are heard, and a stop comes to its end.
+//!
+//! Tasks run code that is not ours, on threads that they may block. The overseer has a thread of its own,
+//! and a runtime that nothing else runs in. It triggers the shutdown when a signal asks for it, and then
+//! waits: a stop that has not ended some time after its drain time-out never will, and the process ends
+//! there and then.
+//!
+//! # Invariants
+//! - Nothing that the overseer waits for depends on a task, a lock that is held across foreign code, or the
+//!   service manager: at the end even the log is given up.
+//! - It lasts from before the first task until after the last: [`Overseeing`] is dropped at the very end.
+
+use std::io;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::access;
+use crate::culprits::Suspects;
+use crate::error::Exit;
+use crate::event;
+use crate::group::Polls;
+#[cfg(feature = "log")]
+use crate::log::finish;
+use crate::notify::Notifier;
+use crate::participants::Participants;
+use crate::settings::LiveSettings;
+use crate::shutdown::{Cause, Shutdown};
+use crate::signals::{Event, Orders, Registered};
+
+/// How long after the drain time-out a stop may take for what is not a request: members end, connections are
+/// handed over, the log is written.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Signals that come sooner than this after the shutdown was triggered say the same once more: a terminal
+/// and the program that was started in it both pass one on.
+const INSIST_AFTER: Duration = Duration::from_millis(500);
+
+/// How long it may take to tell why the process is ended.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Hears signals and bounds the stop.
+#[derive(Debug)]
+pub(crate) struct Overseer {
+    pub(crate) shutdown: Shutdown,
+    pub(crate) orders: Orders,
+    pub(crate) notifier: Notifier,
+    /// The drain time-out until there are members.
+    pub(crate) drain_timeout: Duration,
+    pub(crate) members: Members,
+}
+
+/// What is overseen, once it runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members(Arc<OnceLock<Running>>);
+
+#[derive(Debug)]
+struct Running {
+    settings: LiveSettings,
+    polls: Polls,
+    servers: Vec<Arc<Participants>>,
+}
+
+/// Keeps the overseer's thread going until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Overseeing {
+    _finished: oneshot::Sender<()>,
+}
+
+// === impl Members ===
+
+impl Members {
+    pub(crate) fn run(
+        &self,
+        settings: LiveSettings,
+        polls: Polls,
+        servers: Vec<Arc<Participants>>,
+    ) {
+        // A daemon starts once.
+        let _ = self.0.set(Running { settings, polls, servers });
+    }
+}
+
+// === impl Overseer ===
+
+impl Overseer {
+    /// Registers the signals, and starts to hear them.
+    ///
+    /// # Errors
+    /// When the kernel refuses a handler, or there can be no more threads or descriptors.
+    pub(crate) fn start(self) -> io::Result<Overseeing> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let registered = {
+            let _entered = runtime.enter();
+            Registered::register()?
+        };
+        let (finished, is_finished) = oneshot::channel::<()>();
+        thread::Builder::new().name("overseer".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    // It is dropped, which is all that there is to hear.
+                    _ = is_finished => {}
+                    () = self.oversee(registered) => self.end_process(),
+                }
+            });
+        })?;
+        Ok(Overseeing { _finished: finished })
+    }
+
+    /// Returns only if the stop does not come to its end.
+    async fn oversee(&self, mut signals: Registered) {
+        while !self.shutdown.is_triggered() {
+            tokio::select! {
+                biased;
+                event = signals.next() => match event {
+                    Event::Stop(cause) => drop(self.shutdown.trigger(cause)),
+                    Event::Order(order) => self.orders.give(order),
+                },
+                () = self.shutdown.triggered() => {}
+            }
+        }
+        let triggered = Instant::now();
+        let timeout = self.members.0.get().map(|running| running.settings.now().drain_timeout);
+        let mut end = after(triggered, timeout.unwrap_or(self.drain_timeout) + GRACE);
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return,
+                event = signals.next() => {
+                    let is_one = matches!(event, Event::Stop(_));
+                    if is_one && triggered.elapsed() >= INSIST_AFTER && !self.shutdown.is_insisted() {
+                        tracing::warn!("ending at once: a second signal came");
+                        self.shutdown.insist();
+                        end = end.min(Instant::now() + GRACE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the process, having told why if that can be done.
+    fn end_process(&self) {
+        let is_failure = self.shutdown.cause().is_some_and(Cause::is_failure);
+        let exit = if is_failure { Exit::MemberFailed } else { Exit::CutOff };
+        let (said, is_said) = channel();
+        let (members, notifier) = (self.members.clone(), self.notifier.clone());
+        let tell = move || {
+            members.tell(&notifier, exit);
+            // Whoever waits for it may have given up.
+            let _ = said.send(());
+        };
+        // On a thread of its own: the log could be what does not come to its end.
+        if thread::Builder::new().name("last-words".to_owned()).spawn(tell).is_ok() {
+            let _ = is_said.recv_timeout(LAST_WORDS);
+        }
+        exit_now(exit)
+    }
+}
+
+impl Members {
+    fn tell(&self, notifier: &Notifier, exit: Exit) {
+        let (requests, culprits) = self.0.get().map_or_else(Default::default, |running| {
+            let requests: u64 =
+                running.servers.iter().map(|server| server.metrics.in_flight()).sum();
+            let suspects = Suspects::now(&running.servers, &running.polls);
+            thread::sleep(Suspects::PAUSE);
+            (requests, suspects.culprits())
+        });
+        let culprits = culprits.join(", ");
+        let culprits = if culprits.is_empty() { "not known" } else { &culprits };
+        tracing::error!(
+            message_id = event::CUT_OFF,
+            culprits,
+            requests,
+            exit_code = exit as u8,
+            "the stop does not come to its end; ending the process",
+        );
+        notifier.status(&format!("Ended by force: {culprits}"));
+        notifier.flush();
+        access::flush();
+        #[cfg(feature = "log")]
+        finish();
+    }
+}
+
+/// The moment that comes `time` after `begin`; beyond what a clock can tell is never.
+fn after(begin: Instant, time: Duration) -> Instant {
+    begin.checked_add(time).unwrap_or_else(|| begin + Duration::from_secs(1 << 30))
+}
+
+/// Ends the process without asking anybody: what a program has registered for its exit may hang as well.
+fn exit_now(exit: Exit) -> ! {
+    #[expect(unsafe_code, reason = "std has no exit that runs nothing of the program's")]
+    // SAFETY: it takes a number and does not return.
+    unsafe {
+        libc::_exit(i32::from(exit as u8))
+    }
+}

@@ -1,0 +1,61 @@
+//! Whether a task has a thread to itself: it is in one poll, and does not come out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+/// How often the polls of a task have begun and ended: odd while it is being polled.
+#[derive(Debug, Default)]
+pub(crate) struct Polled(AtomicU32);
+
+pin_project! {
+    /// A task whose polls are counted.
+    pub(crate) struct Counted<F, P> {
+        #[pin]
+        task: F,
+        counter: Arc<P>,
+    }
+}
+
+// === impl Polled ===
+
+impl Polled {
+    /// The number of the poll that the task is in. One that is in the same at two looks has not come out
+    /// between them.
+    pub(crate) fn current(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|count| count % 2 == 1)
+    }
+
+    /// Only the task itself counts.
+    fn count(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+// === impl Counted ===
+
+impl<F, P> Counted<F, P> {
+    pub(crate) fn new(task: F, counter: Arc<P>) -> Self {
+        Self { task, counter }
+    }
+}
+
+impl<F, P> Future for Counted<F, P>
+where
+    F: Future,
+    P: AsRef<Polled>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let polled = (**this.counter).as_ref();
+        polled.count();
+        let output = this.task.poll(cx);
+        polled.count();
+        output
+    }
+}

@@ -233,7 +233,11 @@ impl Daemon {
     }
 
     /// Sets how long requests in flight may take to finish at a stop. Default 20 s; keep it below
-    /// the unit's `TimeoutStopSec=`.
+    /// the unit's `TimeoutStopSec=` by some seconds.
+    ///
+    /// What has not ended 3 s after it, because it keeps its thread, is ended with the process: the log
+    /// names it, and the exit code is 3. With [`Daemon::run_until`], where the process is somebody
+    /// else's, nobody does that.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self

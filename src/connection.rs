@@ -1,4 +1,4 @@
-//! One connection's life: idle or serving.
+//! One connection's life: idle, serving, or seen off.
 //!
 //! ```text
 //!  accepted ─┐                 ┌──── the next byte arrives ────┐
@@ -6,7 +6,7 @@
 //!        ┌────────────── parked (a socket, nothing else)    serving (a hyper connection)
 //!  taken │                     ▲                               │
 //!  over ─┘                     └── between two requests ◄──────┤
-//!                              │                               ├─► closed, by either side
+//!                              │                               ├─► seen off, and closed
 //!                     deposited while held                     └─► upgraded
 //! ```
 //!
@@ -22,20 +22,25 @@
 //! - In Linger and Close a connection that has sent a byte is answered, with
 //!   `Connection: close`, before it ends.
 
+mod farewell;
+mod switch;
+
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::farewell::{LAST_WORDS, see_off};
+use self::switch::Switchable;
 use crate::access::{self, AccessLog, AccessSetting};
 use crate::activity::{Activity, Standing};
 use crate::exchange::Watched;
@@ -44,16 +49,11 @@ use crate::limits::{Limits, Waiting};
 use crate::parked::Idle;
 use crate::participants::{Deposit, Mode, Participant, Participants, Seat};
 use crate::service::HttpService;
-use crate::stream::{Peer, Stream};
+use crate::stream::Peer;
 use crate::waiting::Patience;
 
 /// How soon the next request has to come for a connection to stay built.
 const STAY: Duration = Duration::from_millis(20);
-
-/// How long a connection that ends early is read from, so that the peer gets our last answer instead of a
-/// reset: as long as something comes within the one time, and for the other at most.
-const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 /// What all connections of one server share.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub(crate) struct Common {
 enum Served {
     /// So many requests have been served.
     Idle(Idle, Participant, u32),
+    /// No request follows, but the client may still be sending.
+    Over(Idle, Participant),
     Closed,
 }
 
@@ -166,6 +168,9 @@ where
                         (has_served, since) = (true, Instant::now());
                     }
                 }
+                Served::Over(connection, membership) => {
+                    (idle, participant) = (Some(connection), Some(membership));
+                }
                 Served::Closed => return,
             }
         }
@@ -211,7 +216,10 @@ fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> I
 
 /// Waits for the next byte until `end`. If the connection is to end instead, takes it.
 async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: Instant) {
-    let (Some(_), Some(participant)) = (&idle, participant) else { return };
+    let (Some(connection), Some(participant)) = (&idle, participant) else { return };
+    if connection.is_leaving() {
+        return see_off(idle, participant).await;
+    }
     let seat = participant.seat();
     let mut timer = pin!(sleep_until(end));
     loop {
@@ -239,17 +247,7 @@ async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: I
         })
         .await;
         match mode {
-            Mode::Hold => {
-                if let Some(connection) = idle.take() {
-                    participant.deposit(Deposit::Connection(connection));
-                }
-                let Deposit::Connection(connection) =
-                    poll_fn(|cx| participant.poll_released(cx)).await
-                else {
-                    unreachable!("a participant gets back what it deposited");
-                };
-                *idle = Some(connection);
-            }
+            Mode::Hold => wait_held(idle, participant).await,
             _ if ready => return,
             Mode::Serve | Mode::Linger => {
                 if let Some(idle) = idle.take() {
@@ -264,6 +262,17 @@ async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: I
             }
         }
     }
+}
+
+/// Leaves a connection with the registry for as long as everybody is held.
+async fn wait_held(idle: &mut Option<Idle>, participant: &Participant) {
+    if let Some(connection) = idle.take() {
+        participant.deposit(Deposit::Connection(connection));
+    }
+    let Deposit::Connection(connection) = poll_fn(|cx| participant.poll_released(cx)).await else {
+        unreachable!("a participant gets back what it deposited");
+    };
+    *idle = Some(connection);
 }
 
 /// Serves requests until the connection is idle again or has ended.
@@ -286,7 +295,8 @@ where
     }
     let waiting = idle.waiting;
     let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), participant));
-    let mut connection = builder.keep_alive(!closing).serve_connection(io, service).with_upgrades();
+    let connection = builder.keep_alive(!closing).serve_connection(io, service);
+    let mut connection = Switchable::Http(connection);
     let mut patience = Patience::default();
     // All of a body that nobody wants has come at the last look, and hyper did not give it out.
     let mut stalled = false;
@@ -299,9 +309,9 @@ where
             if is_closing(mode) && !closing && activity.is_answering() {
                 closing = true;
                 activity.closing();
-                Pin::new(&mut connection).graceful_shutdown();
+                connection.graceful_shutdown();
             }
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            if let Poll::Ready(result) = connection.poll(&activity, cx) {
                 return Poll::Ready(End::Hyper(result));
             }
             // Reading on may be what hyper was waiting for.
@@ -384,8 +394,7 @@ where
         );
     }
     let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
-    close(end, io, &seat, &shared.common.access, answering, is_heard_out).await;
-    Served::Closed
+    close(end, io, &seat, &shared.common.access, answering, is_heard_out).await
 }
 
 /// Ends a connection that was not left idle, and tells why. `answering`: a request has no answer yet;
@@ -397,7 +406,7 @@ async fn close(
     access: &AccessSetting,
     answering: bool,
     is_heard_out: bool,
-) {
+) -> Served {
     let (server, peer) = (seat.participants(), io.idle.stream.peer());
     let lingers = match end {
         End::Hyper(Err(error)) => {
@@ -419,7 +428,7 @@ async fn close(
                 let said = request_timeout();
                 let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
                 // Whoever does not take so few bytes does not get them.
-                let _ = timeout(FAREWELL, answer).await;
+                let _ = timeout(LAST_WORDS, answer).await;
             }
             answers
         }
@@ -427,12 +436,12 @@ async fn close(
         End::Idle(_) | End::Unanswered => false,
     };
     if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
-        // Everything has been said; nobody's stop or restart waits for the client to hear it.
-        seat.leaving();
-        farewell(&mut io).await;
+        let (idle, participant) = farewell::say(io).await;
+        return Served::Over(idle, participant);
     }
     // With the socket, and not before, the connection stops to count as open.
     drop(io);
+    Served::Closed
 }
 
 /// The status with which hyper has answered what it could not understand.
@@ -472,36 +481,6 @@ fn joined(read: Bytes, unread: Bytes) -> Bytes {
 
 fn is_closing(mode: Mode) -> bool {
     matches!(mode, Mode::Linger | Mode::Close)
-}
-
-/// Sends the answers that were put off when hyper gave the connection up, and reads on: closing a
-/// socket with unread bytes resets the connection, and the reset would overtake our last answer.
-async fn farewell(io: &mut Io) {
-    let end = Instant::now() + FAREWELL_MAX;
-    // A peer that is gone, or takes nothing, does not get it.
-    let _ = timeout(FAREWELL, poll_fn(|cx| io.poll_outbox(cx))).await;
-    let stream = &mut io.idle.stream;
-    // There is nothing more to come.
-    let _ = stream.shutdown();
-    let mut sends = true;
-    while sends && Instant::now() < end {
-        sends = timeout(FAREWELL, poll_fn(|cx| poll_forget(stream, cx))).await.unwrap_or(false);
-    }
-}
-
-/// Reads and forgets what has come; answers whether there may be more.
-fn poll_forget(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<bool> {
-    let mut scratch = [0; 4096];
-    let mut has_come = false;
-    loop {
-        let mut buf = ReadBuf::new(&mut scratch);
-        match stream.poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => has_come = true,
-            Poll::Ready(_) => return Poll::Ready(false),
-            Poll::Pending if has_come => return Poll::Ready(true),
-            Poll::Pending => return Poll::Pending,
-        }
-    }
 }
 
 #[cfg(test)]

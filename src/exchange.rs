@@ -53,13 +53,15 @@ struct Exchange {
 
 pin_project! {
     /// The answer to come.
-    pub(crate) struct Answer<F> {
+    pub(crate) struct Answer<F, B: http_body::Body> {
         // None: the service panicked before it gave one, or was not asked.
         #[pin]
         future: Option<F>,
         // Why the service was not asked.
         refused: Option<StatusCode>,
         exchange: Option<Exchange>,
+        // The answer that agrees to speak another protocol, until the connection is one that can.
+        switching: Option<Box<Response<AnswerBody<B>>>>,
     }
 }
 
@@ -84,7 +86,7 @@ where
 {
     type Response = Response<AnswerBody<B>>;
     type Error = Infallible;
-    type Future = Answer<S::Future>;
+    type Future = Answer<S::Future, B>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let begun = self.activity.begin(Rest::of(request.body()));
@@ -94,7 +96,7 @@ where
             self.activity.closing();
         }
         if fields.has_upgrade || *request.method() == Method::CONNECT {
-            self.activity.switching();
+            self.activity.offered();
         }
         let (method, version) = (request.method(), request.version());
         if version == Version::HTTP_10 && !fields.keeps_alive {
@@ -105,7 +107,8 @@ where
         let exchange = Exchange { activity: Arc::clone(&self.activity), bytes: 0, whole: false };
         let begun = begun.map_err(|_| StatusCode::BAD_REQUEST);
         if let Err(status) = begun.and_then(|()| conformance::check(&request, &fields)) {
-            return Answer { future: None, refused: Some(status), exchange: Some(exchange) };
+            let (refused, exchange) = (Some(status), Some(exchange));
+            return Answer { future: None, refused, exchange, switching: None };
         }
         // To HTTP/1.0 hyper does not say that it may go on.
         let expects_continue = fields.expects_continue && version > Version::HTTP_10;
@@ -119,13 +122,13 @@ where
             request.extensions_mut().insert(self.activity.peer());
         }
         let future = unpanicked(|| self.service.call(request)).ok();
-        Answer { future, refused: None, exchange: Some(exchange) }
+        Answer { future, refused: None, exchange: Some(exchange), switching: None }
     }
 }
 
 // === impl Answer ===
 
-impl<F, B, E> Future for Answer<F>
+impl<F, B, E> Future for Answer<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
@@ -141,7 +144,10 @@ where
                 return Poll::Ready(Ok(exchange.answered(bare(*status), true)));
             }
             (None, Some(future)) => unpanicked(|| future.poll(cx)),
-            (None, None) => Err(Panicked),
+            (None, None) => match this.switching.take() {
+                Some(response) => return Poll::Ready(Ok(*response)),
+                None => Err(Panicked),
+            },
         };
         let polled = polled.map(|polled| polled.map_err(Into::into));
         let response = match polled {
@@ -161,7 +167,14 @@ where
         // says whether the connection goes on. After a panic nothing but destructors may run.
         let _ = unpanicked(|| this.future.set(None));
         let exchange = this.exchange.take().expect(POLLED_ONCE);
-        Poll::Ready(Ok(exchange.answered(response, false)))
+        let response = exchange.answered(response, false);
+        if response.body().exchange.activity.is_switching() {
+            // The connection's task looks whenever hyper has nothing to do.
+            cx.waker().wake_by_ref();
+            *this.switching = Some(Box::new(response));
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(response))
     }
 }
 
@@ -274,7 +287,7 @@ impl Exchange {
         }
         drop(remembered);
         if answer::is_switching(response.status(), asked) {
-            self.activity.wire().unfollow();
+            self.activity.switching();
         }
         self.activity.answered(is_last);
         response.map(|body| AnswerBody { body, rest: None, exchange: self })

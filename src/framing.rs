@@ -33,6 +33,8 @@ pub(crate) enum Rest {
     /// So many bytes, and never none.
     Counted(u64),
     Chunked(Chunks),
+    /// There is no next request: whatever comes is nobody's, and so many bytes have come.
+    Nobodys(u64),
 }
 
 /// What hyper has been given of a connection's bytes, told apart into requests.
@@ -100,6 +102,10 @@ impl Rest {
                 Ok((here, *left == 0))
             }
             Self::Chunked(chunks) => chunks.advance(bytes),
+            Self::Nobodys(count) => {
+                *count = count.saturating_add(bytes.len() as u64);
+                Ok((bytes.len(), false))
+            }
         }
     }
 }

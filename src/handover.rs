@@ -49,7 +49,7 @@ pub(crate) const CARRIER_NAME: &str = "lockstepd-connections";
 pub(crate) const LISTENER_PREFIX: &str = "lockstepd-listener-";
 
 /// The version of the records.
-pub(crate) const CARRIER_VERSION: u8 = 4;
+pub(crate) const CARRIER_VERSION: u8 = 5;
 
 /// The first bytes of every message; the last byte is the version.
 const HEADER: [u8; 10] = [b'l', b'o', b'c', b'k', b's', b't', b'e', b'p', b'd', CARRIER_VERSION];
@@ -484,7 +484,7 @@ mod tests {
                 ),
                 0..600,
             ),
-            duration: std::time::Duration,
+            duration: Duration,
             requests: u64,
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

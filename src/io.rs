@@ -23,6 +23,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::activity::Activity;
+use crate::gone::Gone;
 use crate::parked::Idle;
 use crate::participants::Participant;
 
@@ -36,6 +37,8 @@ pub(crate) struct Io {
     pub(crate) activity: Arc<Activity>,
     /// What hyper has written and the socket has not.
     outbox: BytesMut,
+    /// Of a client that sends no more.
+    gone: Option<Gone>,
     /// Last: of an upgraded connection the socket is closed before it stops to count as open.
     pub(crate) participant: Participant,
 }
@@ -44,7 +47,17 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(idle: Idle, activity: Arc<Activity>, participant: Participant) -> Self {
-        Self { idle, activity, outbox: BytesMut::new(), participant }
+        Self { idle, activity, outbox: BytesMut::new(), gone: None, participant }
+    }
+
+    /// Ready with an error once a client that sends no more is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gone.is_none() {
+            // Without it the answer finds out.
+            self.gone = Gone::watch(self.idle.stream.as_fd()).ok();
+        }
+        let Some(gone) = &mut self.gone else { return Poll::Pending };
+        gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
     }
 
     /// Writes what was put off.
@@ -87,7 +100,7 @@ impl AsyncRead for Io {
             }
             ready!(read)?;
             if buf.filled().len() == before && self.activity.put_off_end() {
-                return Poll::Pending;
+                return self.poll_gone(cx);
             }
         } else {
             buf.put_slice(&unread.split_to(unread.len().min(buf.remaining())));

@@ -206,6 +206,7 @@ mod exchange;
 mod exposition;
 mod fields;
 mod framing;
+mod gone;
 mod group;
 #[cfg(any(doc, doctest))]
 pub mod guide;

@@ -31,6 +31,19 @@ impl Idle {
         Self { stream, unread: Bytes::new(), skip: None, waiting: Waiting::FirstByte }
     }
 
+    /// Tells whether no request follows: the connection is only seen off.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.forgotten().is_some()
+    }
+
+    /// How much has come, of a connection that is seen off.
+    pub(crate) fn forgotten(&self) -> Option<u64> {
+        match self.skip {
+            Some(Rest::Nobodys(count)) => Some(count),
+            Some(Rest::Counted(_) | Rest::Chunked(_)) | None => None,
+        }
+    }
+
     /// Waits until there is something of the next request, its end included, having skipped what
     /// belongs to the one before.
     pub(crate) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

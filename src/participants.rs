@@ -75,7 +75,6 @@ struct Registry {
     deposited: usize,
     stragglers: usize,
     upgraded: usize,
-    leaving: usize,
 }
 
 #[derive(Debug)]
@@ -94,8 +93,6 @@ enum Kind {
     Connection,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
-    /// Has been told all that there was to say, and ends soon; nobody waits for it.
-    Leaving,
 }
 
 /// What the registry and a participant's task share.
@@ -279,7 +276,7 @@ impl Participants {
 
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
-        self.wait(|registry| registry.entries.len() == registry.upgraded + registry.leaving).await;
+        self.wait(|registry| registry.entries.len() == registry.upgraded).await;
     }
 
     /// Waits until the upgraded connections have ended.
@@ -341,7 +338,7 @@ impl Registry {
 
     /// How many have not deposited and are waited for.
     fn awaited(&self) -> usize {
-        self.entries.len() - self.deposited - self.upgraded - self.leaving
+        self.entries.len() - self.deposited - self.upgraded
     }
 
     fn connections(&self) -> usize {
@@ -434,7 +431,6 @@ impl Drop for Participant {
         match entry.kind {
             Kind::Acceptor => registry.acceptors -= 1,
             Kind::Upgraded => registry.upgraded -= 1,
-            Kind::Leaving => registry.leaving -= 1,
             Kind::Connection => {}
         }
         registry.deposited -= usize::from(entry.deposit.is_some());
@@ -486,27 +482,14 @@ impl Seat {
 
     /// Says that this connection speaks another protocol from here on.
     pub(crate) fn upgraded(&self) {
-        self.turn_into(Kind::Upgraded);
-    }
-
-    /// Says that nobody has to wait for this connection any more.
-    pub(crate) fn leaving(&self) {
-        self.turn_into(Kind::Leaving);
-    }
-
-    fn turn_into(&self, kind: Kind) {
         self.finished();
         let mut registry = self.participants.lock();
         match registry.entries.get_mut(self.key) {
             // Whoever has the upgraded stream may have dropped it, and the key be another's.
-            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = kind,
+            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
             _ => return,
         }
-        match kind {
-            Kind::Upgraded => registry.upgraded += 1,
-            Kind::Leaving => registry.leaving += 1,
-            Kind::Acceptor | Kind::Connection => {}
-        }
+        registry.upgraded += 1;
         drop(registry);
         self.participants.progress.notify_waiters();
     }

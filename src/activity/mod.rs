@@ -38,7 +38,7 @@ const WRITE_BLOCKED: u32 = 1 << 5;
 
 /// The next flush has to reach the socket at once. No sign of being busy.
 const PROMPT: u32 = 1 << 6;
-/// So has every flush: the connection may be about to speak another protocol. No sign of being busy.
+/// So has every flush: the connection speaks another protocol from here on. No sign of being busy.
 const SWITCHING: u32 = 1 << 7;
 /// hyper wanted to read from a fresh connection, and was put off once. No sign of being busy.
 const READ_PUT_OFF: u32 = 1 << 8;
@@ -52,7 +52,7 @@ const PIPELINED: u32 = 1 << 11;
 const RESTING: u32 = 1 << 12;
 /// Everybody is asked to hold: no further request is begun. No sign of being busy.
 const HELD: u32 = 1 << 14;
-/// The client has hung up behind a request, and hyper was not told at first. No sign of being busy.
+/// The client sends no more, and hyper has not been told. No sign of being busy.
 const END_PUT_OFF: u32 = 1 << 13;
 /// The client waits to be asked for its body, and has not been. No sign of being busy.
 const UNASKED: u32 = 1 << 15;
@@ -70,6 +70,9 @@ const LEFTOVER_WANTED: u32 = 1 << 20;
 const GIVEN_UP: u32 = 1 << 21;
 /// The head of the answer to a request with a body has not been written yet. No sign of being busy.
 const HEAD_UNSEEN: u32 = 1 << 22;
+
+/// The client has offered to speak another protocol, and hyper keeps that in mind. No sign of being busy.
+const OFFERED: u32 = 1 << 23;
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Activity {
                 cx.waker().wake_by_ref();
             }
         }
-        if self.exchanges.load(Ordering::Acquire) > 0 || self.has(UNFLUSHED) {
+        if self.owes_answer() {
             return Standing::Busy;
         }
         let bodies = self.bodies.load(Ordering::Acquire);
@@ -315,7 +318,7 @@ impl Activity {
     pub(crate) fn owes_read(&self) -> bool {
         let owed = self.has(READ_OWED);
         self.change(READ_OWED, false);
-        owed
+        owed | self.owes_end()
     }
 
     /// Tells whether to put hyper off that wants to read: only the first time, and never whoever
@@ -329,17 +332,29 @@ impl Activity {
         first
     }
 
-    /// Tells whether to keep it from hyper for once that the client has hung up. It may have but said its
-    /// last word: an answer that is there at once reaches it. Who is gone does not keep a handler that
-    /// takes longer.
+    /// Tells whether to keep it from hyper that the client sends no more, because a request has come whole and
+    /// its answer has not gone out: the client has but said its last word, and waits, RFC 9112 section 9.6.
     pub(crate) fn put_off_end(&self) -> bool {
-        let first =
-            self.exchanges.load(Ordering::Acquire) > 0 && !self.has(END_PUT_OFF | SWITCHING);
-        if first {
+        let puts_off = self.owes_answer() && !self.has(SWITCHING) && !self.wire().is_in_body();
+        if puts_off {
             self.change(END_PUT_OFF, true);
-            self.change(READ_OWED, true);
         }
-        first
+        puts_off
+    }
+
+    /// Tells whether an answer has to be given, or to be written, yet.
+    fn owes_answer(&self) -> bool {
+        self.exchanges.load(Ordering::Acquire) > 0 || self.has(UNFLUSHED)
+    }
+
+    /// Answers, between two polls of hyper, whether it has to be polled again to hear that the client sends no
+    /// more.
+    fn owes_end(&self) -> bool {
+        let owed = self.has(END_PUT_OFF) && !self.owes_answer();
+        if owed {
+            self.change(END_PUT_OFF, false);
+        }
+        owed
     }
 
     /// The mode now. In another than Serve the connection is to come to rest, which it never would if
@@ -365,15 +380,28 @@ impl Activity {
         self.has(LAST)
     }
 
-    /// Tells whether the connection may be about to speak another protocol.
+    /// Tells whether the connection speaks another protocol from here on.
     pub(crate) fn is_switching(&self) -> bool {
         self.has(SWITCHING)
     }
 
-    /// The connection is going to speak another protocol, if the service agrees. Even if not, hyper
-    /// may give the socket away then without a last flush.
+    /// The client offers to speak another protocol.
+    pub(crate) fn offered(&self) {
+        self.change(OFFERED, true);
+    }
+
+    /// Tells whether the client has ever offered to speak another protocol, and forgets it.
+    pub(crate) fn had_offer(&self) -> bool {
+        let offered = self.has(OFFERED);
+        self.change(OFFERED, false);
+        offered
+    }
+
+    /// The service has agreed to speak another protocol from here on. hyper gives the socket away then without a
+    /// last flush. That a client offers it is nothing: until it is taken the connection is like any other.
     pub(crate) fn switching(&self) {
         self.change(SWITCHING, true);
+        self.wire().unfollow();
     }
 
     /// Something was written to the socket; it came to nothing if `blocked`.

@@ -7,6 +7,7 @@ mod admin;
 mod answers;
 mod bodies;
 mod embedding;
+mod half_closed;
 mod pipelines;
 mod queue;
 mod streams;

@@ -108,6 +108,23 @@ fn a_body_that_nobody_waits_for_holds_nothing_up() {
 }
 
 #[test]
+fn a_client_that_sends_a_long_body_behind_its_answer_is_heard_out_at_a_stop() {
+    const LENGTH: usize = 2 << 20;
+    let mut daemon = lingering("0s");
+    let mut client = Client::connect(&daemon.public());
+    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    client.send("begun");
+    client.wait_for_answer();
+    daemon.signal(Signal::TERM);
+    daemon.event("stopping");
+    client.send(&"x".repeat(LENGTH - 5));
+    let response = client.response("POST");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    drop(client);
+    daemon.end().assert(0, &[]);
+}
+
+#[test]
 fn a_stop_without_connections_waits_for_nothing() {
     lingering(FOR_EVER).stop().assert(0, &[]);
 }

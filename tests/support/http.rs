@@ -72,6 +72,13 @@ impl Client {
         }
     }
 
+    /// Waits until some of the answer is there, and leaves it.
+    #[track_caller]
+    pub(crate) fn wait_for_answer(&mut self) {
+        let begin = self.stream.fill_buf().expect("an answer comes");
+        assert!(!begin.is_empty(), "the connection ended without an answer");
+    }
+
     /// Sends a request without a body and reads its answer.
     #[track_caller]
     pub(crate) fn request(&mut self, method: &str, path: &str) -> Response {

@@ -6,10 +6,11 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -411,4 +412,57 @@ fn a_client_that_owes_chunks_nobody_wants_holds_up_no_upgrade() {
     ask(&mut TcpStream::connect(daemon.public).unwrap());
     client.write_all(b"0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_answer(&mut client).ends_with("running...\n"), "it stays connected");
+}
+
+#[test]
+fn a_client_that_sends_a_long_body_behind_its_answer_is_heard_out_across_upgrades() {
+    const LENGTH: usize = 4 << 20;
+    let mut daemon = Daemon::start();
+    let mut client = TcpStream::connect(daemon.public).unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {LENGTH}\r\n\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&vec![b'x'; 100 << 10]).unwrap();
+    // The answer is there, and says that the body is not wanted: the client has not looked.
+    client.peek(&mut [0]).unwrap();
+    let piece = vec![b'x'; 256 << 10];
+    let mut left = LENGTH - (100 << 10);
+    while left > 0 {
+        daemon.upgrade();
+        client.write_all(&piece[..left.min(piece.len())]).unwrap();
+        left = left.saturating_sub(piece.len());
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    let said = hear(&client);
+    assert_eq!(said.statuses(), [200], "{}", said.summary());
+    assert!(said.answers[0].closes(), "{}", said.summary());
+    assert_eq!((said.broken, &*said.rest), (None, &b""[..]));
+}
+
+#[test]
+fn clients_that_shut_their_half_down_behind_the_request_all_get_their_answer_across_upgrades() {
+    let mut daemon = Daemon::start();
+    let public = daemon.public;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let client = || {
+            let mut answers = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut client = TcpStream::connect(public).unwrap();
+                client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+                let heard = hear(&client);
+                assert_eq!(heard.statuses(), [200], "behind {answers}: {}", heard.summary());
+                answers += 1;
+            }
+            answers
+        };
+        let clients = [(); 4].map(|()| scope.spawn(client));
+        for _ in 0..20 {
+            daemon.upgrade();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert!(client.join().unwrap() > 0);
+        }
+    });
 }

@@ -121,8 +121,14 @@ impl Heard {
         if is_announced && !self.ended {
             return Err(format!("the last answer did not end the connection: {self:?}"));
         }
-        if sequence.hangs_up || sequence.lingers() {
+        if sequence.lingers() {
             return Ok(());
+        }
+        if sequence.hangs_up {
+            // Behind its last word it waits for the answers all the same.
+            let is_short =
+                self.answers.len() < whole && !sequence.may_end_early(self.answers.len());
+            return if is_short { Err(format!("answers are missing: {self:?}")) } else { Ok(()) };
         }
         if is_announced {
             let last = sequence.requests.get(self.answers.len() - 1);

@@ -33,6 +33,7 @@ use super::*;
 use crate::framing::PLANTED;
 use crate::handover::{Carrier, Taken};
 use crate::history::History;
+use crate::stream::Stream;
 
 /// How often a connection's task is polled at most: for each byte that comes, and then some.
 const POLLS_MAX: u32 = 100_000;

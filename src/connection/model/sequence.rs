@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::handlers::Plan;
+use super::handlers::{Conduct, Plan};
 use crate::activity::LEFTOVER_MAX;
 
 /// A client's whole life.
@@ -128,6 +128,19 @@ impl Sequence {
 
     pub(super) fn lingers(&self) -> bool {
         self.changes.iter().any(|(_, change)| matches!(change, Change::Linger))
+    }
+
+    /// Whether there may be no answer behind so many: one may be the last, or never come, or a panic in the middle
+    /// of it has ended the connection.
+    pub(super) fn may_end_early(&self, answers: usize) -> bool {
+        let ends = |sent: &Sent| {
+            sent.may_be_last()
+                || matches!(
+                    sent.plan.conduct,
+                    Conduct::Refuses | Conduct::PanicsInAnswer | Conduct::Hangs
+                )
+        };
+        self.requests.iter().take(answers + 1).any(ends)
     }
 
     /// All bytes of the requests.

@@ -218,7 +218,8 @@ fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> I
 async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: Instant) {
     let (Some(connection), Some(participant)) = (&idle, participant) else { return };
     if connection.is_leaving() {
-        return see_off(idle, participant).await;
+        // Boxed, so that everybody else's task does not keep the room for it.
+        return Box::pin(see_off(idle, participant)).await;
     }
     let seat = participant.seat();
     let mut timer = pin!(sleep_until(end));

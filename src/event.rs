@@ -10,6 +10,8 @@ pub(crate) const STOPPING: &str = "393cbef64d4c47b1820077e29259c3b5";
 pub(crate) const STOPPED: &str = "c67f37d1e802425e98ab001b7ca75c91";
 /// Connections were given to the next process.
 pub(crate) const HANDED_OVER: &str = "1e145fc124854657bea723bbce38d0a8";
+/// Connections found no room in a hand-over, and were ended.
+pub(crate) const NOT_HANDED_OVER: &str = "f01c0568632e43e1b23e735e1cf8110f";
 /// Connections were taken from the process before.
 pub(crate) const TAKEN_OVER: &str = "ff493ff0e52c43ab9ad1076ec36cce44";
 /// Requests were cut off at a stop.

@@ -215,6 +215,14 @@ impl Metrics {
             let count = self.history.handed_over(server.server());
             family.encode_family(&labels)?.encode_counter::<Empty, _, u64>(&count, None)?;
         }
+        let help = "Connections that found no room in a hand-over and were ended, by all processes before this one";
+        let name = "connections_not_handed_over";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for server in &self.servers {
+            let labels = [("server", server.server())];
+            let count = self.history.left(server.server());
+            family.encode_family(&labels)?.encode_counter::<Empty, _, u64>(&count, None)?;
+        }
         let help = "Drains that ended in a hand-over, by all processes before this one";
         let mut family = encoder.encode_descriptor("drains", help, None, MetricType::Counter)?;
         for (outcome, count) in [("clean", clean), ("cut_off", cut_off)] {

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct History {
     /// Connections that were handed over, by server.
     pub(crate) handed_over: BTreeMap<String, u64>,
+    /// Connections that found no room in a hand-over, and were ended instead, by server.
+    pub(crate) left: BTreeMap<String, u64>,
     /// Drains in which every request was answered.
     pub(crate) clean: u64,
     /// Drains that cut requests off.
@@ -43,6 +45,17 @@ impl History {
     /// Adds connections that were handed over.
     pub(crate) fn hand_over(&mut self, server: &str, connections: u64) {
         *self.handed_over.entry(server.to_owned()).or_default() += connections;
+    }
+
+    /// Adds connections that found no room.
+    pub(crate) fn leave(&mut self, server: &str, connections: u64) {
+        *self.left.entry(server.to_owned()).or_default() += connections;
+    }
+
+    /// How many connections of a server found no room.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn left(&self, server: &str) -> u64 {
+        self.left.get(server).copied().unwrap_or_default()
     }
 
     /// How many connections of a server were handed over.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
 /// The limits of every server of a daemon. Whoever exceeds one loses its connection, no other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -67,12 +69,17 @@ pub(crate) enum Waiting {
     Write = 4,
 }
 
-/// Descriptors that are never spent on connections of the public: for the admin server's
-/// connections, listeners, the journal, and what a hand-over needs.
-const RESERVE: usize = 48;
+/// Descriptors that are never spent on connections of the public, besides those of listeners: 16 for the
+/// admin server's connections, and of the rest a dozen for the runtime, signals and the log, and eight for a
+/// hand-over (the carrier's end, a branch's two, the records; the notification, and the barrier's two).
+///
+/// A hand-over puts all connections in flight at once, where the kernel allows as many as may be open: the
+/// same reserve has room for what is in flight with them (the records, and an end for each branch, of which
+/// there is one for some 140,000 connections).
+const RESERVE: usize = 40;
 
-/// The fewest descriptors to serve anybody with: the reserve, and a few for the public.
-pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 16;
+/// The fewest descriptors to serve anybody with: the reserve, a few listeners, and a few for the public.
+pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 24;
 
 /// The connections of the admin server, out of the reserve.
 const ADMIN_MAX: usize = 16;
@@ -130,9 +137,15 @@ impl Limits {
         Ok(())
     }
 
-    /// How many connections each of `servers` public servers may have, of `descriptors`.
-    pub(crate) fn public_connections(&self, servers: usize, descriptors: usize) -> usize {
-        let share = descriptors.saturating_sub(RESERVE) / servers.max(1);
+    /// How many connections each of `servers` public servers may have, where so many `descriptors` may be
+    /// open and listeners have `listeners` of them.
+    pub(crate) fn public_connections(
+        &self,
+        servers: usize,
+        descriptors: usize,
+        listeners: usize,
+    ) -> usize {
+        let share = room(descriptors, listeners) / servers.max(1);
         self.connections.unwrap_or(usize::MAX).min(share).max(1)
     }
 
@@ -153,6 +166,23 @@ impl Limits {
     }
 }
 
+/// How many connections of the public there is room for, where so many `descriptors` may be open and
+/// listeners have `listeners` of them.
+fn room(descriptors: usize, listeners: usize) -> usize {
+    descriptors.saturating_sub(RESERVE + listeners)
+}
+
+/// As [`room`], for the connections of all servers.
+pub(crate) fn room_of_all(descriptors: usize, listeners: usize) -> usize {
+    room(descriptors, listeners) + ADMIN_MAX
+}
+
+/// How many descriptors may be open.
+pub(crate) fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,8 +190,8 @@ mod tests {
     #[test]
     fn a_few_descriptors_are_never_given_to_the_public() {
         let limits = Limits::default();
-        assert_eq!(limits.public_connections(1, 64), 16);
-        assert_eq!(limits.public_connections(2, 1048), 500);
-        assert_eq!(limits.public_connections(1, 10), 1);
+        assert_eq!(limits.public_connections(1, 64, 8), 16);
+        assert_eq!(limits.public_connections(2, 1044, 4), 500);
+        assert_eq!(limits.public_connections(1, 10, 2), 1);
     }
 }

@@ -75,6 +75,7 @@ struct Registry {
     deposited: usize,
     stragglers: usize,
     upgraded: usize,
+    given: usize,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,8 @@ struct Entry {
     fd: RawFd,
     /// Boxed: there are many entries, and most of the time none has one.
     deposit: Option<Box<Deposit>>,
+    /// The deposit has been sent to the next process.
+    given: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +96,8 @@ enum Kind {
     Connection,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
+    /// Is the next process's, whatever the mode: its deposit is never given back.
+    Given,
 }
 
 /// What the registry and a participant's task share.
@@ -212,9 +217,10 @@ impl Participants {
     pub(crate) fn release(&self) -> usize {
         let mut registry = self.lock();
         let mut stragglers = 0;
-        for (_, entry) in &registry.entries {
+        for (_, entry) in &mut registry.entries {
             let is_one = entry.deposit.is_none() && entry.kind == Kind::Connection;
             entry.signal.straggler.store(is_one, Ordering::Relaxed);
+            entry.given = false;
             stragglers += usize::from(is_one);
         }
         registry.stragglers = stragglers;
@@ -238,9 +244,9 @@ impl Participants {
         self.set_mode(Mode::Close);
     }
 
-    /// Waits until every participant has ended.
+    /// Waits until every participant has ended that was not given away.
     pub(crate) async fn ended(&self) {
-        self.wait(|registry| registry.entries.is_empty()).await;
+        self.wait(|registry| registry.entries.len() == registry.given).await;
     }
 
     /// How many connections have not deposited, though somebody should wait for them.
@@ -276,7 +282,7 @@ impl Participants {
 
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
-        self.wait(|registry| registry.entries.len() == registry.upgraded).await;
+        self.wait(|registry| registry.entries.len() == registry.upgraded + registry.given).await;
     }
 
     /// Waits until the upgraded connections have ended.
@@ -293,11 +299,38 @@ impl Participants {
         visit(&mut registry.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
+    /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was.
+    pub(crate) fn give<R>(
+        &self,
+        visit: impl FnOnce(&mut dyn Iterator<Item = (&Deposit, &mut bool)>) -> R,
+    ) -> R {
+        let mut registry = self.lock();
+        visit(&mut registry.entries.iter_mut().filter_map(|(_, entry)| {
+            let Entry { deposit, given, .. } = entry;
+            deposit.as_deref().filter(|_| !*given).map(|deposit| (deposit, given))
+        }))
+    }
+
+    /// Keeps what was sent, and the listeners, out of all that follows: they are the next process's.
+    /// Everybody else is there for [`Participants::linger`].
+    pub(crate) fn give_away(&self) {
+        let mut registry = self.lock();
+        let Registry { entries, acceptors, given, .. } = &mut *registry;
+        for (_, entry) in entries {
+            if entry.deposit.is_none() || !(entry.given || entry.kind == Kind::Acceptor) {
+                continue;
+            }
+            *acceptors -= usize::from(entry.kind == Kind::Acceptor);
+            *given += 1;
+            entry.kind = Kind::Given;
+        }
+    }
+
     fn join(self: &Arc<Self>, kind: Kind, fd: RawFd) -> Participant {
         let signal = Arc::<Signal>::default();
         let mut registry = self.lock();
         registry.acceptors += usize::from(kind == Kind::Acceptor);
-        let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None };
+        let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, given: false };
         let key = registry.entries.insert(entry);
         drop(registry);
         Participant { seat: Seat { participants: Arc::clone(self), key, signal } }
@@ -342,7 +375,7 @@ impl Registry {
     }
 
     fn connections(&self) -> usize {
-        self.entries.len() - self.acceptors
+        self.entries.len() - self.acceptors - self.given
     }
 
     fn wake_acceptors(&self) {
@@ -415,6 +448,9 @@ impl Participant {
         }
         let Seat { participants, key, .. } = &self.seat;
         let mut registry = participants.lock();
+        if registry.entries[*key].kind == Kind::Given {
+            return Poll::Pending;
+        }
         registry.deposited -= 1;
         let deposit = registry.entries[*key].deposit.take();
         drop(registry);
@@ -431,6 +467,7 @@ impl Drop for Participant {
         match entry.kind {
             Kind::Acceptor => registry.acceptors -= 1,
             Kind::Upgraded => registry.upgraded -= 1,
+            Kind::Given => registry.given -= 1,
             Kind::Connection => {}
         }
         registry.deposited -= usize::from(entry.deposit.is_some());

@@ -111,7 +111,7 @@ async fn prepare(
     drain: &Drain,
     shutdown: &Shutdown,
     history: &History,
-) -> Result<(usize, OwnedFd), UpgradeError> {
+) -> Result<(u64, OwnedFd), UpgradeError> {
     program.dry_run(heritage).await?;
     let begin = Instant::now();
     // Not before: a program that refuses to start ends nobody's stream.
@@ -120,9 +120,15 @@ async fn prepare(
     if connections > 0 {
         return Err(UpgradeError::Busy { connections });
     }
-    let (carrier, theirs) = Carrier::new()?;
+    let (mut carrier, theirs) = Carrier::new()?;
+    let servers: Vec<_> = drain.all().collect();
+    let load = carrier.load(servers, true, drain.started + drain.timeout).await;
+    if let Some(shortage) = load.shortage {
+        // Unlike at a stop, whoever has no room can stay where they are.
+        return Err(UpgradeError::Shortage { connections: load.left(), shortage });
+    }
     // With a request in flight there is no way here. The time of the dry run is nobody's wait.
     let last = LastDrain { duration: begin.elapsed(), requests: 0 };
-    let connections = carrier.load(drain.all(), true, history.with(last))?;
-    Ok((connections, theirs))
+    let load = carrier.finish(history.with(last))?;
+    Ok((load.handed_over(), theirs))
 }

@@ -91,6 +91,12 @@ impl Running {
         )
     }
 
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        let servers = self.servers.iter().chain(&self.admin);
+        servers.map(|server| server.participants().connections()).sum()
+    }
+
     /// The status line while serving; trouble comes first, since the end may be cut.
     pub(crate) fn serving(&self) -> String {
         let trouble = self.trouble.iter().flat_map(|trouble| [trouble, "; "]);

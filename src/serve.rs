@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -12,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::chain::chain;
 use crate::event;
 use crate::idle::{self, Idleness};
+use crate::limits::descriptors;
 use crate::participants::Participants;
 use crate::phase::Phase;
 use crate::reload::{Hook, Reload};
@@ -169,9 +169,11 @@ impl Running {
     /// Tells every server how many connections it may have.
     pub(crate) fn apply_limits(&self) {
         let limits = self.common.limits();
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        let public = limits.public_connections(self.servers.len(), descriptors);
+        let public = limits.public_connections(
+            self.servers.len(),
+            descriptors(),
+            self.heritage.descriptors(),
+        );
         if limits.connections.is_some_and(|wanted| wanted > public) {
             tracing::warn!(
                 max_connections = public,

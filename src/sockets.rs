@@ -170,6 +170,11 @@ impl Legacy {
         check_addresses(&self.names(), servers)
     }
 
+    /// How many descriptors it holds for listeners.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.passed.len() + self.kept.len()
+    }
+
     fn names(&self) -> Vec<(&str, RawFd)> {
         self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect()
     }
@@ -320,6 +325,12 @@ impl Heritage {
         self.listeners.iter().filter(|listener| !listener.managers).count()
     }
 
+    /// How many descriptors the listeners take: of a Unix socket that the program has bound its file, too.
+    pub(crate) fn descriptors(&self) -> usize {
+        let files = self.listeners.iter().filter(|listener| listener.has_file()).count();
+        self.listeners.len() + files
+    }
+
     /// Finds out whether servers could start from this heritage, and bind what it lacks.
     pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         let managers = self.listeners.iter().filter(|listener| listener.managers);
@@ -351,6 +362,15 @@ impl Heritage {
             }
         }
         Ok(())
+    }
+}
+
+// === impl Announced ===
+
+impl Announced {
+    /// Tells whether it is a Unix socket whose file is the program's.
+    pub(crate) fn has_file(&self) -> bool {
+        !self.managers && self.address.starts_with("unix:/")
     }
 }
 

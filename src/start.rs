@@ -18,6 +18,7 @@ use crate::group::Group;
 use crate::handover::{CARRIER_NAME, CARRIER_VERSION, LISTENER_PREFIX, Taken};
 use crate::history::History;
 use crate::inherit::Inherited;
+use crate::limits::{descriptors, room_of_all};
 use crate::listen::{Bound, Listener, Origin};
 use crate::metrics::Reloads;
 use crate::notify::Notifier;
@@ -153,6 +154,7 @@ fn take_over(
 ) -> Result<(Connections, Option<HandOver>, History), SocketsError> {
     let mut connections = Vec::new();
     let mut gone = 0;
+    let mut surplus = 0;
     let mut history = History::default();
     let carriers = std::mem::take(&mut legacy.carriers);
     if !carriers.is_empty() {
@@ -160,11 +162,14 @@ fn take_over(
         notifier.unstore(CARRIER_NAME);
     }
     for carrier in upgrade.into_iter().chain(&carriers) {
-        let (taken, error) = Taken::from_carrier(carrier);
+        let room = room_of_all(descriptors(), legacy.descriptors());
+        let room = room.saturating_sub(connections.len());
+        let (taken, error) = Taken::from_carrier(carrier, room);
         if let Some(error) = error {
             tracing::warn!(%error, "closing connections of the process before this one");
         }
         gone += taken.gone;
+        surplus += taken.surplus;
         history = taken.history.unwrap_or(history);
         connections.extend(taken.connections);
         legacy.add(taken.listeners)?;
@@ -175,6 +180,13 @@ fn take_over(
             connections = connections.len(),
             gone,
             "took connections over",
+        );
+    }
+    if surplus > 0 {
+        tracing::warn!(
+            connections = surplus,
+            "closed connections of the process before this one: no more descriptors may be open \
+             (raise LimitNOFILE= in the unit, or ulimit -n)",
         );
     }
     let has_predecessor = upgrade.is_some() || !carriers.is_empty();

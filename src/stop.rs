@@ -1,6 +1,7 @@
 //! The stop: the cause is recorded → STOPPING=1 → `/ready` says 503 → the servers come to rest →
 //! the other members are joined → exit code.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::culprits::Suspects;
 use crate::drain::{Drain, Unrest};
 use crate::error::Exit;
 use crate::event;
-use crate::handover::{CARRIER_NAME, Carrier, LISTENER_PREFIX};
-use crate::history::LastDrain;
+use crate::handover::{CARRIER_NAME, Carrier, LISTENER_PREFIX, Load, Shortage};
+use crate::history::{History, LastDrain};
 use crate::notify::Notifier;
 use crate::participants::Participants;
 use crate::phase::Phase;
@@ -104,15 +105,28 @@ impl Running {
         if let Some(carrier) = self.carrier(cause, drain).await {
             let unrest = drain.hold().await;
             let (duration, requests) = (drain.started.elapsed(), unrest.requests);
-            let last = LastDrain { duration, requests };
-            match carrier.load(drain.all(), false, self.history.with(last)) {
-                Ok(connections) => {
+            let history = self.history.with(LastDrain { duration, requests });
+            match load(carrier, drain, history).await {
+                Ok(load) => {
                     tracing::info!(
                         message_id = event::HANDED_OVER,
-                        connections,
+                        connections = load.handed_over(),
                         "handed connections over",
                     );
-                    return unrest;
+                    let Some(shortage) = load.shortage.as_ref().filter(|_| load.left() > 0) else {
+                        return unrest;
+                    };
+                    tracing::warn!(
+                        message_id = event::NOT_HANDED_OVER,
+                        connections = load.left(),
+                        error = %shortage,
+                        "not all connections could be handed over; ending the rest in order",
+                    );
+                    // What was sent waits for the next process, and new clients in the queues.
+                    for server in drain.all() {
+                        server.give_away();
+                    }
+                    return drain.end().await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot hand connections over");
@@ -151,12 +165,25 @@ impl Running {
                 None
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot reach the service manager's descriptor store");
+                let error = Shortage::describe(&error);
+                tracing::warn!(
+                    message_id = event::NOT_HANDED_OVER,
+                    connections = self.connections(),
+                    error,
+                    "cannot reach the service manager's descriptor store; ending all connections in order",
+                );
                 notifier.unstore(CARRIER_NAME);
                 None
             }
         }
     }
+}
+
+/// Hands over what fits of what is held.
+async fn load(mut carrier: Carrier, drain: &Drain, history: History) -> io::Result<Load> {
+    let servers: Vec<_> = drain.all().collect();
+    carrier.load(servers, false, drain.started + drain.timeout).await;
+    carrier.finish(history)
 }
 
 /// Tells the service manager how the stop goes, once a second, and that it goes on.

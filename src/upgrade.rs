@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::time::timeout;
 
+use crate::handover::Shortage;
 use crate::inherit::UPGRADE_VARIABLE;
 use crate::sockets::Heritage;
 
@@ -54,8 +55,15 @@ pub(crate) enum UpgradeError {
         "{connections} connections are still busy after the drain time-out (the running program goes on; try again later)"
     )]
     Busy { connections: usize },
-    #[error("cannot hand the connections over: {0} (the running program goes on)")]
+    #[error(
+        "cannot hand the connections over: {}; the running program goes on",
+        Shortage::describe(.0)
+    )]
     Carrier(#[from] io::Error),
+    #[error(
+        "{connections} connections cannot be handed over: {shortage}; the running program goes on"
+    )]
+    Shortage { connections: u64, shortage: Shortage },
     #[error("a stop came first")]
     Stopping,
 }

@@ -28,6 +28,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 /// How many messages wait at most; only a manager that has long stopped to read gets so far behind.
 const CAPACITY: usize = 256;
 
+/// How long other processes of our user may take to receive what keeps us from sending a descriptor, and
+/// how soon it is tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(10);
+
 /// One message, with the descriptor that goes along.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -144,6 +149,8 @@ impl Outbox {
     }
 
     fn run(&self) {
+        // Since the last barrier.
+        let mut failed = None;
         while let Some((job, lost)) = self.next() {
             if lost > 0 {
                 tracing::warn!(
@@ -155,12 +162,14 @@ impl Outbox {
                 Job::Send(message) => {
                     if let Err(error) = deliver(&message.text, message.fd.as_ref()) {
                         tracing::warn!(%error, "cannot notify the service manager");
+                        failed = Some(error);
                     }
                 }
                 Job::Barrier(reply) if reply.done.is_closed() => {}
                 Job::Barrier(Reply { patience, done }) => {
+                    let passed = failed.take().map_or_else(|| pass_barrier(patience), Err);
                     // Nobody listens any more: it is the same to us.
-                    let _ = done.send(pass_barrier(patience));
+                    let _ = done.send(passed);
                 }
             }
         }
@@ -216,6 +225,7 @@ fn deliver(text: &str, fd: Option<&OwnedFd>) -> io::Result<()> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
+    let end = Instant::now() + PATIENCE;
     let fds: Vec<_> = fd.into_iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -231,6 +241,8 @@ fn deliver(text: &str, fd: Option<&OwnedFd>) -> io::Result<()> {
         ) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
+            // Other processes of our user have too many descriptors on their way, unix(7), for a moment.
+            Err(Errno::TOOMANYREFS) if Instant::now() < end => thread::sleep(RETRY),
             Err(error) => return Err(error.into()),
         }
     }

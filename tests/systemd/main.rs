@@ -6,6 +6,7 @@ mod support;
 mod activation;
 mod configuration;
 mod contract;
+mod crowded;
 mod examples;
 mod handover;
 mod harness;

@@ -101,12 +101,13 @@ impl Stage {
             self.participants.release();
             return self;
         }
-        let (carrier, theirs) = Carrier::new().unwrap();
-        carrier.load([&self.participants], false, History::default()).unwrap();
-        drop(carrier);
+        let (mut carrier, theirs) = Carrier::new().unwrap();
+        let load = carrier.load([&self.participants], false, Instant::now()).await;
+        assert!(load.shortage.is_none(), "{load:?}");
+        carrier.finish(History::default()).unwrap();
         self.task.abort();
         ended(self.task).await;
-        let (taken, error) = Taken::from_carrier(&theirs);
+        let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
         assert!(error.is_none(), "{error:?}");
         let Some((_, idle)) = taken.connections.into_iter().next() else {
             // It had ended.

@@ -6,14 +6,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::listen::{Listener, Origin};
-use crate::participants::{Deposit, Mode, Participant};
+use crate::participants::{Deposit, Mode, Participant, Participants, Room};
 use crate::stream::Stream;
 
 /// The first pause when descriptors or memory are short; doubled up to [`PAUSE_MAX`].
@@ -22,6 +23,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// That clients have to wait is told once in this time; the metrics count every time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many idle connections were closed for others is told once in this time.
+const CLOSED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What an error of accept(2) is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,26 +50,19 @@ pub(crate) async fn accept(
     let seat = participant.seat();
     let participants = seat.participants();
     let mut pause = PAUSE_MIN;
-    let mut full = false;
-    let (mut told_full, mut told_short) = (None, None);
+    let mut crowd = Crowd::default();
+    let mut told_short = None;
     loop {
         let accepted = poll_fn(|cx| match participant.poll_turn(cx) {
             // A connection that ends wakes us.
             Mode::Serve if participants.is_full() => {
-                if !full {
-                    full = true;
-                    participants.metrics.full.add(1);
-                    if is_due(&mut told_full) {
-                        tracing::warn!(
-                            server = participants.server(),
-                            connections = participants.limit(),
-                            "the server has all the connections it may have; more wait in the queue",
-                        );
-                    }
-                }
+                crowd.make_room(cx, &listener, participants);
                 Poll::Pending
             }
-            Mode::Serve => listener.poll_accept(cx).map(Ok),
+            Mode::Serve => {
+                listener.set_options(participants.tcp());
+                listener.poll_accept(cx).map(Ok)
+            }
             mode @ (Mode::Hold | Mode::Linger | Mode::Close) => Poll::Ready(Err(mode)),
         })
         .await;
@@ -74,14 +71,13 @@ pub(crate) async fn accept(
                 pause = PAUSE_MIN;
                 participants.metrics.accepted.add(1);
                 serve(stream);
-                // One line each time that it fills up, not one for each client that waits.
-                full &= participants.connections() >= participants.limit() / 8 * 7;
+                crowd.has_passed(participants);
             }
             Ok(Err(error)) => match Class::of(&error) {
                 Class::Connection => participants.metrics.accept_aborts.add(1),
                 Class::Shortage => {
                     participants.metrics.accept_shortages.add(1);
-                    if is_due(&mut told_short) {
+                    if is_due(&mut told_short, LOG_INTERVAL) {
                         tracing::warn!(
                             server = participants.server(),
                             address = %listener.address,
@@ -89,6 +85,10 @@ pub(crate) async fn accept(
                             "cannot accept for now; connections wait in the queue",
                         );
                     }
+                    // Whoever has been idle longest has what is wanted.
+                    let (closed, _) =
+                        participants.make_room(participants.connections().saturating_sub(1));
+                    crowd.tell(closed, participants);
                     tokio::select! {
                         () = sleep(pause) => {}
                         // A stop does not wait for the shortage to end.
@@ -122,9 +122,22 @@ pub(crate) async fn accept(
     }
 }
 
+/// What an acceptor remembers while its server has all the connections it may have.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// It has, and clients have waited since.
+    is_full: bool,
+    told_full: Option<Instant>,
+    told_closed: Option<Instant>,
+    /// Idle connections that were closed and have not been told.
+    closed: usize,
+    /// Fires when somebody has been idle for long enough.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
 /// Tells whether something may be told again, and notes that it is.
-fn is_due(told: &mut Option<Instant>) -> bool {
-    let is_due = told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL);
+fn is_due(told: &mut Option<Instant>, interval: Duration) -> bool {
+    let is_due = told.is_none_or(|told| told.elapsed() >= interval);
     if is_due {
         *told = Some(Instant::now());
     }
@@ -140,6 +153,65 @@ fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if Class::of(&error) == Class::Connection => {}
             Err(_) => return,
+        }
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    /// Makes room for the client that waits, if one does, and for those above a limit that was lowered.
+    fn make_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        listener: &Listener,
+        participants: &Participants,
+    ) {
+        let is_waited = listener.poll_waiting(cx).is_ready();
+        if is_waited && !self.is_full {
+            self.is_full = true;
+            participants.metrics.full.add(1);
+            if is_due(&mut self.told_full, LOG_INTERVAL) {
+                tracing::warn!(
+                    server = participants.server(),
+                    connections = participants.limit(),
+                    "the server has all the connections it may have; idle ones are closed for new \
+                     ones, or more wait in the queue (raise max_connections, or LimitNOFILE= in the unit)",
+                );
+            }
+        }
+        loop {
+            let most = participants.limit().saturating_sub(usize::from(is_waited));
+            let (closed, room) = participants.make_room(most);
+            self.tell(closed, participants);
+            let Room::Later(time) = room else { return };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
+            timer.as_mut().reset(Instant::now() + time);
+            if timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// Tells how many idle connections were closed, now and then.
+    fn tell(&mut self, closed: usize, participants: &Participants) {
+        self.closed += closed;
+        if closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
+            tracing::info!(
+                server = participants.server(),
+                connections = std::mem::take(&mut self.closed),
+                "closed the connections that had been idle longest, to make room for others",
+            );
+        }
+    }
+
+    /// A client has been accepted.
+    fn has_passed(&mut self, participants: &Participants) {
+        // One line each time that the server fills up, not one for each client that waits.
+        let limit = participants.limit();
+        if self.is_full && participants.connections() < limit - limit.div_ceil(8) {
+            self.is_full = false;
+            participants.has_room();
         }
     }
 }

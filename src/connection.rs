@@ -157,7 +157,7 @@ where
             consume_budget().await;
             let limits = shared.common.limits();
             let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
-            park(&mut idle, participant.as_ref(), end.unwrap_or(since)).await;
+            park(&mut idle, participant.as_ref(), since, end.unwrap_or(since)).await;
             let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
@@ -214,8 +214,14 @@ fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> I
     since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
 }
 
-/// Waits for the next byte until `end`. If the connection is to end instead, takes it.
-async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: Instant) {
+/// Waits, as it has `since` then, for the next byte until `end`. If the connection is to end instead, takes
+/// it.
+async fn park(
+    idle: &mut Option<Idle>,
+    participant: Option<&Participant>,
+    since: Instant,
+    end: Instant,
+) {
     let (Some(connection), Some(participant)) = (&idle, participant) else { return };
     if connection.is_leaving() {
         // Boxed, so that everybody else's task does not keep the room for it.
@@ -239,6 +245,17 @@ async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: I
                 Some(Poll::Ready(Ok(()))) => true,
                 // The client is gone, or in the middle of what is to be skipped.
                 None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
+                Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
+                    seat.idle(since);
+                    // If something has come that the runtime has not heard of, another ends instead.
+                    let is_unwanted = mode == Mode::Serve && seat.is_unwanted();
+                    let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
+                    if is_unwanted && !has_come() {
+                        seat.participants().metrics.unwanted.add(1);
+                        return Poll::Ready((Mode::Close, false));
+                    }
+                    is_unwanted
+                }
                 Some(Poll::Pending) => false,
             };
             let wake = ready
@@ -249,7 +266,10 @@ async fn park(idle: &mut Option<Idle>, participant: Option<&Participant>, end: I
         .await;
         match mode {
             Mode::Hold => wait_held(idle, participant).await,
-            _ if ready => return,
+            _ if ready => {
+                seat.busy();
+                return;
+            }
             Mode::Serve | Mode::Linger => {
                 if let Some(idle) = idle.take() {
                     let timeouts = &seat.participants().metrics.timeouts;

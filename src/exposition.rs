@@ -129,6 +129,12 @@ impl Collector for Metrics {
             "Times that a server had all the connections it may have: nobody is refused, more wait",
             |metrics| &metrics.full,
         )?;
+        self.counter(
+            &mut encoder,
+            "connections_closed_for_others",
+            "Idle connections that were closed because there were more than there may be",
+            |metrics| &metrics.unwanted,
+        )?;
         self.counter(&mut encoder, "panics", "Requests whose handler panicked", |metrics| {
             &metrics.panics
         })?;

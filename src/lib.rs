@@ -243,6 +243,7 @@ mod sockets;
 mod start;
 mod stop;
 mod stream;
+mod tcp;
 mod upgrade;
 mod view;
 mod waiting;

@@ -8,9 +8,9 @@ use rustix::process::{Resource, getrlimit};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Open connections of each server; at the limit accepting pauses, and clients wait in the
-    /// queue. Default: what the limit of descriptors allows, with a reserve for the admin server,
-    /// which has 16 at most.
+    /// Open connections of each server; at the limit the one that has been idle longest is closed for
+    /// a new one, and where none is idle clients wait in the queue. Default: what the limit of descriptors
+    /// allows, with a reserve for the admin server, which has 16 at most.
     pub connections: Option<usize>,
     /// Bytes of a request's head; more is answered with 431. Default 64 KiB, at least 8 KiB.
     pub head_size: usize,
@@ -26,12 +26,18 @@ pub struct Limits {
     /// Time without a byte of a request's body that the service waits for; then the request is
     /// answered with 408. Default 30 s.
     pub body_timeout: Duration,
-    /// Time that a connection may stay without a request. Default 10 min; of the admin server 30 s at
-    /// most.
+    /// Time that a connection may stay without a request. Default 10 min 20 s; of the admin server 95 s at
+    /// most. A proxy in front keeps its connections for a shorter time, or it may send a request just when they
+    /// end; 10 min is the longest that one of them is known to have and not to let change.
     pub idle_timeout: Duration,
     /// Time in which a client has to take more of an answer, which the kernel tells in steps of some
     /// 64 KiB. Default 30 s.
     pub write_timeout: Duration,
+    /// Time without a word from a TCP client after which its kernel is asked whether it is still there,
+    /// nine times at most and as often: one that is not loses its connection, also in a long poll or
+    /// a WebSocket, and so does one that leaves what it was sent unacknowledged, or untaken, for as long
+    /// (ten times this, or `write_timeout` if that is more). In seconds; zero asks nobody. Default 15 s.
+    pub tcp_keepalive: Duration,
 }
 
 /// Why nobody could be served with such limits.
@@ -84,9 +90,10 @@ pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 24;
 /// The connections of the admin server, out of the reserve.
 const ADMIN_MAX: usize = 16;
 
-/// How long a connection of the admin server may be idle: few have to do for everybody who asks.
+/// How long a connection of the admin server may be idle: few have to do for everybody who asks. Longer
+/// than the usual scraper stays away, and no interval at which one would come: it would meet the end.
 #[cfg(feature = "admin")]
-pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(30);
+pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(95);
 
 /// The smallest head that a request may be limited to: hyper reads so much at once.
 const HEAD_MIN: usize = 8 << 10;
@@ -103,8 +110,9 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(620),
             write_timeout: Duration::from_secs(30),
+            tcp_keepalive: Duration::from_secs(15),
         }
     }
 }
@@ -135,6 +143,12 @@ impl Limits {
             return Err(LimitsError::SmallHead { head_size: self.head_size });
         }
         Ok(())
+    }
+
+    /// How many connections the process may have for each of `servers` public servers, where listeners have
+    /// `listeners` descriptors.
+    pub(crate) fn public_connections_now(&self, servers: usize, listeners: usize) -> usize {
+        self.public_connections(servers, descriptors(), listeners)
     }
 
     /// How many connections each of `servers` public servers may have, where so many `descriptors` may be
@@ -172,13 +186,8 @@ fn room(descriptors: usize, listeners: usize) -> usize {
     descriptors.saturating_sub(RESERVE + listeners)
 }
 
-/// As [`room`], for the connections of all servers.
-pub(crate) fn room_of_all(descriptors: usize, listeners: usize) -> usize {
-    room(descriptors, listeners) + ADMIN_MAX
-}
-
 /// How many descriptors may be open.
-pub(crate) fn descriptors() -> usize {
+fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

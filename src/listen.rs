@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, acceptfrom_with, sockopt};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -21,13 +22,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::address::Address;
 use crate::stream::Stream;
+use crate::tcp::TcpOptions;
 
 /// How many connections the kernel queues for a listener bound by ourselves; it caps this at
 /// net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-
-/// How many bytes of an answer the kernel holds beyond what the client has room for: two pieces of a body.
-const UNSENT: u32 = 128 << 10;
 
 /// A listening socket that no runtime knows yet.
 #[derive(Debug)]
@@ -52,6 +51,10 @@ pub(crate) struct Listener {
     socket: AsyncFd<OwnedFd>,
     pub(crate) address: Address,
     pub(crate) origin: Origin,
+    /// What its connections inherit, if it has been told.
+    tcp: Option<TcpOptions>,
+    /// Whoever waits in the queue may have been there before it was told.
+    has_earlier: bool,
 }
 
 /// Why there is no listener.
@@ -220,9 +223,6 @@ impl Bound {
             address: address.clone(),
             source: error.into(),
         })?;
-        if let Address::Tcp(_) = address {
-            prepare(fd.as_fd());
-        }
         Ok(Self { fd, address, origin })
     }
 
@@ -251,23 +251,10 @@ impl Bound {
         // nobody replaces it, and an OwnedFd always names the same descriptor.
         let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         match registered {
-            Ok(socket) => Ok(Listener { socket, address, origin }),
+            Ok(socket) => Ok(Listener { socket, address, origin, tcp: None, has_earlier: false }),
             Err(error) => Err(ListenError::Adopt { address, source: error.into() }),
         }
     }
-}
-
-/// Sets what connections inherit from their listener: they send what they have at once, since an answer is
-/// written whole, and waiting for more to send only delays it; and the kernel takes no more of a large
-/// answer than its client is ready for, and a little ahead, instead of up to 4 MiB. Connections that waited
-/// in the queue before we were started had nothing to inherit yet.
-///
-/// # Source
-/// tcp(7) `TCP_NODELAY`; `TCP_NOTSENT_LOWAT` since Linux 3.12.
-fn prepare(socket: BorrowedFd<'_>) {
-    // Refused, answers are slower or cost more memory; nothing else depends on it.
-    let _ = sockopt::set_tcp_nodelay(socket, true);
-    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
 }
 
 fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
@@ -278,7 +265,6 @@ fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    prepare(socket.as_fd());
     socket.listen(BACKLOG)?;
     Ok(socket)
 }
@@ -340,12 +326,38 @@ impl Listener {
         self.origin == Origin::Manager
     }
 
+    /// Sees to it that connections have these options from here on.
+    pub(crate) fn set_options(&mut self, options: TcpOptions) {
+        let is_tcp = matches!(self.address, Address::Tcp(_));
+        if is_tcp && self.tcp.replace(options) != Some(options) {
+            options.set(self.as_fd());
+            self.has_earlier = true;
+        }
+    }
+
     /// Accepts the next connection.
-    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+    pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             if let Ok(accepted) = ready.try_io(|_| self.accept_now()) {
                 return Poll::Ready(accepted);
+            }
+            // Nobody is left who was there before.
+            self.has_earlier = false;
+        }
+    }
+
+    /// Ready when somebody waits in the queue, and stays there.
+    pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // An error is found again by who accepts.
+            let Ok(mut ready) = ready!(self.socket.poll_read_ready(cx)) else {
+                return Poll::Ready(());
+            };
+            let mut fds = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
+            match poll(&mut fds, Some(&Timespec::default())) {
+                Ok(0) => ready.clear_ready(),
+                _ => return Poll::Ready(()),
             }
         }
     }
@@ -357,6 +369,9 @@ impl Listener {
             Address::Tcp(_) => {
                 let (fd, peer) = acceptfrom_with(self.as_fd(), flags)?;
                 let peer = peer.and_then(|peer| peer.try_into().ok());
+                if let (true, Some(options)) = (self.has_earlier, self.tcp) {
+                    options.set(fd.as_fd());
+                }
                 // Whoever has no address any more has reset the connection.
                 Ok(Stream::tcp(fd, peer.ok_or(Errno::CONNABORTED)?))
             }

@@ -42,8 +42,10 @@ pub(crate) struct ServerMetrics {
     pub(crate) duration_us: Count,
     pub(crate) accepted: Count,
     pub(crate) taken_over: Count,
-    /// How often accepting paused because the server had all its connections.
+    /// How often somebody waited because the server had all its connections.
     pub(crate) full: Count,
+    /// Idle connections that ended for others.
+    pub(crate) unwanted: Count,
     pub(crate) accept_shortages: Count,
     pub(crate) accept_aborts: Count,
     pub(crate) panics: Count,
@@ -99,6 +101,7 @@ impl ServerMetrics {
             accepted: Count::default(),
             taken_over: Count::default(),
             full: Count::default(),
+            unwanted: Count::default(),
             accept_shortages: Count::default(),
             accept_aborts: Count::default(),
             panics: Count::default(),

@@ -44,6 +44,11 @@ impl Idle {
         }
     }
 
+    /// Tells whether another process has left it to us with nothing said that waits for an answer.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        !self.stream.is_fresh() && self.unread.is_empty() && self.skip.is_none()
+    }
+
     /// Waits until there is something of the next request, its end included, having skipped what
     /// belongs to the one before.
     pub(crate) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

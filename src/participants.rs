@@ -16,6 +16,9 @@
 //! - A deposit never gets lost: it leaves the registry through its participant or at the end.
 //! - While the mode is Hold a participant that has deposited does nothing.
 
+mod room;
+
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -26,11 +29,15 @@ use atomic_waker::AtomicWaker;
 use rustix::net::getpeername;
 use slab::Slab;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use self::room::Oldest;
+pub(crate) use self::room::Room;
 use crate::listen::Listener;
 use crate::metrics::ServerMetrics;
 use crate::parked::Idle;
 use crate::polled::Polled;
+use crate::tcp::{TcpCell, TcpOptions};
 
 /// What a server's participants are to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,8 +66,14 @@ pub(crate) struct Participants {
     server: String,
     mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
-    /// How many connections there may be; accepting pauses at that.
+    /// How many connections there may be; at that idle ones end for others, or accepting pauses.
     limit: AtomicUsize,
+    /// What is set on TCP connections.
+    tcp: TcpCell,
+    /// Room is wanted and nobody was idle: whoever becomes so says so.
+    wants_idle: AtomicBool,
+    /// The beginning of the time in which idleness is told.
+    began: Instant,
     /// How often the acceptors were asked to turn.
     turns: AtomicU32,
     registry: Mutex<Registry>,
@@ -76,6 +89,10 @@ struct Registry {
     stragglers: usize,
     upgraded: usize,
     given: usize,
+    /// Those that are to end for others and have not ended yet.
+    unwanted: usize,
+    /// Who may have to end next.
+    oldest: Oldest,
 }
 
 #[derive(Debug)]
@@ -105,6 +122,8 @@ enum Kind {
 pub(crate) struct Signal {
     waker: AtomicWaker,
     straggler: AtomicBool,
+    /// Since when a connection has been idle, as [`room`] writes it.
+    idle: AtomicU32,
     /// The last turn that an acceptor has made.
     turn: AtomicU32,
     polled: Polled,
@@ -141,6 +160,9 @@ impl Participants {
             mode: AtomicU8::new(Mode::Serve as u8),
             metrics: ServerMetrics::new(),
             limit: AtomicUsize::new(usize::MAX),
+            tcp: TcpCell::default(),
+            wants_idle: AtomicBool::new(false),
+            began: Instant::now(),
             turns: AtomicU32::new(0),
             registry: Mutex::default(),
             progress: Notify::new(),
@@ -169,6 +191,18 @@ impl Participants {
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::SeqCst);
         self.lock().wake_acceptors();
+    }
+
+    /// Sets what is set on TCP connections from here on.
+    pub(crate) fn set_tcp(&self, options: TcpOptions) {
+        self.tcp.set(options);
+        // Their listeners pass it on.
+        self.lock().wake_acceptors();
+    }
+
+    /// What is set on TCP connections.
+    pub(crate) fn tcp(&self) -> TcpOptions {
+        self.tcp.get()
     }
 
     /// How many connections there may be.
@@ -290,7 +324,8 @@ impl Participants {
         self.wait(|registry| registry.upgraded == 0).await;
     }
 
-    /// Shows every deposit to `visit`, which may borrow but not keep them.
+    /// Shows every deposit to `visit`, which may borrow but not keep them: listeners first, and last the
+    /// connection that has been idle longest.
     pub(crate) fn with_deposits<R>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = &Deposit>) -> R,
@@ -299,15 +334,22 @@ impl Participants {
         visit(&mut registry.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
-    /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was.
+    /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was: listeners first,
+    /// and who has been idle longest last, where it stays behind if there are too many.
     pub(crate) fn give<R>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&Deposit, &mut bool)>) -> R,
     ) -> R {
+        let now = self.now();
         let mut registry = self.lock();
-        visit(&mut registry.entries.iter_mut().filter_map(|(_, entry)| {
+        let is_to_give = |(_, entry): &(usize, &mut Entry)| entry.deposit.is_some() && !entry.given;
+        let mut entries: Vec<_> = registry.entries.iter_mut().filter(is_to_give).collect();
+        entries.sort_by_cached_key(|(key, entry)| {
+            (entry.kind != Kind::Acceptor, entry.order(now), Reverse(*key))
+        });
+        visit(&mut entries.into_iter().filter_map(|(_, entry)| {
             let Entry { deposit, given, .. } = entry;
-            deposit.as_deref().filter(|_| !*given).map(|deposit| (deposit, given))
+            deposit.as_deref().map(|deposit| (deposit, given))
         }))
     }
 
@@ -471,6 +513,7 @@ impl Drop for Participant {
             Kind::Connection => {}
         }
         registry.deposited -= usize::from(entry.deposit.is_some());
+        registry.settle(entry.signal.idle.load(Ordering::SeqCst));
         if registry.connections() + 1 == participants.limit() {
             registry.wake_acceptors();
         }

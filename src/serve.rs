@@ -11,13 +11,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::chain::chain;
 use crate::event;
 use crate::idle::{self, Idleness};
-use crate::limits::descriptors;
 use crate::participants::Participants;
 use crate::phase::Phase;
 use crate::reload::{Hook, Reload};
 use crate::running::{Running, STATUS_INTERVAL};
 use crate::shutdown::Cause;
 use crate::signals::{Order, Orders};
+use crate::tcp::TcpOptions;
 use crate::watchdog::{Watchdog, Watching};
 
 /// How long a reload hook may take.
@@ -169,11 +169,8 @@ impl Running {
     /// Tells every server how many connections it may have.
     pub(crate) fn apply_limits(&self) {
         let limits = self.common.limits();
-        let public = limits.public_connections(
-            self.servers.len(),
-            descriptors(),
-            self.heritage.descriptors(),
-        );
+        let listeners = self.heritage.descriptors();
+        let public = limits.public_connections_now(self.servers.len(), listeners);
         if limits.connections.is_some_and(|wanted| wanted > public) {
             tracing::warn!(
                 max_connections = public,
@@ -186,6 +183,9 @@ impl Running {
         }
         if let Some(admin) = &self.admin {
             admin.participants().set_limit(limits.admin_connections());
+        }
+        for server in self.servers.iter().chain(&self.admin) {
+            server.participants().set_tcp(TcpOptions::of(&limits));
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::accept::accept;
@@ -86,6 +87,10 @@ where
 
     fn open(&self, idle: Idle) {
         let participant = self.participants.join_connection(idle.stream.as_fd());
+        if idle.is_taken_over() {
+            // In this order, whichever task comes first.
+            participant.seat().idle(Instant::now());
+        }
         let signal = participant.signal();
         let life = connection::run(idle, participant, Arc::clone(&self.shared));
         tokio::spawn(Counted::new(life, signal));

@@ -1,11 +1,13 @@
 //! The start: from a builder and what was left to this process to running members.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
+use crate::address::Listen;
 #[cfg(feature = "admin")]
 use crate::admin::Admin;
 use crate::connection::Common;
@@ -18,7 +20,6 @@ use crate::group::Group;
 use crate::handover::{CARRIER_NAME, CARRIER_VERSION, LISTENER_PREFIX, Taken};
 use crate::history::History;
 use crate::inherit::Inherited;
-use crate::limits::{descriptors, room_of_all};
 use crate::listen::{Bound, Listener, Origin};
 use crate::metrics::Reloads;
 use crate::notify::Notifier;
@@ -29,6 +30,7 @@ use crate::running::{Process, Running};
 use crate::server::{self, Failure, Serve};
 use crate::settings::{LiveSettings, Settings};
 use crate::sockets::{Announced, Heritage, Legacy, SocketsError};
+use crate::tcp::TcpOptions;
 use crate::view::{HandOver, ServerView};
 
 /// Starts every member of `daemon`; has to be called inside the runtime.
@@ -45,14 +47,11 @@ pub(crate) fn start(
     }
     let notifier = process.notifier.clone();
     let mut legacy = Legacy::sort(inherited.descriptors)?;
-    let (connections, hand_over, history) =
-        take_over(&mut legacy, inherited.carrier.as_ref(), &notifier)?;
-    let history = Arc::new(history);
-    let sockets = legacy.distribute(&daemon.listens()?)?;
-    for (listen, bound) in daemon.listens()?.iter().zip(&sockets) {
-        keep(listen.0, bound, &notifier);
-    }
+    let (connections, surplus, hand_over, history) =
+        take_over(&mut legacy, inherited.carrier.as_ref(), &notifier, &daemon)?;
+    let sockets = sockets(&mut legacy, &daemon.listens()?, &notifier)?;
 
+    let tcp = TcpOptions::of(&daemon.limits);
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
     let settings = LiveSettings::new(Settings {
         drain_timeout: daemon.drain_timeout,
@@ -69,6 +68,7 @@ pub(crate) fn start(
     let mut views = Vec::new();
     for plan in daemon.servers {
         let server = (plan.build)(Arc::clone(&common));
+        server.participants().set_tcp(tcp);
         let listeners = register(sockets.next())?;
         views.push(ServerView::new(server.participants(), &listeners));
         // Its sender is dropped: only the admin server can be asked to fail.
@@ -81,6 +81,7 @@ pub(crate) fn start(
     #[cfg(feature = "admin")]
     let admin = if daemon.admin.listen.is_some() {
         let participants = Arc::new(Participants::new(Daemon::ADMIN.to_owned()));
+        participants.set_tcp(tcp);
         let listeners = register(sockets.next())?;
         views.push(ServerView::new(&participants, &listeners));
         let (failure, failures) = Failure::channel();
@@ -113,7 +114,7 @@ pub(crate) fn start(
     };
     // Nobody has set it before: a daemon starts once.
     let _ = daemon.monitor.bound.set(views.iter().map(ServerView::bound).collect());
-    open(connections, &servers.iter().chain(&admin));
+    open(connections, &surplus, &servers.iter().chain(&admin));
     let has_tasks = !daemon.tasks.is_empty();
     for plan in daemon.tasks {
         group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
@@ -143,18 +144,45 @@ pub(crate) fn start(
     Ok(running)
 }
 
+/// How many connections a server may have, by its name.
+fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
+    let limits = &daemon.limits;
+    let public = limits.public_connections_now(daemon.servers.len(), listeners);
+    let is_public = |name: &str| daemon.servers.iter().any(|plan| plan.name == name);
+    move |name| if is_public(name) { public } else { limits.admin_connections() }
+}
+
+/// Gives every server its sockets.
+fn sockets(
+    legacy: &mut Legacy,
+    servers: &[(&str, &Listen)],
+    notifier: &Notifier,
+) -> Result<Vec<Vec<Bound>>, SocketsError> {
+    let sockets = legacy.distribute(servers)?;
+    for ((server, _), bound) in servers.iter().zip(&sockets) {
+        keep(server, bound, notifier);
+    }
+    Ok(sockets)
+}
+
 /// Connections by the name of their server.
 type Connections = Vec<(String, Idle)>;
 
-/// Takes what the process before this one handed over; its listeners go to `legacy`.
+/// How many connections of each server were too many.
+type Surplus = BTreeMap<String, usize>;
+
+/// Takes what the process before this one handed over, as far as `daemon` may have so many connections; its
+/// listeners go to `legacy`.
 fn take_over(
     legacy: &mut Legacy,
     upgrade: Option<&OwnedFd>,
     notifier: &Notifier,
-) -> Result<(Connections, Option<HandOver>, History), SocketsError> {
+    daemon: &Daemon,
+) -> Result<(Connections, Surplus, Option<HandOver>, Arc<History>), SocketsError> {
+    let most = most_connections(daemon, legacy.descriptors());
     let mut connections = Vec::new();
+    let mut surplus = Surplus::new();
     let mut gone = 0;
-    let mut surplus = 0;
     let mut history = History::default();
     let carriers = std::mem::take(&mut legacy.carriers);
     if !carriers.is_empty() {
@@ -162,16 +190,16 @@ fn take_over(
         notifier.unstore(CARRIER_NAME);
     }
     for carrier in upgrade.into_iter().chain(&carriers) {
-        let room = room_of_all(descriptors(), legacy.descriptors());
-        let room = room.saturating_sub(connections.len());
-        let (taken, error) = Taken::from_carrier(carrier, room);
+        let (taken, error) = Taken::from_carrier(carrier, &most);
         if let Some(error) = error {
             tracing::warn!(%error, "closing connections of the process before this one");
         }
         gone += taken.gone;
-        surplus += taken.surplus;
         history = taken.history.unwrap_or(history);
         connections.extend(taken.connections);
+        for (server, count) in taken.surplus {
+            *surplus.entry(server).or_default() += count;
+        }
         legacy.add(taken.listeners)?;
     }
     if !connections.is_empty() || gone > 0 {
@@ -180,13 +208,6 @@ fn take_over(
             connections = connections.len(),
             gone,
             "took connections over",
-        );
-    }
-    if surplus > 0 {
-        tracing::warn!(
-            connections = surplus,
-            "closed connections of the process before this one: no more descriptors may be open \
-             (raise LimitNOFILE= in the unit, or ulimit -n)",
         );
     }
     let has_predecessor = upgrade.is_some() || !carriers.is_empty();
@@ -198,7 +219,7 @@ fn take_over(
         drain_seconds: history.last.map(|last| last.duration.as_secs_f64()),
         requests_cut_off: history.last.map(|last| last.requests),
     });
-    Ok((connections, hand_over, history))
+    Ok((connections, surplus, hand_over, Arc::new(history)))
 }
 
 /// Puts listeners of our own into the service manager's store: they outlive this process, with
@@ -223,16 +244,31 @@ fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
     Ok(listeners.map_err(SocketsError::Listen)?)
 }
 
-/// Gives the connections that were taken over to the servers of their names.
+/// Gives the connections that were taken over to the servers of their names, the longest idle first, and tells
+/// how many have been left out.
 fn open<'s>(
     connections: Connections,
+    surplus: &Surplus,
     servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
 ) {
+    for (name, count) in surplus {
+        if let Some(server) = servers.clone().find(|server| server.participants().server() == name)
+        {
+            server.participants().metrics.unwanted.add(*count as u64);
+        }
+        tracing::warn!(
+            server = name,
+            connections = count,
+            "closed the connections that had been idle longest: the process before this one had more \
+             than there may be now (raise max_connections, or LimitNOFILE= in the unit)",
+        );
+    }
     let mut orphans = 0;
-    for (name, idle) in connections {
+    for (name, idle) in connections.into_iter().rev() {
         match servers.clone().find(|server| server.participants().server() == name) {
             Some(server) => {
                 server.participants().metrics.taken_over.add(1);
+                idle.stream.set_options(server.participants().tcp());
                 server.open(idle);
             }
             None => orphans += 1,

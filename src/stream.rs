@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::consume_budget;
 
+use crate::tcp::TcpOptions;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -96,6 +98,13 @@ impl Stream {
         };
         stream.register()?;
         Ok(stream)
+    }
+
+    /// Sets options where they are not inherited.
+    pub(crate) fn set_options(&self, options: TcpOptions) {
+        if let Peer::Tcp(_) = self.peer {
+            options.set(self.as_fd());
+        }
     }
 
     /// Makes the socket known to the runtime.

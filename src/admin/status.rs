@@ -59,6 +59,8 @@ struct LimitsStatus {
     body_timeout_seconds: f64,
     idle_timeout_seconds: f64,
     write_timeout_seconds: f64,
+    /// Zero: never.
+    tcp_keepalive_seconds: f64,
 }
 
 /// What else a reload may have changed.
@@ -139,6 +141,7 @@ impl LimitsStatus {
             body_timeout_seconds: limits.body_timeout.as_secs_f64(),
             idle_timeout_seconds: limits.idle_timeout.as_secs_f64(),
             write_timeout_seconds: limits.write_timeout.as_secs_f64(),
+            tcp_keepalive_seconds: limits.tcp_keepalive.as_secs_f64(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Taking what the process before this one handed over.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Seek};
 use std::mem::MaybeUninit;
@@ -27,8 +28,10 @@ pub(crate) struct Taken {
     pub(crate) listeners: Vec<Left>,
     /// Connections whose client has hung up meanwhile.
     pub(crate) gone: usize,
-    /// Connections for which there was no room; they are closed.
-    pub(crate) surplus: usize,
+    /// Connections that are too many, by the name of their server; they are closed, and have been idle longest.
+    pub(crate) surplus: BTreeMap<String, usize>,
+    /// How many of a server's there are.
+    counts: BTreeMap<String, usize>,
     /// The drains up to now, if the writer came to telling of them.
     pub(crate) history: Option<History>,
 }
@@ -61,17 +64,24 @@ struct Message {
 // === impl Taken ===
 
 impl Taken {
-    /// Takes everything out of a carrier, in order, and no more than `room` connections. What cannot
-    /// be understood is closed.
+    /// Takes everything out of a carrier, in order, and leaves out idle connections of a server beyond the
+    /// `most` that it may have. What cannot be understood is closed.
     ///
     /// Never blocks: a carrier's writer has gone before its reader starts.
-    pub(crate) fn from_carrier(carrier: &OwnedFd, room: usize) -> (Self, Option<CarrierError>) {
+    pub(crate) fn from_carrier(
+        carrier: &OwnedFd,
+        most: &dyn Fn(&str) -> usize,
+    ) -> (Self, Option<CarrierError>) {
         let mut taken = Self::default();
-        let error = taken.receive(carrier, room).err();
+        let error = taken.receive(carrier, most).err();
         (taken, error)
     }
 
-    fn receive(&mut self, carrier: &OwnedFd, room: usize) -> Result<(), CarrierError> {
+    fn receive(
+        &mut self,
+        carrier: &OwnedFd,
+        most: &dyn Fn(&str) -> usize,
+    ) -> Result<(), CarrierError> {
         let Some(first) = receive(carrier)? else { return Ok(()) };
         let mut first = first.fds.into_iter();
         let (Some(records), None) = (first.next(), first.next()) else {
@@ -86,7 +96,7 @@ impl Taken {
                     let Some(Frame::Batch(batch)) = next_frame(&mut records)? else {
                         return Err(CarrierError::Format);
                     };
-                    self.add(batch, message, room)?;
+                    self.add(batch, message, most)?;
                 }
             }
             if branches.is_cut {
@@ -96,7 +106,11 @@ impl Taken {
         // What is said about others that have not come is of those that the kernel dropped.
         loop {
             match next_frame(&mut records)? {
-                Some(Frame::Batch(batch)) => self.surplus += batch.len(),
+                Some(Frame::Batch(batch)) => {
+                    for record in batch {
+                        self.leave_out(record);
+                    }
+                }
                 Some(Frame::End(history)) => {
                     self.history = Some(history);
                     return Ok(());
@@ -110,7 +124,7 @@ impl Taken {
         &mut self,
         batch: Vec<Record>,
         message: Message,
-        room: usize,
+        most: &dyn Fn(&str) -> usize,
     ) -> Result<(), CarrierError> {
         let fits = if message.is_cut {
             batch.len() > message.fds.len()
@@ -120,25 +134,40 @@ impl Taken {
         if !fits {
             return Err(CarrierError::Format);
         }
-        // The kernel drops the last ones.
-        self.surplus += batch.len() - message.fds.len();
-        for (record, fd) in batch.into_iter().zip(message.fds) {
-            self.add_one(record, fd, room);
+        let mut fds = message.fds.into_iter();
+        for record in batch {
+            match fds.next() {
+                Some(fd) => self.add_one(record, fd, most),
+                // The kernel drops the last ones.
+                None => self.leave_out(record),
+            }
         }
         Ok(())
     }
 
-    fn add_one(&mut self, record: Record, fd: OwnedFd, room: usize) {
+    fn leave_out(&mut self, record: Record) {
+        if let Record::Connection { server, .. } = record {
+            *self.surplus.entry(server).or_default() += 1;
+        }
+    }
+
+    fn add_one(&mut self, record: Record, fd: OwnedFd, most: &dyn Fn(&str) -> usize) {
         match record {
             Record::Listener { server, managers } => {
                 self.listeners.push(Left { server, managers, fd });
             }
-            Record::Connection { .. } if self.connections.len() >= room => self.surplus += 1,
+            Record::Connection { ref server, ref unread, skip: None, .. }
+                if unread.is_empty()
+                    && self.counts.get(server).is_some_and(|count| *count >= most(server)) =>
+            {
+                self.leave_out(record);
+            }
             Record::Connection { server, peer, unread, skip, fresh } => match Stream::adopt(fd) {
                 Ok(stream) => {
                     let unread = Bytes::from(unread);
                     let waiting = if fresh { Waiting::FirstByte } else { Waiting::Idle };
                     let idle = Idle { stream, unread, skip, waiting };
+                    *self.counts.entry(server.clone()).or_default() += 1;
                     self.connections.push((server, idle));
                 }
                 Err(error) => {

@@ -26,7 +26,7 @@ impl Forged<'_> {
         send_as(&carrier, self.header, &[branch_theirs.as_fd()]);
         send_as(&branch, self.header, &self.fds);
         drop((carrier, branch, branch_theirs));
-        Taken::from_carrier(&theirs, usize::MAX)
+        Taken::from_carrier(&theirs, &|_| usize::MAX)
     }
 }
 
@@ -106,11 +106,11 @@ async fn records_that_make_no_sense_are_closed() {
 fn an_empty_carrier_holds_nothing() {
     let (carrier, theirs) = pair(BUFFER).unwrap();
     drop(carrier);
-    let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
     let (carrier, theirs) = Carrier::new().unwrap();
     carrier.finish(History::default()).unwrap();
-    let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
     assert_eq!(taken.history, Some(History::default()));
 }
@@ -139,9 +139,9 @@ async fn connections_that_fill_a_branch_go_on_in_others() {
     assert!(load.shortage.is_none(), "{load:?}");
     let load = carrier.finish(History::default()).unwrap();
     assert_eq!((load.handed_over(), load.left()), (5000, 0));
-    let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none(), "{error:?}");
-    assert_eq!((taken.connections.len(), taken.surplus), (5000, 0));
+    assert_eq!((taken.connections.len(), taken.surplus.len()), (5000, 0));
     assert_eq!(taken.history.unwrap().handed_over["public"], 5000);
 }
 
@@ -153,7 +153,7 @@ async fn a_connection_is_given_once_however_often_it_is_tried() {
         carrier.load([&server], false, Instant::now()).await;
     }
     assert_eq!(carrier.finish(History::default()).unwrap().handed_over(), 300);
-    let (taken, _) = Taken::from_carrier(&theirs, usize::MAX);
+    let (taken, _) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert_eq!(taken.connections.len(), 300);
 }
 
@@ -163,9 +163,9 @@ async fn what_has_no_room_is_closed_and_counted_and_the_rest_taken() {
     let (mut carrier, theirs) = Carrier::new().unwrap();
     carrier.load([&server], false, Instant::now()).await;
     carrier.finish(History::default()).unwrap();
-    let (taken, error) = Taken::from_carrier(&theirs, 400);
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| 400);
     assert!(error.is_none(), "{error:?}");
-    assert_eq!((taken.connections.len(), taken.surplus), (400, 200));
+    assert_eq!((taken.connections.len(), taken.surplus["public"]), (400, 200));
     assert!(taken.history.is_some());
 }
 
@@ -249,7 +249,7 @@ proptest! {
         }
         let history = History::default().with(LastDrain { duration, requests });
         carrier.finish(history.clone()).unwrap();
-        let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
+        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
         prop_assert!(error.is_none() && taken.gone == 0, "{:?}", error);
         prop_assert_eq!(taken.history, Some(history));
         let came: Vec<_> = taken.connections.iter().map(|(server, idle)| {

@@ -221,26 +221,31 @@ fn a_client_that_sends_more_than_anybody_reads_gets_its_last_answer_and_an_order
 }
 
 #[test]
-fn at_the_limit_of_connections_accepting_pauses_and_everybody_is_served_later() {
-    let mut daemon = Launch::daemon().args(["--max-connections", "8"]).start();
+fn where_all_connections_are_busy_accepting_pauses_and_everybody_is_served_later() {
+    let limits = ["--max-connections", "8", "--head-timeout", "60s"];
+    let mut daemon = Launch::daemon().args(limits).start();
     let (address, admin) = (daemon.public(), daemon.admin());
-    let mut served: Vec<_> = (0..8).map(|_| Client::connect(&address)).collect();
-    for client in &mut served {
-        assert_eq!(client.request("GET", "/").status, 200);
+    let mut busy: Vec<_> = (0..8).map(|_| Client::connect(&address)).collect();
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\nHost: te");
     }
+    let connections = "lockstepd_connections{server=\"public\"}";
+    Samples::wait_for(&admin, connections, 8.0);
     let mut waiting: Vec<_> = (0..24).map(|_| Client::connect(&address)).collect();
     for client in &mut waiting {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     }
     let pauses = "lockstepd_accept_pauses_total{server=\"public\"}";
     Samples::wait_for(&admin, pauses, 1.0);
-    let samples = Samples::of(&admin);
-    assert!((samples.value("lockstepd_connections{server=\"public\"}") - 8.0).abs() < 0.5);
-    // One leaves, and one of those who wait is served.
+    assert!((Samples::of(&admin).value(connections) - 8.0).abs() < 0.5);
+    // One leaves, and those who wait are served, one after the other.
+    drop(busy.remove(0));
     for mut client in waiting {
-        drop(served.remove(0));
         assert_eq!(client.response("GET").status, 200);
-        served.push(client);
+    }
+    for client in &mut busy {
+        client.send("st\r\n\r\n");
+        assert_eq!(client.response("GET").status, 200);
     }
     Samples::wait_for(&admin, pauses, 1.0);
     let ended = daemon.stop();

@@ -8,6 +8,7 @@ mod program;
 
 mod admin;
 mod bodies;
+mod crowd;
 mod descriptors;
 mod limits;
 mod malformed;

@@ -14,5 +14,6 @@ mod inheritance;
 mod logging;
 mod members;
 mod notifications;
+mod options;
 mod program;
 mod signals;

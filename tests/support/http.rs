@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     thread::panicking,
 };
@@ -115,6 +115,15 @@ impl Client {
         }
         self.asks = false;
         response
+    }
+
+    /// Its own end, of a TCP connection.
+    #[track_caller]
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.local_addr().expect("it is connected"),
+            Stream::Unix(_) => panic!("a Unix socket has no address"),
+        }
     }
 
     /// Waits until the server closes the connection; whether it said nothing more.

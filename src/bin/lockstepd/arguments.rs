@@ -113,7 +113,7 @@ struct Line {
     #[arg(long, global = true, value_name = "WHICH")]
     access_log: Option<AccessLog>,
 
-    /// Open connections of each server; at the limit more wait in the queue [env: LOCKSTEPD_MAX_CONNECTIONS] [default: what the limit of descriptors allows]
+    /// Open connections of each server; at the limit the one that has been idle longest is closed for a new one [env: LOCKSTEPD_MAX_CONNECTIONS] [default: what the limit of descriptors allows]
     #[arg(long, global = true, value_name = "NUMBER")]
     max_connections: Option<usize>,
 
@@ -141,13 +141,17 @@ struct Line {
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     body_timeout: Option<Duration>,
 
-    /// Time that a connection may stay without a request [env: LOCKSTEPD_IDLE_TIMEOUT] [default: 10m]
+    /// Time that a connection may stay without a request [env: LOCKSTEPD_IDLE_TIMEOUT] [default: 10m 20s]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     idle_timeout: Option<Duration>,
 
     /// Time in which a client has to take more of an answer, in steps of some 64 KiB [env: LOCKSTEPD_WRITE_TIMEOUT] [default: 30s]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     write_timeout: Option<Duration>,
+
+    /// Time without a word from a TCP client after which it is asked whether it is still there, nine times at most; 0s for never [env: LOCKSTEPD_TCP_KEEPALIVE] [default: 15s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    tcp_keepalive: Option<Duration>,
 }
 
 const AFTER: &str = "\
@@ -190,6 +194,7 @@ pub(crate) fn parse() -> Arguments {
         body_timeout: line.body_timeout,
         idle_timeout: line.idle_timeout,
         write_timeout: line.write_timeout,
+        tcp_keepalive: line.tcp_keepalive,
     };
     Arguments { command: line.command.unwrap_or_default(), config: line.config, settings }
 }

@@ -107,7 +107,7 @@ impl Stage {
         carrier.finish(History::default()).unwrap();
         self.task.abort();
         ended(self.task).await;
-        let (taken, error) = Taken::from_carrier(&theirs, usize::MAX);
+        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
         assert!(error.is_none(), "{error:?}");
         let Some((_, idle)) = taken.connections.into_iter().next() else {
             // It had ended.

@@ -94,6 +94,7 @@ impl Settings {
             body_timeout: variables.one("LOCKSTEPD_BODY_TIMEOUT", humantime::parse_duration)?,
             idle_timeout: variables.one("LOCKSTEPD_IDLE_TIMEOUT", humantime::parse_duration)?,
             write_timeout: variables.one("LOCKSTEPD_WRITE_TIMEOUT", humantime::parse_duration)?,
+            tcp_keepalive: variables.one("LOCKSTEPD_TCP_KEEPALIVE", humantime::parse_duration)?,
         })
     }
 }

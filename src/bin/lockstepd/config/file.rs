@@ -61,6 +61,8 @@ struct LimitsTable {
     idle_timeout: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     write_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    tcp_keepalive: Option<Duration>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -141,6 +143,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         body_timeout: file.limits.body_timeout,
         idle_timeout: file.limits.idle_timeout,
         write_timeout: file.limits.write_timeout,
+        tcp_keepalive: file.limits.tcp_keepalive,
     })
 }
 

@@ -85,6 +85,7 @@ fn limits(settings: &Settings) -> Limits {
     limits.body_timeout = settings.body_timeout.unwrap_or(limits.body_timeout);
     limits.idle_timeout = settings.idle_timeout.unwrap_or(limits.idle_timeout);
     limits.write_timeout = settings.write_timeout.unwrap_or(limits.write_timeout);
+    limits.tcp_keepalive = settings.tcp_keepalive.unwrap_or(limits.tcp_keepalive);
     limits
 }
 

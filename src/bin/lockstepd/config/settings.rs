@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) body_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
+    /// Zero: never.
+    pub(crate) tcp_keepalive: Option<Duration>,
 }
 
 /// Permissions in octal, such as `0660`.
@@ -45,7 +47,8 @@ pub(super) fn hint(key: &str) -> &'static str {
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
-            if ["timeout", "linger", "idle_exit"].iter().any(|end| key.ends_with(end)) {
+            if ["timeout", "linger", "idle_exit", "keepalive"].iter().any(|end| key.ends_with(end))
+            {
                 " (write a time such as \"20s\" or \"1m 30s\")"
             } else if key.ends_with("socket_mode") {
                 " (write \"0660\", with the quotation marks in the file)"
@@ -87,6 +90,7 @@ impl Settings {
             body_timeout: self.body_timeout.or(other.body_timeout),
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             write_timeout: self.write_timeout.or(other.write_timeout),
+            tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
         }
     }
 }

@@ -55,7 +55,8 @@ pub enum Error {
 pub enum Exit {
     /// The daemon stopped cleanly.
     Clean = 0,
-    /// A member failed or panicked.
+    /// A member failed or panicked, or the start failed for a reason that may pass by itself: an address that
+    /// is not there yet, or still somebody's.
     MemberFailed = 1,
     /// The command line could not be understood.
     Usage = 2,
@@ -73,6 +74,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::System { .. } => Exit::MemberFailed,
+            Self::Sockets(error) if error.may_pass() => Exit::MemberFailed,
             Self::Configuration(_) | Self::Limits(_) | Self::Inherit(_) | Self::Sockets(_) => {
                 Exit::Configuration
             }

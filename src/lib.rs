@@ -88,7 +88,8 @@
 //! 5. Servers and tasks run; when every latch is down, READY=1.
 //!
 //! Configuration or sockets that cannot be used end the start with exit code 78, and a message that
-//! names the line of the unit to change.
+//! names the line of the unit to change. An address that may still come, or is still somebody's, is
+//! waited for under a service manager, for 30 s; then, and otherwise at once, the exit code is 1.
 //!
 //! ## At a stop
 //!
@@ -191,6 +192,7 @@ mod address;
 #[cfg(feature = "admin")]
 mod admin;
 mod answer;
+mod bind;
 mod body;
 mod chain;
 mod chunks;

@@ -98,6 +98,26 @@ impl ListenError {
         move |source| Self::Bind { address: address.clone(), server: server.to_owned(), source }
     }
 
+    /// Tells whether it may work later without anybody's doing: the address comes, or who has it leaves; or the
+    /// machine is short of something.
+    pub(crate) fn may_pass(&self) -> bool {
+        let (Self::Bind { source, .. } | Self::Adopt { source, .. }) = self else { return false };
+        matches!(
+            Errno::from_io_error(source),
+            Some(
+                Errno::ADDRNOTAVAIL
+                    | Errno::ADDRINUSE
+                    // The interface of an IPv6 address with a scope.
+                    | Errno::NODEV
+                    | Errno::AGAIN
+                    | Errno::MFILE
+                    | Errno::NFILE
+                    | Errno::NOBUFS
+                    | Errno::NOMEM
+            )
+        )
+    }
+
     /// Tells whether somebody else has the address.
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
@@ -108,6 +128,9 @@ fn remedy(address: &Address, error: &io::Error) -> &'static str {
     if Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT) {
         return " (RestrictAddressFamilies= in the unit forbids it: let a socket unit pass the socket, \
                  and see with systemctl status whether that has failed)";
+    }
+    if Errno::from_io_error(error) == Some(Errno::NODEV) {
+        return " (no interface of this machine has the number after %)";
     }
     let is_tcp = matches!(address, Address::Tcp(_));
     match error.kind() {

@@ -15,6 +15,7 @@ use crate::access;
 use crate::address::Listen;
 use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
+use crate::event;
 use crate::handover::CARRIER_VERSION;
 use crate::inherit::Inherited;
 use crate::limits::DESCRIPTORS_MIN;
@@ -24,7 +25,7 @@ use crate::notify::Notifier;
 use crate::overseer::{Members, Overseer};
 use crate::phase::Phase;
 use crate::running::Process;
-use crate::shutdown::Cause;
+use crate::shutdown::{Cause, Shutdown};
 use crate::signals::{self, Orders};
 use crate::sockets::{Heritage, InvalidHeritage, Legacy};
 use crate::start::start;
@@ -238,7 +239,13 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
 /// Lives the daemon's life, from its start to its exit.
 async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<Exit, Error> {
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
-    let mut running = start(daemon, inherited, process)?;
+    let (shutdown, notifier) = (daemon.shutdown.clone(), process.notifier.clone());
+    let mut running = match start(daemon, inherited, process).await {
+        Err(Error::Sockets(error)) if error.may_pass() && shutdown.is_triggered() => {
+            return Ok(stop_early(&shutdown, &notifier));
+        }
+        started => started?,
+    };
     running.show();
     let _watching = running.watch().map_err(system("start the watchdog's thread"))?;
     running.serve(orders).await;
@@ -247,6 +254,23 @@ async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<E
 
 /// What is attempted with a notifier.
 const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
+
+/// Ends a daemon that was waiting for an address: nothing has been served, and nothing has to be waited for.
+fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
+    let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
+    // To the service manager a service that ends before it was ready has failed.
+    notifier.ready("Stopping before the start was finished");
+    notifier.stopping(&format!("Stopping: {cause}"));
+    let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
+    tracing::info!(
+        message_id = event::STOPPED,
+        cause = %cause,
+        exit_code = exit as u8,
+        "stopped before the start was finished",
+    );
+    notifier.status(&format!("Stopped: {cause}"));
+    exit
+}
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { attempt, source }

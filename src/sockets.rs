@@ -7,6 +7,7 @@ use std::str::FromStr;
 use rustix::fs::fstat;
 
 use crate::address::{Address, Listen};
+use crate::bind::Binder;
 use crate::handover::{CARRIER_NAME, LISTENER_PREFIX, Left};
 use crate::inherit::Descriptor;
 use crate::listen::{Bound, ListenError, Origin};
@@ -87,6 +88,15 @@ pub enum SocketsError {
     Listen(#[from] ListenError),
 }
 
+// === impl SocketsError ===
+
+impl SocketsError {
+    /// Tells whether it may work later without anybody's doing.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Listen(error) if error.may_pass())
+    }
+}
+
 // === impl Legacy ===
 
 impl Legacy {
@@ -121,9 +131,10 @@ impl Legacy {
     }
 
     /// Gives every server its sockets, binding where none was left.
-    pub(crate) fn distribute(
+    pub(crate) async fn distribute(
         &mut self,
         servers: &[(&str, &Listen)],
+        binder: &Binder<'_>,
     ) -> Result<Vec<Vec<Bound>>, SocketsError> {
         self.check(servers)?;
         let mut plans: Vec<Vec<Plan<'_>>> = Vec::with_capacity(servers.len());
@@ -150,7 +161,7 @@ impl Legacy {
         for ((name, listen), plans) in servers.iter().zip(plans) {
             let mut mine = Vec::with_capacity(plans.len());
             for plan in plans {
-                match plan.carry_out(name, listen) {
+                match plan.carry_out(name, listen, binder).await {
                     Ok(bound) => mine.push(bound),
                     Err(error) => {
                         // A start that fails leaves nothing behind.
@@ -239,12 +250,15 @@ enum Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn carry_out(self, server: &str, listen: &Listen) -> Result<Bound, ListenError> {
+    async fn carry_out(
+        self,
+        server: &str,
+        listen: &Listen,
+        binder: &Binder<'_>,
+    ) -> Result<Bound, ListenError> {
         match self {
             Self::Left(bound) => Ok(bound),
-            Self::Bind(address) => {
-                Bound::bind(address, server, listen.mode, listen.v6only(address))
-            }
+            Self::Bind(address) => binder.bind(address, server, listen).await,
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::address::Listen;
 #[cfg(feature = "admin")]
 use crate::admin::Admin;
+use crate::bind::Binder;
 use crate::connection::Common;
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -36,8 +37,8 @@ use crate::view::{HandOver, ServerView};
 /// Starts every member of `daemon`; has to be called inside the runtime.
 ///
 /// # Errors
-/// When a server cannot have its sockets.
-pub(crate) fn start(
+/// When a server cannot have its sockets, or the shutdown is triggered while one waits for them.
+pub(crate) async fn start(
     #[cfg_attr(not(feature = "metrics"), expect(unused_mut))] mut daemon: Daemon,
     inherited: Inherited,
     process: Process,
@@ -49,7 +50,8 @@ pub(crate) fn start(
     let mut legacy = Legacy::sort(inherited.descriptors)?;
     let (connections, surplus, hand_over, history) =
         take_over(&mut legacy, inherited.carrier.as_ref(), &notifier, &daemon)?;
-    let sockets = sockets(&mut legacy, &daemon.listens()?, &notifier)?;
+    let binder = Binder::new(&notifier, daemon.shutdown.clone());
+    let sockets = sockets(&mut legacy, &daemon.listens()?, &notifier, binder).await?;
 
     let tcp = TcpOptions::of(&daemon.limits);
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -152,13 +154,14 @@ fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize
     move |name| if is_public(name) { public } else { limits.admin_connections() }
 }
 
-/// Gives every server its sockets.
-fn sockets(
+/// Gives every server its sockets, as soon as they can be bound.
+async fn sockets(
     legacy: &mut Legacy,
     servers: &[(&str, &Listen)],
     notifier: &Notifier,
+    binder: Binder<'_>,
 ) -> Result<Vec<Vec<Bound>>, SocketsError> {
-    let sockets = legacy.distribute(servers)?;
+    let sockets = legacy.distribute(servers, &binder).await?;
     for ((server, _), bound) in servers.iter().zip(&sockets) {
         keep(server, bound, notifier);
     }

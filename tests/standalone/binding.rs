@@ -68,12 +68,12 @@ fn a_stale_socket_file_is_replaced() {
 }
 
 #[test]
-fn a_socket_that_somebody_listens_on_exits_78_and_is_left_alone() {
+fn a_socket_that_somebody_listens_on_exits_1_and_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let mut first = on_unix_sockets(&directory).start();
     let ended = on_unix_sockets(&directory).end();
     let sentence = format!("cannot bind {} for \"public\"", unix(&directory, "public"));
-    ended.assert(78, &[&sentence, "stop whoever listens there"]);
+    ended.assert(1, &[&sentence, "stop whoever listens there"]);
     assert_eq!(first.get_public("/").status, 200);
     first.stop().assert(0, &[]);
 }

@@ -110,7 +110,7 @@ fn sigint_exits_0() {
 }
 
 #[test]
-fn a_taken_port_exits_78_and_tells_which_and_what_to_do() {
+fn a_taken_port_exits_1_and_tells_which_and_what_to_do() {
     for server in ["public", "admin"] {
         let taken = TcpListener::bind(format!("{}:0", Launch::address())).unwrap();
         let address = taken.local_addr().unwrap().to_string();
@@ -119,15 +119,15 @@ fn a_taken_port_exits_78_and_tells_which_and_what_to_do() {
             .args([&format!("--{server}"), &address, other, &format!("{}:0", Launch::address())])
             .end();
         let sentence = format!("cannot bind {address} for \"{server}\"");
-        ended.assert(78, &[&sentence, "stop whoever listens there", "choose another address"]);
+        ended.assert(1, &[&sentence, "stop whoever listens there", "choose another address"]);
         assert_eq!(ended.text().matches(&address).count(), 1, "{}", ended.text());
     }
 }
 
 #[test]
-fn an_address_of_no_interface_exits_78_and_says_so() {
+fn an_address_of_no_interface_exits_1_and_says_so() {
     let ended = Launch::bare().args(["--public", "192.0.2.1:0", "--admin", "127.0.0.1:0"]).end();
-    ended.assert(78, &["cannot bind 192.0.2.1:0 for \"public\"", "no interface"]);
+    ended.assert(1, &["cannot bind 192.0.2.1:0 for \"public\"", "no interface"]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_failed_start_leaves_no_port_open() {
     let socket = tempfile::tempdir().unwrap();
     let path = socket.path().join("public.sock");
     let public = format!("unix:{}", path.display());
-    Launch::bare().args(["--public", &public, "--admin", &address]).end().assert(78, &[&address]);
+    Launch::bare().args(["--public", &public, "--admin", &address]).end().assert(1, &[&address]);
     assert!(!path.exists(), "the public server's socket file is left");
 }
 

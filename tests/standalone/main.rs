@@ -17,3 +17,4 @@ mod notifications;
 mod options;
 mod program;
 mod signals;
+mod waiting;

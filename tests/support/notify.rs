@@ -90,6 +90,10 @@ fn hear(socket: &UnixDatagram, sender: &Sender<Vec<String>>) {
 
 fn is_of_no_interest(message: &str) -> bool {
     let begins = ["FDSTORE", "BARRIER=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="];
+    // The start is of interest, whatever it waits for.
+    if message.contains("STATUS=Waiting for ") {
+        return false;
+    }
     // A status that comes alone while all is well tells how many are being served.
     message.starts_with("STATUS=Serving ")
         || message.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)))

@@ -14,6 +14,7 @@ mod installer;
 mod instances;
 mod journal;
 mod journal_stall;
+mod late;
 mod limits;
 mod newer;
 mod quickstart;

@@ -162,7 +162,7 @@ Signals:
 
 Exit codes:
   0   clean stop
-  1   a member failed
+  1   a member failed, or an address could not be bound yet
   2   the command line could not be understood
   3   the drain time-out, or a second signal, cut requests off
   78  configuration or sockets are unusable (the unit does not restart on it)";

@@ -1,0 +1,92 @@
+//! Binding addresses, and waiting for one that is not there yet.
+//!
+//! At boot an address may come a little later than we do (DHCP, a VPN, an IPv6 address that is still being
+//! probed), and a port may be somebody's who is just leaving. Under a service manager, which is told, binding is
+//! tried again for a while; who starts the program by hand reads the error at once.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::address::{Address, Listen};
+use crate::listen::{Bound, ListenError};
+use crate::notify::Notifier;
+use crate::running::STATUS_INTERVAL;
+use crate::shutdown::Shutdown;
+
+/// How long an address is waited for. The service manager then starts the program anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon it is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How long after each of our words the service manager may wait for the next.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// Binds the addresses of a daemon that starts.
+#[derive(Debug)]
+pub(crate) struct Binder<'n> {
+    notifier: &'n Notifier,
+    shutdown: Shutdown,
+    started: Instant,
+}
+
+// === impl Binder ===
+
+impl<'n> Binder<'n> {
+    /// Whatever is waited for, it is waited for from now on.
+    pub(crate) fn new(notifier: &'n Notifier, shutdown: Shutdown) -> Self {
+        Self { notifier, shutdown, started: Instant::now() }
+    }
+
+    /// Binds `address` and listens, as soon as that can be done.
+    ///
+    /// # Errors
+    /// When it cannot be done in time, or somebody wants the daemon to stop meanwhile, which the
+    /// shutdown then knows.
+    pub(crate) async fn bind(
+        &self,
+        address: &Address,
+        server: &str,
+        listen: &Listen,
+    ) -> Result<Bound, ListenError> {
+        let mut has_waited = false;
+        let mut told = None::<Instant>;
+        loop {
+            let bound = Bound::bind(address, server, listen.mode, listen.v6only(address));
+            let left = PATIENCE.saturating_sub(self.started.elapsed());
+            let error = match bound {
+                Err(error) if error.may_pass() && self.may_wait() && !left.is_zero() => error,
+                Ok(bound) => {
+                    if has_waited {
+                        tracing::info!(server, %address, "bound an address that was waited for");
+                    }
+                    return Ok(bound);
+                }
+                Err(error) => return Err(error),
+            };
+            if !std::mem::replace(&mut has_waited, true) {
+                tracing::warn!(
+                    server,
+                    %address,
+                    %error,
+                    seconds = left.as_secs(),
+                    "cannot bind an address yet, and try again",
+                );
+            }
+            if told.is_none_or(|told| told.elapsed() >= STATUS_INTERVAL) {
+                told = Some(Instant::now());
+                let status = format!("Waiting for {} s more: {error}", left.as_secs());
+                self.notifier.progress(&status, EXTENSION);
+            }
+            tokio::select! {
+                () = sleep(AGAIN.min(left)) => {}
+                () = self.shutdown.triggered() => return Err(error),
+            }
+        }
+    }
+
+    fn may_wait(&self) -> bool {
+        self.notifier.is_present() && !self.shutdown.is_triggered()
+    }
+}

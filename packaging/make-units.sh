@@ -68,7 +68,7 @@ done
 # make TEMPLATE UNIT: whole or not at all.
 make() {
     sed -e "s|@NAME@|$name|g" -e "s|@BINARY@|$binary|g" -e "s|@SOCKET_UNITS@|$units|g" \
-        -e "s|@UNIT@|$2|g" -e "s|@SERVER@|${server:-}|g" -e "s|@ADDRESS@|${address:-}|g" \
+        -e "s|@UNIT@|$2|g" -e "s|@IF_PORT@|${if_port:-}|g" -e "s|@SERVER@|${server:-}|g" -e "s|@ADDRESS@|${address:-}|g" \
         "$here/$1" >"$directory/.$2.new"
     mv "$directory/.$2.new" "$directory/$2"
     echo "$directory/$2"
@@ -76,6 +76,8 @@ make() {
 
 for socket in "$@"; do
     server=${socket%%=*} address=${socket#*=}
+    # systemd warns of them on Unix sockets.
+    case $address in [/@%]*) if_port='#' ;; *) if_port='' ;; esac
     make app.socket.in "$(unit "$server")"
 done
 make app.service.in "$name.service"

@@ -271,7 +271,7 @@ fn open<'s>(
         match servers.clone().find(|server| server.participants().server() == name) {
             Some(server) => {
                 server.participants().metrics.taken_over.add(1);
-                idle.stream.set_options(server.participants().tcp());
+                idle.stream.renew_options(server.participants().tcp());
                 server.open(idle);
             }
             None => orphans += 1,

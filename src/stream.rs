@@ -100,10 +100,10 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Sets options where they are not inherited.
-    pub(crate) fn set_options(&self, options: TcpOptions) {
+    /// Sets the options of a connection that another process left to us.
+    pub(crate) fn renew_options(&self, options: TcpOptions) {
         if let Peer::Tcp(_) = self.peer {
-            options.set(self.as_fd());
+            options.renew(self.as_fd());
         }
     }
 

@@ -65,13 +65,27 @@ impl TcpOptions {
         let _ = sockopt::set_tcp_nodelay(socket, true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
         let _ = sockopt::set_socket_keepalive(socket, self.silence > 0);
-        let _ = sockopt::set_tcp_user_timeout(socket, self.patience);
         if self.silence > 0 {
-            let silence = Duration::from_secs(self.silence.into());
-            let _ = sockopt::set_tcp_keepidle(socket, silence);
-            let _ = sockopt::set_tcp_keepintvl(socket, silence);
+            let _ = sockopt::set_tcp_keepintvl(socket, self.silence());
             let _ = sockopt::set_tcp_keepcnt(socket, PROBES);
+            let _ = sockopt::set_tcp_keepidle(socket, self.silence());
         }
+        let _ = sockopt::set_tcp_user_timeout(socket, self.patience);
+    }
+
+    /// Sets them on a connection of the process before this one, which usually has set them already: then
+    /// the last two are there.
+    pub(crate) fn renew(self, socket: BorrowedFd<'_>) {
+        let has = self.silence > 0
+            && sockopt::tcp_user_timeout(socket) == Ok(self.patience)
+            && sockopt::tcp_keepidle(socket) == Ok(self.silence());
+        if !has {
+            self.set(socket);
+        }
+    }
+
+    fn silence(self) -> Duration {
+        Duration::from_secs(self.silence.into())
     }
 }
 

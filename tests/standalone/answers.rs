@@ -1,5 +1,7 @@
 //! What the two servers answer.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::{Client, Launch};
@@ -30,6 +32,17 @@ fn the_public_server_stops_for_nobody() {
     let mut daemon = Launch::daemon().start();
     daemon.get_public("/listener?stop=x");
     assert_eq!(daemon.get_public("/").status, 200);
+}
+
+#[test]
+fn a_scraper_that_comes_every_half_minute_keeps_its_connection() {
+    let mut daemon = Launch::daemon().start();
+    let mut scraper = Client::connect(&daemon.admin());
+    assert_eq!(scraper.request("GET", "/metrics").status, 200);
+    assert!(!scraper.is_closed_within(Duration::from_secs(31)));
+    let status: Value = serde_json::from_str(&scraper.request("GET", "/status").body).unwrap();
+    // Neither is that of a public connection an interval at which somebody comes.
+    assert_eq!(status["limits"]["idle_timeout_seconds"], 620.0);
 }
 
 #[test]

@@ -117,13 +117,22 @@ fn a_reload_changes_it_for_those_who_come_after_it() {
 
 #[test]
 fn a_connection_that_is_taken_over_gets_what_the_new_program_has() {
-    let (mut daemon, write) = configured("0s");
-    let mut client = Client::connect(&daemon.public());
-    assert_eq!(options_of(&daemon, &mut client), never());
-    write("7s");
-    daemon.signal(Signal::USR2);
-    daemon.event("took connections over");
-    assert_eq!(options_of(&daemon, &mut client), every(7, 70_000));
+    for (old, new, expected) in [
+        ("0s", "7s", every(7, 70_000)),
+        ("9s", "7s", every(7, 70_000)),
+        // Of both the kernel has the same patience, that of the limits.
+        ("3s", "2s", every(2, 30_000)),
+        ("7s", "0s", never()),
+        ("7s", "7s", every(7, 70_000)),
+    ] {
+        let (mut daemon, write) = configured(old);
+        let mut client = Client::connect(&daemon.public());
+        options_of(&daemon, &mut client);
+        write(new);
+        daemon.signal(Signal::USR2);
+        daemon.event("took connections over");
+        assert_eq!(options_of(&daemon, &mut client), expected, "{old} {new}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     thread::panicking,
+    time::Duration,
 };
 
 use super::wait::PATIENCE;
@@ -133,6 +134,22 @@ impl Client {
             // What was not read when the server closed makes it a reset.
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
         }
+    }
+
+    /// Tells whether the server closes the connection in that time.
+    pub(crate) fn is_closed_within(&mut self, time: Duration) -> bool {
+        self.set_read_timeout(time);
+        let rest = self.stream.fill_buf().map(<[u8]>::is_empty);
+        self.set_read_timeout(PATIENCE);
+        rest.unwrap_or_else(|error| error.kind() != io::ErrorKind::WouldBlock)
+    }
+
+    fn set_read_timeout(&self, time: Duration) {
+        let set = match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(time)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(time)),
+        };
+        set.expect("the time is not zero");
     }
 
     /// What has come and was not read.

@@ -1,6 +1,8 @@
 //! The installed units: started by clients, stopped, restarted and killed.
 
-use crate::support::{Machine, PATIENCE, message, wait_until};
+use std::time::Duration;
+
+use crate::support::{Client, Machine, PATIENCE, message, options, wait_until};
 
 const ANY: &str = "http://localhost:9090/any";
 const LISTENER: &str = "http://localhost:9091/listener";
@@ -18,6 +20,32 @@ fn the_first_client_starts_the_service() {
         );
         assert_eq!(machine.get(ANY), "Hello, Serve is running...\n");
         assert_eq!(machine.get(LISTENER), "Hello, I am is listener!!\n");
+    }
+}
+
+#[test]
+fn the_client_that_starts_the_service_has_what_is_set_on_everybodys_connection() {
+    let Some(machine) = Machine::with_sockets() else { return };
+    machine.assert_properties("lockstepd.socket", &[("NoDelay", "yes"), ("KeepAlive", "yes")]);
+    for address in ["127.0.0.1:9090", "127.0.0.1:9091"] {
+        machine.in_network(|| {
+            let mut waking = Client::connect(address);
+            assert_eq!(waking.request("GET", "/live").status, 200);
+            let pid = machine.main_pid("lockstepd").expect("it runs");
+            let set = options(pid, waking.local_address());
+            let time = Duration::from_secs(15);
+            assert_eq!((set.keepalive, set.user_timeout_ms), (Some((time, time, 9)), 150_000));
+            assert_eq!((set.no_delay, set.not_sent_low_water), (true, 128 << 10));
+            let mut later = Client::connect(address);
+            assert_eq!(later.request("GET", "/live").status, 200);
+            assert_eq!(options(pid, later.local_address()), set);
+            // And the next process sets it, whoever had the connection before.
+            machine.systemctl(&["restart", "lockstepd"]).ok();
+            assert_eq!(waking.request("GET", "/live").status, 200);
+            let pid = machine.main_pid("lockstepd").expect("it runs");
+            assert_eq!(options(pid, waking.local_address()), set);
+        });
+        machine.systemctl(&["stop", "lockstepd"]).ok();
     }
 }
 

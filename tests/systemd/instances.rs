@@ -295,8 +295,14 @@ fn systemd_has_nothing_to_say_about_any_unit_with_any_drop_in() {
     // README.md, which Documentation= names, may not have been written yet.
     machine.sh("f=/usr/local/share/doc/lockstepd/README.md; test -e $f || echo >$f").ok();
     let version = machine.systemd_version();
-    let drop_ins =
-        [("", 0), ("idle-exit", 0), ("no-sockets", 0), ("notify-reload", 253), ("preserve", 254)];
+    let drop_ins = [
+        ("", 0),
+        ("idle-exit", 0),
+        ("no-sockets", 0),
+        ("notify-reload", 253),
+        ("preserve", 254),
+        ("quick-restart", 254),
+    ];
     for (name, since) in drop_ins.into_iter().filter(|(_, since)| *since <= version) {
         let said = machine.sh(&format!(
             "for unit in lockstepd lockstepd@; do

@@ -7,6 +7,7 @@ mod activation;
 mod configuration;
 mod contract;
 mod crowded;
+mod dead_peers;
 mod examples;
 mod handover;
 mod harness;

@@ -85,6 +85,26 @@ fn cleaning_the_store_closes_what_a_stop_has_preserved() {
     assert_eq!(stored(&machine), "0");
 }
 
+#[test]
+fn a_killed_daemon_is_back_the_sooner_and_one_that_keeps_failing_once_a_second() {
+    let Some(machine) = machine_since(254) else { return };
+    use_drop_in(&machine, "quick-restart.conf", "lockstepd.service");
+    // Ready, and killed: again and again.
+    let path = "/etc/systemd/system/lockstepd.service.d/test.conf";
+    machine.write(path, "[Service]\nExecStartPost=+/bin/kill -KILL $MAINPID\n");
+    machine.systemctl(&["daemon-reload"]).ok();
+    machine.systemctl(&["restart", "--no-block", "lockstepd"]).ok();
+    let next = || machine.property("lockstepd", "RestartUSecNext");
+    let mut seen = Vec::new();
+    wait_until("the slowest pace", PATIENCE, || {
+        seen.push(next());
+        next() == "1s"
+    });
+    assert!(seen.iter().any(|time| time.ends_with("ms")), "{seen:?}");
+    machine.sh(&format!("rm {path}; systemctl daemon-reload")).ok();
+    machine.in_network(|| assert_eq!(get(PUBLIC, "/").status, 200));
+}
+
 /// `PollLimitBurst=` is 15 in 2 s from systemd 255 on, but every start of the service begins a new count: it
 /// needs no drop-in.
 #[test]

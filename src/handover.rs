@@ -54,6 +54,7 @@ pub(crate) use self::taken::{Left, Taken};
 use crate::framing::Rest;
 use crate::history::History;
 use crate::limits::Waiting;
+use crate::listen::Listener;
 use crate::notify::Notifier;
 use crate::participants::{Deposit, Participants};
 
@@ -63,6 +64,9 @@ pub(crate) const CARRIER_NAME: &str = "lockstepd-connections";
 /// What a listener bound by ourselves is called in the file descriptor store, before its server's
 /// name.
 pub(crate) const LISTENER_PREFIX: &str = "lockstepd-listener-";
+
+/// What the files of such listeners that are Unix sockets are called in the file descriptor store.
+pub(crate) const FILE_NAME: &str = "lockstepd-socket-file";
 
 /// The version of the format.
 pub(crate) const CARRIER_VERSION: u8 = 5;
@@ -111,6 +115,8 @@ enum Record {
         server: String,
         managers: bool,
     },
+    /// That of a Unix socket that we bound.
+    SocketFile,
 }
 
 /// A part of the records.
@@ -322,10 +328,15 @@ impl<'d> Batch<'d> {
         self.records.push(record);
         self.fds.push(fd);
         self.given.push(given);
+        if let Deposit::Listener(Listener { file: Some(file), .. }) = deposit {
+            self.records.push(Record::SocketFile);
+            self.fds.push(file.as_fd());
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.fds.len() == DESCRIPTORS_MAX
+        // Of the next there may be two.
+        self.fds.len() > DESCRIPTORS_MAX - 2
     }
 }
 

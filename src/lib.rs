@@ -241,6 +241,7 @@ mod service;
 mod settings;
 mod shutdown;
 mod signals;
+mod socket_file;
 mod sockets;
 mod start;
 mod stop;

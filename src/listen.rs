@@ -3,30 +3,30 @@
 //! Invariants:
 //! - Whatever leaves this module listens, is a stream socket, and is non-blocking.
 //! - A Unix socket has its permissions before anyone can connect to it.
-//! - A socket file that somebody still listens on is never replaced.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, acceptfrom_with, sockopt};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::address::Address;
+use crate::socket_file::{SocketFile, is_no_socket, is_stale};
 use crate::stream::Stream;
 use crate::tcp::TcpOptions;
 
 /// How many connections the kernel queues for a listener bound by ourselves; it caps this at
 /// net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// A listening socket that no runtime knows yet.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Bound {
     fd: OwnedFd,
     pub(crate) address: Address,
     pub(crate) origin: Origin,
+    /// Of a Unix socket that we bound.
+    pub(crate) file: Option<Arc<SocketFile>>,
 }
 
 /// Who made a listener.
@@ -51,6 +53,7 @@ pub(crate) struct Listener {
     socket: AsyncFd<OwnedFd>,
     pub(crate) address: Address,
     pub(crate) origin: Origin,
+    pub(crate) file: Option<Arc<SocketFile>>,
     /// What its connections inherit, if it has been told.
     tcp: Option<TcpOptions>,
     /// Whoever waits in the queue may have been there before it was told.
@@ -146,6 +149,9 @@ fn remedy(address: &Address, error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => {
             " (stop whoever listens there, see ss -lxp, or choose another address)"
         }
+        io::ErrorKind::ResourceBusy => {
+            " (another program is starting there: try again, or end it, see lslocks)"
+        }
         io::ErrorKind::AlreadyExists => " (it is no socket: move it away, or choose another path)",
         io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
         io::ErrorKind::NotFound => {
@@ -168,14 +174,17 @@ impl Bound {
         v6only: bool,
     ) -> Result<Self, ListenError> {
         let bound = match address {
-            Address::Tcp(tcp) => bind_tcp(*tcp, v6only),
-            Address::Unix(path) => bind_unix(path, mode),
+            Address::Tcp(tcp) => bind_tcp(*tcp, v6only).map(|socket| (socket, None)),
+            Address::Unix(path) => {
+                SocketFile::bind(path, mode).map(|(socket, file)| (socket, Some(Arc::new(file))))
+            }
         };
         let refused = ListenError::of_bind(address, server);
-        let fd = OwnedFd::from(bound.map_err(&refused)?);
+        let (socket, file) = bound.map_err(&refused)?;
+        let fd = OwnedFd::from(socket);
         // With port 0 the kernel chose one; the operator wants to read which.
         let address = local_address(fd.as_fd()).map_err(refused)?;
-        Ok(Self { fd, address, origin: Origin::Ourselves })
+        Ok(Self { fd, address, origin: Origin::Ourselves, file })
     }
 
     /// Finds out whether `address` could be bound, and leaves no trace.
@@ -201,9 +210,7 @@ impl Bound {
     /// there, or that the directory is not there yet, may have changed by the start.
     pub(crate) fn check_path(address: &Address, server: &str) -> Result<(), ListenError> {
         match address {
-            Address::Unix(path)
-                if fs::symlink_metadata(path).is_ok_and(|file| !is_socket(&file)) =>
-            {
+            Address::Unix(path) if is_no_socket(path) => {
                 Err(ListenError::of_bind(address, server)(Errno::EXIST.into()))
             }
             _ => Ok(()),
@@ -246,35 +253,47 @@ impl Bound {
             address: address.clone(),
             source: error.into(),
         })?;
-        Ok(Self { fd, address, origin })
+        Ok(Self { fd, address, origin, file: None })
+    }
+
+    /// Looks whether its file is among those that an earlier life of this program has left.
+    pub(crate) fn claim_file(&mut self, files: &mut Vec<OwnedFd>) {
+        if let Address::Unix(path) = &self.address {
+            self.file = SocketFile::claim(path, files).map(Arc::new);
+        }
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Tells whether clients can still find it: a Unix socket's file may have been removed.
+    /// Tells whether clients can still find it: a Unix socket's file may have been removed or replaced.
     pub(crate) fn is_reachable(&self) -> bool {
         match &self.address {
             Address::Tcp(_) => true,
-            Address::Unix(path) => fs::symlink_metadata(path).is_ok_and(|file| is_socket(&file)),
+            Address::Unix(_) => self.file.as_ref().is_some_and(|file| file.is_there()),
         }
     }
 
     /// Closes the socket for good, with the path that we bound.
     pub(crate) fn close(self) {
-        remove_path(self.origin, &self.address);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
     }
 
     /// Registers the socket with the runtime that this is called in.
     pub(crate) fn register(self) -> Result<Listener, ListenError> {
-        let Self { fd, address, origin } = self;
+        let Self { fd, address, origin, file } = self;
         #[expect(unsafe_code, reason = "the runtime's registration of any descriptor")]
         // SAFETY: the descriptor is open and owned, and the registration owns it from here on;
         // nobody replaces it, and an OwnedFd always names the same descriptor.
         let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         match registered {
-            Ok(socket) => Ok(Listener { socket, address, origin, tcp: None, has_earlier: false }),
+            Ok(socket) => {
+                let (tcp, has_earlier) = (None, false);
+                Ok(Listener { socket, address, origin, file, tcp, has_earlier })
+            }
             Err(error) => Err(ListenError::Adopt { address, source: error.into() }),
         }
     }
@@ -290,42 +309,6 @@ fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
-}
-
-fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
-            return Err(error);
-        }
-        fs::remove_file(path)?;
-        socket.bind(&address)?;
-    }
-    // Nobody can connect before listen(2), so nobody meets the socket with other permissions.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-fn is_socket(file: &fs::Metadata) -> bool {
-    file.file_type().is_socket()
-}
-
-/// Tells whether `path` is a socket on which nobody listens any more.
-///
-/// # Errors
-/// When it is no socket, or cannot be asked.
-fn is_stale(path: &Path) -> io::Result<bool> {
-    if !is_socket(&fs::symlink_metadata(path)?) {
-        return Err(Errno::EXIST.into());
-    }
-    // Non-blocking: somebody who listens but does not accept has a full queue, and is alive.
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    match socket.connect(&SockAddr::unix(path)?) {
-        Ok(()) => Ok(false),
-        Err(error) => Ok(error.kind() == io::ErrorKind::ConnectionRefused),
-    }
 }
 
 fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
@@ -404,14 +387,8 @@ impl Listener {
 
     /// Closes the listener for good, with the path that we bound; nobody takes it over.
     pub(crate) fn close(self) {
-        remove_path(self.origin, &self.address);
-    }
-}
-
-/// Removes the path of a socket that we bound: left behind it would refuse every client.
-fn remove_path(origin: Origin, address: &Address) {
-    if let (Origin::Ourselves, Address::Unix(path)) = (origin, address) {
-        // That it is gone already is as good.
-        let _ = fs::remove_file(path);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
     }
 }

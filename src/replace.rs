@@ -48,10 +48,11 @@ impl Running {
     }
 
     async fn replace(&mut self, drain: &Drain) -> UpgradeError {
+        let heritage = self.heritage.reachable(&self.files);
         let prepared = tokio::select! {
             prepared = prepare(
                 &self.process.program,
-                &self.heritage,
+                &heritage,
                 drain,
                 &self.shutdown,
                 &self.history,

@@ -19,6 +19,7 @@ use crate::reload::Hook;
 use crate::server::Serve;
 use crate::settings::LiveSettings;
 use crate::shutdown::Shutdown;
+use crate::socket_file::SocketFiles;
 use crate::sockets::Heritage;
 use crate::upgrade::Program;
 use crate::watchdog::Check;
@@ -41,6 +42,8 @@ pub(crate) struct Running {
     pub(crate) trouble: Option<String>,
     /// What would be left to a program that takes our place.
     pub(crate) heritage: Heritage,
+    /// The files of Unix sockets that we bound.
+    pub(crate) files: SocketFiles,
     /// A client can start the daemon again, whatever socket it connects to.
     pub(crate) can_come_back: bool,
     pub(crate) reloads: Arc<Reloads>,

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::str::FromStr;
 
 use rustix::fs::fstat;
 
 use crate::address::{Address, Listen};
 use crate::bind::Binder;
-use crate::handover::{CARRIER_NAME, LISTENER_PREFIX, Left};
+use crate::handover::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX, Left};
 use crate::inherit::Descriptor;
 use crate::listen::{Bound, ListenError, Origin};
+use crate::socket_file::SocketFiles;
 
 /// What was left to this process, sorted by use, each listener having been checked.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(crate) struct Legacy {
     passed: Vec<Passed>,
     /// Listeners that an earlier life of this program bound, by server.
     kept: Vec<(String, Bound)>,
+    /// The files of those that are Unix sockets.
+    files: Vec<OwnedFd>,
     /// Carriers of connections.
     pub(crate) carriers: Vec<OwnedFd>,
 }
@@ -106,6 +110,8 @@ impl Legacy {
         for Descriptor { number, name, fd } in descriptors {
             if name == CARRIER_NAME {
                 legacy.carriers.push(fd);
+            } else if name == FILE_NAME {
+                legacy.files.push(fd);
             } else if let Some(server) = name.strip_prefix(LISTENER_PREFIX) {
                 let server = server.to_owned();
                 legacy.kept.push((server, Bound::adopt(number, &name, fd, Origin::Ourselves)?));
@@ -116,8 +122,9 @@ impl Legacy {
         Ok(legacy)
     }
 
-    /// Adds listeners that came in a carrier.
-    pub(crate) fn add(&mut self, left: Vec<Left>) -> Result<(), SocketsError> {
+    /// Adds listeners that came in a carrier, and the files of those that are Unix sockets.
+    pub(crate) fn add(&mut self, left: Vec<Left>, files: Vec<OwnedFd>) -> Result<(), SocketsError> {
+        self.files.extend(files);
         for Left { server, managers, fd } in left {
             let number = fd.as_raw_fd();
             if managers {
@@ -137,6 +144,9 @@ impl Legacy {
         binder: &Binder<'_>,
     ) -> Result<Vec<Vec<Bound>>, SocketsError> {
         self.check(servers)?;
+        for (_, kept) in &mut self.kept {
+            kept.claim_file(&mut self.files);
+        }
         let mut plans: Vec<Vec<Plan<'_>>> = Vec::with_capacity(servers.len());
         for (name, listen) in servers {
             let (mine, others) = std::mem::take(&mut self.passed)
@@ -156,7 +166,7 @@ impl Legacy {
             });
         }
         // Before anything is bound: an old address may be in the way of a new one.
-        self.close_unused(&plans);
+        self.close_unused();
         let mut sockets: Vec<Vec<Bound>> = Vec::with_capacity(servers.len());
         for ((name, listen), plans) in servers.iter().zip(plans) {
             let mut mine = Vec::with_capacity(plans.len());
@@ -183,7 +193,7 @@ impl Legacy {
 
     /// How many descriptors it holds for listeners.
     pub(crate) fn descriptors(&self) -> usize {
-        self.passed.len() + self.kept.len()
+        self.passed.len() + self.kept.len() + self.files.len()
     }
 
     fn names(&self) -> Vec<(&str, RawFd)> {
@@ -216,20 +226,14 @@ impl Legacy {
         }
     }
 
-    fn close_unused(&mut self, plans: &[Vec<Plan<'_>>]) {
+    fn close_unused(&mut self) {
         for (server, unused) in self.kept.drain(..) {
             tracing::info!(
                 server,
                 address = %unused.address,
-                "closing a listener that is no longer configured",
+                "closing a listener that is no longer configured, or whose socket file is gone",
             );
-            let is_same = |plan: &Plan<'_>| matches!(plan, Plan::Left(bound) if bound.address == unused.address);
-            if plans.iter().flatten().any(is_same) {
-                // The path is another socket's now, the service manager's.
-                drop(unused);
-            } else {
-                unused.close();
-            }
+            unused.close();
         }
     }
 
@@ -334,15 +338,27 @@ pub(crate) struct Announced {
 pub(crate) struct InvalidHeritage;
 
 impl Heritage {
-    /// How many listeners the program has bound by itself.
-    pub(crate) fn own_listeners(&self) -> usize {
-        self.listeners.iter().filter(|listener| !listener.managers).count()
+    /// How many descriptors the listeners take that the program has bound by itself; of a Unix socket its
+    /// file, too.
+    pub(crate) fn own_descriptors(&self) -> usize {
+        let own = self.listeners.iter().filter(|listener| !listener.managers);
+        own.map(|listener| 1 + usize::from(listener.has_file())).sum()
     }
 
-    /// How many descriptors the listeners take: of a Unix socket that the program has bound its file, too.
+    /// How many descriptors all listeners take.
     pub(crate) fn descriptors(&self) -> usize {
-        let files = self.listeners.iter().filter(|listener| listener.has_file()).count();
-        self.listeners.len() + files
+        let managers = self.listeners.iter().filter(|listener| listener.managers).count();
+        managers + self.own_descriptors()
+    }
+
+    /// The part of it that clients can find: a socket file may have been removed or replaced.
+    pub(crate) fn reachable(&self, files: &SocketFiles) -> Self {
+        let is_reachable = |listener: &&Announced| match listener.address.strip_prefix("unix:") {
+            Some(path) if listener.has_file() => files.are_at(Path::new(path)),
+            _ => true,
+        };
+        let listeners = self.listeners.iter().filter(is_reachable).cloned().collect();
+        Self { carrier: self.carrier, listeners }
     }
 
     /// Finds out whether servers could start from this heritage, and bind what it lacks.
@@ -364,9 +380,11 @@ impl Heritage {
                 if ours().any(kept) {
                     continue;
                 }
-                let port = |address: &Address| address.port();
                 let in_our_way = |left: &Announced| {
-                    left.address.parse().is_ok_and(|left| port(&left) == port(address))
+                    left.address.parse().is_ok_and(|left: Address| match address {
+                        Address::Tcp(_) => left.port() == address.port(),
+                        Address::Unix(_) => left == *address,
+                    })
                 };
                 match Bound::try_bind(address, server, listen.v6only(address)) {
                     // The running program will have closed it by then.

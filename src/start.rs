@@ -1,7 +1,7 @@
 //! The start: from a builder and what was left to this process to running members.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ use crate::event;
 #[cfg(feature = "metrics")]
 use crate::exposition::Metrics;
 use crate::group::Group;
-use crate::handover::{CARRIER_NAME, CARRIER_VERSION, LISTENER_PREFIX, Taken};
+use crate::handover::{CARRIER_NAME, CARRIER_VERSION, FILE_NAME, LISTENER_PREFIX, Taken};
 use crate::history::History;
 use crate::inherit::Inherited;
 use crate::listen::{Bound, Listener, Origin};
@@ -30,6 +30,7 @@ use crate::participants::Participants;
 use crate::running::{Process, Running};
 use crate::server::{self, Failure, Serve};
 use crate::settings::{LiveSettings, Settings};
+use crate::socket_file::SocketFiles;
 use crate::sockets::{Announced, Heritage, Legacy, SocketsError};
 use crate::tcp::TcpOptions;
 use crate::view::{HandOver, ServerView};
@@ -50,8 +51,7 @@ pub(crate) async fn start(
     let mut legacy = Legacy::sort(inherited.descriptors)?;
     let (connections, surplus, hand_over, history) =
         take_over(&mut legacy, inherited.carrier.as_ref(), &notifier, &daemon)?;
-    let binder = Binder::new(&notifier, daemon.shutdown.clone());
-    let sockets = sockets(&mut legacy, &daemon.listens()?, &notifier, binder).await?;
+    let (sockets, files) = sockets(&mut legacy, &daemon, &notifier).await?;
 
     let tcp = TcpOptions::of(&daemon.limits);
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -130,6 +130,7 @@ pub(crate) async fn start(
         addresses: addresses(&views),
         trouble: None,
         heritage: heritage(&views),
+        files,
         can_come_back: views.iter().all(ServerView::is_managers),
         reloads,
         history,
@@ -154,18 +155,20 @@ fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize
     move |name| if is_public(name) { public } else { limits.admin_connections() }
 }
 
-/// Gives every server its sockets, as soon as they can be bound.
+/// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
+/// however the start may fail.
 async fn sockets(
     legacy: &mut Legacy,
-    servers: &[(&str, &Listen)],
+    daemon: &Daemon,
     notifier: &Notifier,
-    binder: Binder<'_>,
-) -> Result<Vec<Vec<Bound>>, SocketsError> {
-    let sockets = legacy.distribute(servers, &binder).await?;
-    for ((server, _), bound) in servers.iter().zip(&sockets) {
-        keep(server, bound, notifier);
-    }
-    Ok(sockets)
+) -> Result<(Vec<Vec<Bound>>, SocketFiles), Error> {
+    let servers = daemon.listens()?;
+    let binder = Binder::new(notifier, daemon.shutdown.clone());
+    let sockets = legacy.distribute(&servers, &binder).await?;
+    let files = sockets.iter().flatten().filter_map(|bound| bound.file.clone()).collect();
+    let files = SocketFiles::new(files);
+    keep(&servers, &sockets, notifier);
+    Ok((sockets, files))
 }
 
 /// Connections by the name of their server.
@@ -203,7 +206,7 @@ fn take_over(
         for (server, count) in taken.surplus {
             *surplus.entry(server).or_default() += count;
         }
-        legacy.add(taken.listeners)?;
+        legacy.add(taken.listeners, taken.files)?;
     }
     if !connections.is_empty() || gone > 0 {
         tracing::info!(
@@ -226,17 +229,30 @@ fn take_over(
 }
 
 /// Puts listeners of our own into the service manager's store: they outlive this process, with
-/// the clients in their queues.
-fn keep(server: &str, sockets: &[Bound], notifier: &Notifier) {
+/// the clients in their queues. The files of Unix sockets come first: a listener whose file is not known
+/// again is bound anew.
+fn keep(servers: &[(&str, &Listen)], sockets: &[Vec<Bound>], notifier: &Notifier) {
     if notifier.store_size() == Some(0) {
         return;
     }
-    let name = format!("{LISTENER_PREFIX}{server}");
-    // What the store has under the name may be of an earlier configuration.
-    notifier.unstore(&name);
-    for bound in sockets.iter().filter(|bound| bound.origin == Origin::Ourselves) {
-        if let Err(error) = notifier.store(&name, bound.as_fd()) {
-            tracing::warn!(server, %error, "cannot keep a listener in the service manager's store");
+    // What the store has under the names may be of an earlier configuration.
+    notifier.unstore(FILE_NAME);
+    for file in sockets.iter().flatten().filter_map(|bound| bound.file.as_ref()) {
+        if let Err(error) = notifier.store(FILE_NAME, file.as_fd()) {
+            tracing::warn!(%error, "cannot keep a socket file in the service manager's store");
+        }
+    }
+    for ((server, _), sockets) in servers.iter().zip(sockets) {
+        let name = format!("{LISTENER_PREFIX}{server}");
+        notifier.unstore(&name);
+        for bound in sockets.iter().filter(|bound| bound.origin == Origin::Ourselves) {
+            if let Err(error) = notifier.store(&name, bound.as_fd()) {
+                tracing::warn!(
+                    server,
+                    %error,
+                    "cannot keep a listener in the service manager's store"
+                );
+            }
         }
     }
 }

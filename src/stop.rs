@@ -11,7 +11,7 @@ use crate::culprits::Suspects;
 use crate::drain::{Drain, Unrest};
 use crate::error::Exit;
 use crate::event;
-use crate::handover::{CARRIER_NAME, Carrier, LISTENER_PREFIX, Load, Shortage};
+use crate::handover::{CARRIER_NAME, Carrier, FILE_NAME, LISTENER_PREFIX, Load, Shortage};
 use crate::history::{History, LastDrain};
 use crate::notify::Notifier;
 use crate::participants::Participants;
@@ -108,6 +108,7 @@ impl Running {
             let history = self.history.with(LastDrain { duration, requests });
             match load(carrier, drain, history).await {
                 Ok(load) => {
+                    self.files.leave();
                     tracing::info!(
                         message_id = event::HANDED_OVER,
                         connections = load.handed_over(),
@@ -139,6 +140,7 @@ impl Running {
         for server in drain.all() {
             self.process.notifier.unstore(&format!("{LISTENER_PREFIX}{}", server.server()));
         }
+        self.process.notifier.unstore(FILE_NAME);
         drain.end().await
     }
 
@@ -151,7 +153,7 @@ impl Running {
         if !self.settings.now().hand_over || !notifier.is_present() || !restarts {
             return None;
         }
-        let listeners = self.heritage.own_listeners();
+        let listeners = self.heritage.own_descriptors();
         let has_clients = drain.all().any(|server| server.connections() > 0);
         let patience = if has_clients { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
         match Carrier::stored(notifier, listeners, patience).await {

@@ -26,6 +26,8 @@ pub(crate) struct Taken {
     pub(crate) connections: Vec<(String, Idle)>,
     /// Listening sockets by the name of their server.
     pub(crate) listeners: Vec<Left>,
+    /// The files of those that are Unix sockets, and that the writer bound.
+    pub(crate) files: Vec<OwnedFd>,
     /// Connections whose client has hung up meanwhile.
     pub(crate) gone: usize,
     /// Connections that are too many, by the name of their server; they are closed, and have been idle longest.
@@ -156,6 +158,7 @@ impl Taken {
             Record::Listener { server, managers } => {
                 self.listeners.push(Left { server, managers, fd });
             }
+            Record::SocketFile => self.files.push(fd),
             Record::Connection { ref server, ref unread, skip: None, .. }
                 if unread.is_empty()
                     && self.counts.get(server).is_some_and(|count| *count >= most(server)) =>

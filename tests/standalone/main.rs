@@ -17,4 +17,5 @@ mod notifications;
 mod options;
 mod program;
 mod signals;
+mod socket_files;
 mod waiting;

@@ -9,6 +9,7 @@ mod contract;
 mod crowded;
 mod dead_peers;
 mod examples;
+mod files;
 mod handover;
 mod harness;
 mod installer;

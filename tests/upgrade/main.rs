@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod socket_files;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -57,26 +59,34 @@ impl Daemon {
             flags => (String::new(), flags),
         };
         fs::write(&config, content).unwrap();
-        let mut child = Command::new(&binary)
+        let mut command = Command::new(&binary);
+        command
             .args(public)
             .args(["--admin", "127.0.0.1:0", "--log-format", "json"])
             .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .arg(&config);
+        Self::of(command, binary, directory)
+    }
+
+    /// Starts it with a command of the test's own.
+    fn of(mut command: Command, binary: PathBuf, directory: tempfile::TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let unset = SocketAddr::from(([0; 4], 0));
         let mut daemon = Self { child, log, binary, directory, public: unset, admin: unset };
         let ready = daemon.wait_for("ready");
-        let mut addresses = ready["addresses"]
-            .as_str()
-            .unwrap()
-            .split(", ")
-            .map(|server| server.rsplit(' ').next().unwrap().parse::<SocketAddr>().unwrap());
-        daemon.public = addresses.next().unwrap();
-        daemon.admin = addresses.next().unwrap();
+        daemon.learn_addresses(&ready);
         daemon
+    }
+
+    /// Takes the addresses from the event that says ready; a Unix socket has none here.
+    fn learn_addresses(&mut self, ready: &serde_json::Value) {
+        let unset = SocketAddr::from(([0; 4], 0));
+        let addresses = ready["addresses"].as_str().unwrap().split(", ");
+        let mut addresses =
+            addresses.map(|server| server.rsplit(' ').next().unwrap().parse().unwrap_or(unset));
+        self.public = addresses.next().unwrap();
+        self.admin = addresses.next().unwrap();
     }
 
     /// Reads the log up to the event `message`.

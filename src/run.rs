@@ -104,7 +104,7 @@ impl Daemon {
             let process = Process {
                 started: Instant::now(),
                 notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
-                program: Program::current().map_err(system("find out the program's path"))?,
+                program: Program::current(),
                 members: Members::default(),
                 #[cfg(feature = "log")]
                 level: LevelHandle::none(),
@@ -208,7 +208,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
             Some(log) => log.install(&daemon.name)?,
             None => LevelHandle::none(),
         },
-        program: Program::current().map_err(system("find out the program's path"))?,
+        program: Program::current(),
         members: Members::default(),
     };
     raise_descriptor_limit()?;

@@ -1,4 +1,10 @@
-//! Replacing the program in place: same process, same arguments, the binary at its path now.
+//! Replacing the program in place: same process, same arguments, and whatever its name leads to now.
+//!
+//! The name is the one under which the program was started, symbolic links and all: where `current` led to
+//! one release and leads to another, it is the other that is meant, whether or not the first is still there.
+//! `/proc/self/exe` is no such name, as the links in it have been followed. The working directory is part of
+//! the name if that is relative, and of arguments such as `--config x.toml`; it has a name like that as well,
+//! which shells tell in `$PWD`.
 //!
 //! 1. A dry run: the new binary is started with [`CHECK_VARIABLE`] set, which makes a lockstepd
 //!    program check its configuration against the [`Heritage`] in the variable, bind what that
@@ -8,16 +14,20 @@
 //! 3. execve(2). Should it fail after all, the connections are still here, and are served on.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::param::linux_execfn;
 use tokio::time::timeout;
 
 use crate::handover::Shortage;
@@ -36,7 +46,10 @@ const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The program as it was started.
 #[derive(Debug)]
 pub(crate) struct Program {
-    path: PathBuf,
+    /// `None`: it has none that is known.
+    path: Option<PathBuf>,
+    /// The working directory at the start, with symbolic links; `None` if it was gone.
+    directory: Option<PathBuf>,
     arguments: Vec<OsString>,
 }
 
@@ -45,6 +58,11 @@ pub(crate) struct Program {
 pub(crate) enum UpgradeError {
     #[error("cannot execute {path}: {source} (the running program goes on)")]
     Execute { path: PathBuf, source: io::Error },
+    #[error(
+        "cannot find out under which path the program was started (start it under an absolute one; \
+         the running program goes on)"
+    )]
+    Nameless,
     #[error("{path} refuses to start, {status}: {output} (the running program goes on)")]
     Refused { path: PathBuf, status: String, output: String },
     #[error(
@@ -71,25 +89,44 @@ pub(crate) enum UpgradeError {
 // === impl Program ===
 
 impl Program {
-    /// Remembers how this process was started; the paths are made absolute now.
-    pub(crate) fn current() -> io::Result<Self> {
+    /// Remembers how this process was started.
+    pub(crate) fn current() -> Self {
+        let directory = working_directory();
         let mut arguments = env::args_os();
-        // As written on the command line, so that a symbolic link is followed anew.
-        let path = match arguments.next() {
-            Some(first) if Path::new(&first).components().count() > 1 => {
-                std::path::absolute(first)?
-            }
-            _ => env::current_exe()?,
-        };
-        Ok(Self { path, arguments: arguments.collect() })
+        let first = arguments.next().map(PathBuf::from);
+        // What execve(2) was given: a shell has looked through PATH by then. Who was executed by a
+        // descriptor has the name of that, which says nothing; then what its parent calls it may help,
+        // unless it is one to look for in PATH.
+        let executed = PathBuf::from(OsStr::from_bytes(linux_execfn().to_bytes()));
+        let is_descriptor = |name: &Path| name.starts_with("/dev/fd") || name.starts_with("/proc");
+        let called = first.filter(|name| name.components().count() > 1);
+        let names = [Some(executed), called].into_iter().flatten();
+        let mut names = names.filter(|name| !name.as_os_str().is_empty() && !is_descriptor(name));
+        let path = names.next().and_then(|name| match &directory {
+            Some(directory) => Some(directory.join(name)),
+            None => name.is_absolute().then_some(name),
+        });
+        let path = path.or_else(|| env::current_exe().ok());
+        Self { path, directory, arguments: arguments.collect() }
+    }
+
+    /// The command that starts whatever has the program's name now, as it was started.
+    fn command(&self) -> Result<(PathBuf, Command), UpgradeError> {
+        let path = self.path.clone().ok_or(UpgradeError::Nameless)?;
+        let mut command = Command::new(&path);
+        command.args(&self.arguments);
+        // Where it is gone, whoever needs it says so in the dry run.
+        if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
+            command.current_dir(directory);
+        }
+        Ok((path, command))
     }
 
     /// Finds out whether the program at the path would start.
     pub(crate) async fn dry_run(&self, heritage: &Heritage) -> Result<(), UpgradeError> {
-        let path = self.path.clone();
-        let mut command = tokio::process::Command::new(&path);
+        let (path, command) = self.command()?;
+        let mut command = tokio::process::Command::from(command);
         command
-            .args(&self.arguments)
             .env(CHECK_VARIABLE, heritage.to_string())
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
@@ -113,17 +150,25 @@ impl Program {
     ///
     /// `_signals` shows that signals have been made ready for it.
     pub(crate) fn replace(&self, carrier: &OwnedFd, _signals: &SignalsForExec) -> UpgradeError {
-        let failed = |source| UpgradeError::Execute { path: self.path.clone(), source };
+        let (path, mut command) = match self.command() {
+            Ok(command) => command,
+            Err(error) => return error,
+        };
+        let failed = |source| UpgradeError::Execute { path, source };
         if let Err(error) = fcntl_setfd(carrier, FdFlags::empty()) {
             return failed(error.into());
         }
-        failed(
-            Command::new(&self.path)
-                .args(&self.arguments)
-                .env(UPGRADE_VARIABLE, carrier.as_raw_fd().to_string())
-                .exec(),
-        )
+        failed(command.env(UPGRADE_VARIABLE, carrier.as_raw_fd().to_string()).exec())
     }
+}
+
+/// The working directory by the name under which it was entered, if the environment tells that as pwd(1)
+/// would, and otherwise by its path without symbolic links.
+fn working_directory() -> Option<PathBuf> {
+    let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let here = id(Path::new("."))?;
+    let named = env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    named.filter(|path| id(path) == Some(here)).or_else(|| env::current_dir().ok())
 }
 
 fn what_it_said(output: &[u8]) -> String {

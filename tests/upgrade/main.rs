@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod names;
 mod socket_files;
 
 use std::{

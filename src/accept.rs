@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::listen::{Listener, Origin};
-use crate::participants::{Deposit, Mode, Participant, Participants, Room};
+use crate::participants::{Deposit, Mode, Participant, Participants, Room, SETTLED};
 use crate::stream::Stream;
 
 /// The first pause when descriptors or memory are short; doubled up to [`PAUSE_MAX`].
@@ -26,6 +26,9 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many idle connections were closed for others is told once in this time.
 const CLOSED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long room may be lacking while nobody has been idle for long: then whoever is idle at all has to end.
+const PRESSING: Duration = Duration::from_secs(1);
 
 /// What an error of accept(2) is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,8 +89,8 @@ pub(crate) async fn accept(
                         );
                     }
                     // Whoever has been idle longest has what is wanted.
-                    let (closed, _) =
-                        participants.make_room(participants.connections().saturating_sub(1));
+                    let most = participants.connections().saturating_sub(1);
+                    let (closed, _) = participants.make_room(most, SETTLED);
                     crowd.tell(closed, participants);
                     tokio::select! {
                         () = sleep(pause) => {}
@@ -131,6 +134,8 @@ struct Crowd {
     told_closed: Option<Instant>,
     /// Idle connections that were closed and have not been told.
     closed: usize,
+    /// Since when there has been no room, and nobody to make it.
+    lacks_since: Option<Instant>,
     /// Fires when somebody has been idle for long enough.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -180,11 +185,19 @@ impl Crowd {
                 );
             }
         }
+        let most = participants.limit().saturating_sub(usize::from(is_waited));
         loop {
-            let most = participants.limit().saturating_sub(usize::from(is_waited));
-            let (closed, room) = participants.make_room(most);
+            let lacking = self.lacks_since.map_or(Duration::ZERO, |since| since.elapsed());
+            let idle = if lacking < PRESSING { SETTLED } else { Duration::ZERO };
+            let (closed, room) = participants.make_room(most, idle);
             self.tell(closed, participants);
+            if closed > 0 || room == Room::Made {
+                self.lacks_since = None;
+            } else {
+                self.lacks_since.get_or_insert_with(Instant::now);
+            }
             let Room::Later(time) = room else { return };
+            let time = time.min(PRESSING.saturating_sub(lacking));
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
             timer.as_mut().reset(Instant::now() + time);
             if timer.as_mut().poll(cx).is_pending() {
@@ -207,6 +220,7 @@ impl Crowd {
 
     /// A client has been accepted.
     fn has_passed(&mut self, participants: &Participants) {
+        self.lacks_since = None;
         // One line each time that the server fills up, not one for each client that waits.
         let limit = participants.limit();
         if self.is_full && participants.connections() < limit - limit.div_ceil(8) {

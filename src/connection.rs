@@ -157,7 +157,7 @@ where
             consume_budget().await;
             let limits = shared.common.limits();
             let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
-            park(&mut idle, participant.as_ref(), since, end.unwrap_or(since)).await;
+            park(&mut idle, participant.as_ref(), &since, end.unwrap_or(since)).await;
             let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
@@ -219,7 +219,7 @@ fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> I
 async fn park(
     idle: &mut Option<Idle>,
     participant: Option<&Participant>,
-    since: Instant,
+    since: &Instant,
     end: Instant,
 ) {
     let (Some(connection), Some(participant)) = (&idle, participant) else { return };
@@ -246,7 +246,7 @@ async fn park(
                 // The client is gone, or in the middle of what is to be skipped.
                 None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
                 Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
-                    seat.idle(since);
+                    seat.idle(*since);
                     // If something has come that the runtime has not heard of, another ends instead.
                     let is_unwanted = mode == Mode::Serve && seat.is_unwanted();
                     let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());

@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::room::Oldest;
-pub(crate) use self::room::Room;
+pub(crate) use self::room::{Room, SETTLED};
 use crate::listen::Listener;
 use crate::metrics::ServerMetrics;
 use crate::parked::Idle;

@@ -27,9 +27,9 @@ const UNWANTED: u32 = u32::MAX;
 /// idle for longer seems to be younger.
 const ROUND: u32 = UNWANTED - 1;
 
-/// How long a connection is idle before it may have to end. A client that comes more often keeps its
+/// How long a connection should be idle before it has to end. A client that comes more often keeps its
 /// connection, and one that has just connected has time for its first byte.
-const SETTLED: Duration = Duration::from_millis(100);
+pub(crate) const SETTLED: Duration = Duration::from_millis(100);
 
 /// How many are found at a look, at least: so many of everybody, and so many in any case.
 const FOUND_PART: usize = 16;
@@ -52,9 +52,9 @@ pub(super) type Oldest = VecDeque<(u32, usize)>;
 // === impl Participants ===
 
 impl Participants {
-    /// Sees to it that there are no more than `most` connections; answers how many have to end for it now,
-    /// and whether that will do.
-    pub(crate) fn make_room(&self, most: usize) -> (usize, Room) {
+    /// Sees to it that there are no more than `most` connections; answers how many of those that have been
+    /// `idle` for so long have to end for it now, and whether that will do.
+    pub(crate) fn make_room(&self, most: usize, idle: Duration) -> (usize, Room) {
         let now = self.now();
         let mut registry = self.lock();
         let mut chosen = 0;
@@ -66,8 +66,8 @@ impl Participants {
             let Some((since, key)) = self.oldest(&mut registry, surplus, now) else {
                 return (chosen, Room::None);
             };
-            if let Some(left) = SETTLED.checked_sub(age(since, now)).filter(|left| !left.is_zero())
-            {
+            let left = idle.saturating_sub(age(since, now));
+            if !left.is_zero() {
                 return (chosen, Room::Later(left));
             }
             registry.oldest.pop_front();
@@ -252,11 +252,11 @@ mod tests {
         }
         advance(SETTLED).await;
         for most in (900..1000).rev() {
-            assert_eq!(participants.make_room(most), (1, Room::Made));
+            assert_eq!(participants.make_room(most, SETTLED), (1, Room::Made));
         }
         assert_eq!(unwanted(&connections), (100..200).collect::<Vec<_>>());
         connections.drain(100..200);
-        assert_eq!(participants.make_room(10), (890, Room::Made));
+        assert_eq!(participants.make_room(10, SETTLED), (890, Room::Made));
         assert_eq!(unwanted(&connections).len(), 890);
         assert!(connections[90..100].iter().all(|kept| !kept.seat().is_unwanted()));
     }
@@ -265,10 +265,10 @@ mod tests {
     async fn who_has_something_to_say_stays_and_another_ends_instead() {
         let participants = Arc::new(Participants::new("test".to_owned()));
         let connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(2), (1, Room::Made));
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [0]);
         connections[0].seat().busy();
-        assert_eq!(participants.make_room(2), (1, Room::Made));
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [1]);
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let participants = Arc::new(Participants::new("test".to_owned()));
         let connections: Vec<_> =
             (0..200).map(|_| participants.join_connection(stdin().as_fd())).collect();
-        assert_eq!(participants.make_room(199), (0, Room::None));
+        assert_eq!(participants.make_room(199, SETTLED), (0, Room::None));
         // However often they are idle: what is remembered of them is bounded.
         for _ in 0..100 {
             for connection in &connections {
@@ -286,9 +286,9 @@ mod tests {
             }
         }
         assert!(participants.lock().oldest.len() <= 2 * connections.len() + 1);
-        assert_eq!(participants.make_room(199), (0, Room::Later(SETTLED)));
+        assert_eq!(participants.make_room(199, SETTLED), (0, Room::Later(SETTLED)));
         advance(SETTLED).await;
-        assert_eq!(participants.make_room(199), (1, Room::Made));
+        assert_eq!(participants.make_room(199, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [0]);
     }
 
@@ -296,10 +296,10 @@ mod tests {
     async fn a_connection_that_ends_by_itself_is_room_only_once() {
         let participants = Arc::new(Participants::new("test".to_owned()));
         let mut connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(2), (1, Room::Made));
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
         drop(connections.remove(0));
-        assert_eq!(participants.make_room(2), (0, Room::Made));
-        assert_eq!(participants.make_room(1), (1, Room::Made));
+        assert_eq!(participants.make_room(2, SETTLED), (0, Room::Made));
+        assert_eq!(participants.make_room(1, SETTLED), (1, Room::Made));
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,7 +307,7 @@ mod tests {
         let participants = Arc::new(Participants::new("test".to_owned()));
         advance(Duration::from_millis(u64::from(ROUND) - 1500)).await;
         let connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(1), (2, Room::Made));
+        assert_eq!(participants.make_room(1, SETTLED), (2, Room::Made));
         assert_eq!(unwanted(&connections), [0, 1]);
     }
 }

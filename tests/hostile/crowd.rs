@@ -2,6 +2,10 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -156,6 +160,33 @@ fn a_request_in_flight_and_half_a_request_are_closed_for_nobody() {
     assert!(half_a_head.is_closed());
     half_a_body.send("llo");
     assert_served(&mut half_a_body);
+}
+
+#[test]
+fn clients_that_ask_again_and_again_do_not_keep_others_out_for_ever() {
+    let limited = Limited::to(4);
+    let over = AtomicBool::new(false);
+    let ask_again_and_again = || {
+        let mut stream = TcpStream::connect(&limited.public).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+        // Never idle for as long as somebody should be, but idle. It may be closed at any time.
+        while !over.load(Ordering::Relaxed)
+            && stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").is_ok()
+        {
+            let mut answer = [0; 1024];
+            while matches!(stream.read(&mut answer), Ok(1..)) {}
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(ask_again_and_again);
+        }
+        limited.wait_for_connections(4);
+        let mut new = Client::connect(&limited.public);
+        assert_served(&mut new);
+        over.store(true, Ordering::Relaxed);
+    });
+    Samples::wait_for(&limited.admin, CLOSED, 1.0);
 }
 
 #[test]

@@ -50,8 +50,21 @@ impl Address {
         }
     }
 
+    /// Tells whether it is every address of a family.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.ip().is_unspecified())
+    }
+
+    /// Tells whether it is the IPv6 wildcard, and `other` one IPv4 address, with the same port.
+    pub(crate) fn covers_ipv4(&self, other: &Self) -> bool {
+        let (Self::Tcp(one), Self::Tcp(other)) = (self, other) else { return false };
+        let is_ipv4 = other.is_ipv4() && !other.ip().is_unspecified();
+        let is_dual = one.is_ipv6() && one.ip().is_unspecified() && one.port() != 0;
+        is_dual && is_ipv4 && one.port() == other.port()
+    }
+
     /// Tells whether two listeners could not have these addresses at the same time. Where IPv4 meets IPv6
-    /// only bind(2) knows.
+    /// it takes more to know that.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         let (Self::Tcp(one), Self::Tcp(other)) = (self, other) else { return self == other };
         let is_ipv4 = |address: &SocketAddr| address.ip().to_canonical().is_ipv4();
@@ -141,12 +154,15 @@ impl Listen {
         Self { addresses, explicit: false, mode: Self::DEFAULT_MODE }
     }
 
-    /// Tells whether an IPv6 wildcard has to keep off the IPv4 port, which is another address here.
-    pub(crate) fn v6only(&self, address: &Address) -> bool {
-        let has_ipv4_port = |other: &Address| {
+    /// Tells whether an IPv6 wildcard has to keep off the IPv4 port, which is another address here, or the
+    /// whole IPv4 port that of another of `all` servers.
+    pub(crate) fn v6only(&self, address: &Address, all: &[(&str, &Self)]) -> bool {
+        let has_ipv4_port = |other: &&Address| {
             matches!(other, Address::Tcp(tcp) if tcp.is_ipv4()) && other.port() == address.port()
         };
-        self.addresses.iter().any(has_ipv4_port)
+        let others = all.iter().flat_map(|(_, listen)| &listen.addresses);
+        let wildcards = others.filter(|other| other.is_wildcard());
+        self.addresses.iter().chain(wildcards).any(|other| has_ipv4_port(&other))
     }
 
     /// Sets the permissions of Unix sockets that we bind ourselves. Default 0660.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::address::{Address, Listen};
+use crate::address::Address;
 use crate::listen::{Bound, ListenError};
 use crate::notify::Notifier;
 use crate::running::STATUS_INTERVAL;
@@ -39,7 +39,7 @@ impl<'n> Binder<'n> {
         Self { notifier, shutdown, started: Instant::now() }
     }
 
-    /// Binds `address` and listens, as soon as that can be done.
+    /// Binds `address` and listens, as soon as that can be done; at once or not at all unless it `may_wait`.
     ///
     /// # Errors
     /// When it cannot be done in time, or somebody wants the daemon to stop meanwhile, which the
@@ -48,15 +48,21 @@ impl<'n> Binder<'n> {
         &self,
         address: &Address,
         server: &str,
-        listen: &Listen,
+        mode: u32,
+        v6only: bool,
+        may_wait: bool,
     ) -> Result<Bound, ListenError> {
         let mut has_waited = false;
         let mut told = None::<Instant>;
         loop {
-            let bound = Bound::bind(address, server, listen.mode, listen.v6only(address));
+            let bound = Bound::bind(address, server, mode, v6only);
             let left = PATIENCE.saturating_sub(self.started.elapsed());
             let error = match bound {
-                Err(error) if error.may_pass() && self.may_wait() && !left.is_zero() => error,
+                Err(error)
+                    if error.may_pass() && may_wait && self.may_wait() && !left.is_zero() =>
+                {
+                    error
+                }
                 Ok(bound) => {
                     if has_waited {
                         tracing::info!(server, %address, "bound an address that was waited for");

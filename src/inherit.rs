@@ -30,9 +30,16 @@ const PASSED_MAX: u64 = 1 << 20;
 pub(crate) struct Descriptor {
     /// The descriptor's number, as messages name it.
     pub(crate) number: RawFd,
-    /// Its name in `LISTEN_FDNAMES`.
-    pub(crate) name: String,
+    /// Its name in `LISTEN_FDNAMES`, if there is that variable.
+    pub(crate) name: Option<String>,
     pub(crate) fd: OwnedFd,
+}
+
+/// Sockets that are announced, but to another process, as `LISTEN_PID` has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Misdirected {
+    /// As it is written.
+    pub(crate) pid: String,
 }
 
 /// What the service manager, or the process before this one, left to this process, taken from its
@@ -45,6 +52,7 @@ pub(crate) struct Descriptor {
 #[must_use = "the sockets in it close when it is dropped"]
 pub struct Inherited {
     pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) misdirected: Option<Misdirected>,
     /// The carrier of an upgrade in place (see the `upgrade` module).
     pub(crate) carrier: Option<OwnedFd>,
 }
@@ -66,7 +74,8 @@ pub enum InheritError {
     /// `LISTEN_FDS` and `LISTEN_FDNAMES` do not fit together.
     #[error(
         "{descriptors} descriptors were passed with {names} names in LISTEN_FDNAMES \
-         (set FileDescriptorName= in each socket unit)"
+         (set FileDescriptorName= in each socket unit; with systemd-socket-activate, \
+         --fdname= with a name for each, separated by colons)"
     )]
     Names {
         /// How many descriptors there are.
@@ -113,6 +122,7 @@ impl Inherited {
         }
         Self::check_threads()?;
         Self::check_count(count.as_deref())?;
+        let misdirected = Misdirected::from_env();
         let mut passed = ListenFd::from_env();
         #[expect(unsafe_code, reason = "unsetting a variable")]
         // SAFETY: this is the only thread, as was just seen; nobody reads the environment.
@@ -121,18 +131,16 @@ impl Inherited {
                 env::remove_var(name);
             }
         }
-        let names = match names {
-            Some(names) if passed.len() > 0 => {
-                names.to_string_lossy().split(':').map(str::to_owned).collect()
-            }
-            _ => Vec::new(),
-        };
-        if names.len() != passed.len() {
+        let names = names.filter(|names| passed.len() > 0 && !names.is_empty());
+        let names = names
+            .map(|names| names.to_string_lossy().split(':').map(str::to_owned).collect::<Vec<_>>());
+        if let Some(names) = names.as_ref().filter(|names| names.len() != passed.len()) {
             return Err(InheritError::Names { descriptors: passed.len(), names: names.len() });
         }
-        let mut descriptors = Vec::with_capacity(names.len());
-        for (index, name) in names.into_iter().enumerate() {
+        let mut descriptors = Vec::with_capacity(passed.len());
+        for index in 0..passed.len() {
             if let Ok(Some(number)) = passed.take_raw_fd(index) {
+                let name = names.as_ref().map(|names| names[index].clone());
                 descriptors.push(Descriptor { number, name, fd: own(number)? });
             }
         }
@@ -143,7 +151,22 @@ impl Inherited {
         if let Some(any) = carrier.as_ref().or(descriptors.first().map(|left| &left.fd)) {
             widen_table(any);
         }
-        Ok(Self { descriptors, carrier })
+        Ok(Self { descriptors, misdirected, carrier })
+    }
+}
+
+// === impl Misdirected ===
+
+impl Misdirected {
+    /// What the variables say that are about to be unset.
+    fn from_env() -> Option<Self> {
+        let count: u64 = env::var("LISTEN_FDS").ok()?.parse().ok()?;
+        let pid = env::var_os("LISTEN_PID")?;
+        // As sd_listen_fds(3), but that a missing number is taken for ours, which old managers have as empty.
+        let is_ours = pid.is_empty()
+            || pid.to_str().and_then(|pid| pid.parse().ok()) == Some(std::process::id());
+        let pid = pid.to_string_lossy().escape_debug().to_string();
+        (count > 0 && !is_ours).then_some(Self { pid })
     }
 }
 

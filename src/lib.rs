@@ -213,6 +213,7 @@ mod group;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handover;
+mod heritage;
 mod history;
 mod idle;
 mod inherit;

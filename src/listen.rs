@@ -275,6 +275,12 @@ impl Bound {
         }
     }
 
+    /// Tells whether it is an IPv6 socket that takes IPv4 clients as well.
+    pub(crate) fn is_dual(&self) -> bool {
+        matches!(self.address, Address::Tcp(tcp) if tcp.is_ipv6())
+            && SockRef::from(&self.fd).only_v6().is_ok_and(|only| !only)
+    }
+
     /// Closes the socket for good, with the path that we bound.
     pub(crate) fn close(self) {
         if let Some(file) = &self.file {
@@ -309,6 +315,15 @@ fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Tells whether the system's IPv6 wildcard takes IPv4 clients as well, where nothing else is said
+/// (net.ipv6.bindv6only).
+pub(crate) fn wildcard_is_dual() -> bool {
+    // Where there can be no such socket, it does not matter.
+    Socket::new(Domain::IPV6, Type::STREAM, None)
+        .and_then(|socket| socket.only_v6())
+        .is_ok_and(|only| !only)
 }
 
 fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {

@@ -11,13 +11,13 @@ use crate::drain::{Drain, Unrest};
 use crate::event;
 use crate::group::Group;
 use crate::handover::Carrier;
+use crate::heritage::Heritage;
 use crate::history::{History, LastDrain};
 #[cfg(feature = "log")]
 use crate::log::flush;
 use crate::phase::Phase;
 use crate::running::Running;
 use crate::shutdown::{Cause, Shutdown};
-use crate::sockets::Heritage;
 use crate::upgrade::{Program, SignalsForExec, UpgradeError};
 
 /// How long the runtime gets to tell of a signal that came just before the program is replaced.

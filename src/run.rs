@@ -17,6 +17,7 @@ use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
 use crate::event;
 use crate::handover::CARRIER_VERSION;
+use crate::heritage::{Heritage, InvalidHeritage};
 use crate::inherit::Inherited;
 use crate::limits::DESCRIPTORS_MIN;
 #[cfg(feature = "log")]
@@ -27,7 +28,7 @@ use crate::phase::Phase;
 use crate::running::Process;
 use crate::shutdown::{Cause, Shutdown};
 use crate::signals::{self, Orders};
-use crate::sockets::{Heritage, InvalidHeritage, Legacy};
+use crate::sockets::Legacy;
 use crate::start::start;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
 
@@ -158,7 +159,7 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
-        let legacy = Legacy::sort(inherited.descriptors)?;
+        let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
         match std::env::var(CHECK_VARIABLE) {
             Ok(heritage) => {
                 legacy.check_passed(&servers)?;

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::connection::Common;
 use crate::drain::Drain;
 use crate::group::Group;
+use crate::heritage::Heritage;
 use crate::history::History;
 #[cfg(feature = "log")]
 use crate::log::LevelHandle;
@@ -20,7 +21,6 @@ use crate::server::Serve;
 use crate::settings::LiveSettings;
 use crate::shutdown::Shutdown;
 use crate::socket_file::SocketFiles;
-use crate::sockets::Heritage;
 use crate::upgrade::Program;
 use crate::watchdog::Check;
 

@@ -1,24 +1,25 @@
 //! Which sockets each server gets: those passed under its name, or else its own addresses.
 
-use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
-use std::str::FromStr;
 
 use rustix::fs::fstat;
+use rustix::process::{Pid, getppid};
 
 use crate::address::{Address, Listen};
 use crate::bind::Binder;
 use crate::handover::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX, Left};
-use crate::inherit::Descriptor;
-use crate::listen::{Bound, ListenError, Origin};
-use crate::socket_file::SocketFiles;
+use crate::inherit::{Descriptor, Misdirected};
+use crate::listen::{Bound, ListenError, Origin, wildcard_is_dual};
 
 /// What was left to this process, sorted by use, each listener having been checked.
 #[derive(Debug, Default)]
 pub(crate) struct Legacy {
     /// Sockets of the service manager.
     passed: Vec<Passed>,
+    /// Those of them that have no name yet.
+    nameless: Vec<(RawFd, OwnedFd)>,
+    /// Sockets that somebody else was to have.
+    misdirected: Option<Misdirected>,
     /// Listeners that an earlier life of this program bound, by server.
     kept: Vec<(String, Bound)>,
     /// The files of those that are Unix sockets.
@@ -64,6 +65,35 @@ pub enum SocketsError {
         /// The servers there are.
         servers: String,
     },
+    /// Sockets have no names, and it cannot be told for which server they are.
+    #[error(
+        "{descriptors} descriptors were passed without names, as LISTEN_FDNAMES is missing; servers \
+         without a configured address: {servers} (let whoever passes them name them: \
+         FileDescriptorName= in socket units, --fdname= of systemd-socket-activate; or configure \
+         addresses so that one server is left without)"
+    )]
+    Nameless {
+        /// How many there are.
+        descriptors: usize,
+        /// The servers that could have them.
+        servers: String,
+    },
+    /// The sockets of a server went to another process.
+    #[error(
+        "\"{server}\" has no socket: LISTEN_PID says that those passed are for process {pid}{whose}, and \
+         this is {own} (let ExecStart= start the program itself, or a shell that starts it with exec; \
+         or configure an address)"
+    )]
+    Misdirected {
+        /// The server.
+        server: String,
+        /// The process, as it is written in `LISTEN_PID`.
+        pid: String,
+        /// Who that is, if it is known.
+        whose: &'static str,
+        /// The number of this process.
+        own: u32,
+    },
     /// One socket was passed twice.
     #[error(
         "inherited descriptors \"{first}\" and \"{second}\" are the same socket \
@@ -105,9 +135,16 @@ impl SocketsError {
 
 impl Legacy {
     /// Sorts inherited descriptors.
-    pub(crate) fn sort(descriptors: Vec<Descriptor>) -> Result<Self, SocketsError> {
-        let mut legacy = Self::default();
+    pub(crate) fn sort(
+        descriptors: Vec<Descriptor>,
+        misdirected: Option<Misdirected>,
+    ) -> Result<Self, SocketsError> {
+        let mut legacy = Self { misdirected, ..Self::default() };
         for Descriptor { number, name, fd } in descriptors {
+            let Some(name) = name else {
+                legacy.nameless.push((number, fd));
+                continue;
+            };
             if name == CARRIER_NAME {
                 legacy.carriers.push(fd);
             } else if name == FILE_NAME {
@@ -144,6 +181,12 @@ impl Legacy {
         binder: &Binder<'_>,
     ) -> Result<Vec<Vec<Bound>>, SocketsError> {
         self.check(servers)?;
+        if let Some(Misdirected { pid }) = &self.misdirected {
+            tracing::warn!(
+                listen_pid = pid,
+                "sockets were passed, but to another process; binding the configured addresses",
+            );
+        }
         for (_, kept) in &mut self.kept {
             kept.claim_file(&mut self.files);
         }
@@ -160,7 +203,8 @@ impl Legacy {
                 );
             }
             plans.push(if mine.is_empty() {
-                listen.addresses.iter().map(|address| self.plan(name, address)).collect()
+                let plan = |address| self.plan(name, address, listen.v6only(address, servers));
+                listen.addresses.iter().map(plan).collect()
             } else {
                 mine.into_iter().map(|passed| Plan::Left(passed.bound)).collect()
             });
@@ -168,15 +212,16 @@ impl Legacy {
         // Before anything is bound: an old address may be in the way of a new one.
         self.close_unused();
         let mut sockets: Vec<Vec<Bound>> = Vec::with_capacity(servers.len());
+        let left = left(servers, &plans);
         for ((name, listen), plans) in servers.iter().zip(plans) {
             let mut mine = Vec::with_capacity(plans.len());
             for plan in plans {
-                match plan.carry_out(name, listen, binder).await {
+                match plan.carry_out(name, listen, servers, &left, binder).await {
                     Ok(bound) => mine.push(bound),
                     Err(error) => {
                         // A start that fails leaves nothing behind.
                         sockets.into_iter().flatten().chain(mine).for_each(Bound::close);
-                        return Err(error.into());
+                        return Err(in_our_own_way(error, &left));
                     }
                 }
             }
@@ -186,14 +231,26 @@ impl Legacy {
     }
 
     /// Finds out whether [`Legacy::distribute`] has what it needs, without binding.
-    pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+    pub(crate) fn check(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         self.check_passed(servers)?;
+        if let Some(Misdirected { pid }) = &self.misdirected {
+            let default = servers.iter().find(|(_, listen)| !listen.explicit);
+            if let Some((server, _)) = default {
+                let is_parent = pid.parse().ok() == getppid().map(Pid::as_raw_nonzero);
+                return Err(SocketsError::Misdirected {
+                    server: (*server).to_owned(),
+                    pid: pid.clone(),
+                    whose: if is_parent { ", which has started this one" } else { "" },
+                    own: std::process::id(),
+                });
+            }
+        }
         check_addresses(&self.names(), servers)
     }
 
     /// How many descriptors it holds for listeners.
     pub(crate) fn descriptors(&self) -> usize {
-        self.passed.len() + self.kept.len() + self.files.len()
+        self.passed.len() + self.nameless.len() + self.kept.len() + self.files.len()
     }
 
     fn names(&self) -> Vec<(&str, RawFd)> {
@@ -201,7 +258,8 @@ impl Legacy {
     }
 
     /// Finds out whether the service manager's sockets are those of these servers.
-    pub(crate) fn check_passed(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+    pub(crate) fn check_passed(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        self.name(servers)?;
         check_names(&self.names(), servers)?;
         for (index, passed) in self.passed.iter().enumerate() {
             let same = |earlier: &&Passed| earlier.inode == passed.inode;
@@ -215,10 +273,33 @@ impl Legacy {
         Ok(())
     }
 
+    /// Gives sockets without names to the one server that can be meant, if there is one.
+    fn name(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        let nameless = std::mem::take(&mut self.nameless);
+        if nameless.is_empty() {
+            return Ok(());
+        }
+        let defaults = servers.iter().filter(|(_, listen)| !listen.explicit).map(|(name, _)| *name);
+        let candidates: Vec<_> = match servers {
+            [(only, _)] => vec![*only],
+            _ => defaults.collect(),
+        };
+        let [server] = candidates[..] else {
+            let servers =
+                if candidates.is_empty() { "none".to_owned() } else { candidates.join(", ") };
+            return Err(SocketsError::Nameless { descriptors: nameless.len(), servers });
+        };
+        for (number, fd) in nameless {
+            self.pass(number, server.to_owned(), fd)?;
+        }
+        Ok(())
+    }
+
     /// A listener of an earlier life where it fits: its queue of clients goes on.
-    fn plan<'a>(&mut self, server: &str, address: &'a Address) -> Plan<'a> {
+    fn plan<'a>(&mut self, server: &str, address: &'a Address, v6only: bool) -> Plan<'a> {
         let fits = |(name, kept): &(String, Bound)| {
-            name == server && address.fits(&kept.address) && kept.is_reachable()
+            let is_open = !(v6only && kept.is_dual());
+            name == server && address.fits(&kept.address) && kept.is_reachable() && is_open
         };
         match self.kept.iter().position(fits) {
             Some(index) => Plan::Left(self.kept.swap_remove(index).1),
@@ -258,17 +339,67 @@ impl Plan<'_> {
         self,
         server: &str,
         listen: &Listen,
+        all: &[(&str, &Listen)],
+        left: &[(String, Address)],
         binder: &Binder<'_>,
     ) -> Result<Bound, ListenError> {
         match self {
             Self::Left(bound) => Ok(bound),
-            Self::Bind(address) => binder.bind(address, server, listen).await,
+            Self::Bind(address) => {
+                // What we have ourselves nobody gives up while it is waited for.
+                let is_ours = left.iter().any(|(_, other)| has_it(other, address));
+                let v6only = listen.v6only(address, all);
+                binder.bind(address, server, listen.mode, v6only, !is_ours).await
+            }
         }
     }
 }
 
+/// The addresses of sockets that were left to the servers.
+fn left(servers: &[(&str, &Listen)], plans: &[Vec<Plan<'_>>]) -> Vec<(String, Address)> {
+    let of_server = |((name, _), plans): (&(&str, &Listen), &Vec<Plan<'_>>)| {
+        let left = plans.iter().filter_map(|plan| match plan {
+            Plan::Left(bound) => Some(bound.address.clone()),
+            Plan::Bind(_) => None,
+        });
+        left.map(|address| ((*name).to_owned(), address)).collect::<Vec<_>>()
+    };
+    servers.iter().zip(plans).flat_map(of_server).collect()
+}
+
+/// Tells whether a socket on `other` keeps one on `address` from being bound.
+fn has_it(other: &Address, address: &Address) -> bool {
+    match other {
+        Address::Tcp(_) => {
+            let (one, two) = (other.covers_ipv4(address), address.covers_ipv4(other));
+            one || two || other.conflicts_with(address) || both_wildcards(other, address)
+        }
+        Address::Unix(_) => other == address,
+    }
+}
+
+/// Whoever has an address that a server wants: if that is a socket which was left to us, says which.
+fn in_our_own_way(error: ListenError, left: &[(String, Address)]) -> SocketsError {
+    let ListenError::Bind { address, server, .. } = &error else { return error.into() };
+    match left.iter().find(|(_, other)| error.is_in_use() && has_it(other, address)) {
+        Some((first, _)) => SocketsError::Conflict {
+            first: first.clone(),
+            second: server.clone(),
+            address: address.clone(),
+        },
+        None => error.into(),
+    }
+}
+
+fn both_wildcards(one: &Address, other: &Address) -> bool {
+    one.is_wildcard() && other.is_wildcard() && one.port() == other.port()
+}
+
 /// Checks that every server that needs a passed socket has one, and no socket is without a server.
-fn check_names(passed: &[(&str, RawFd)], servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+pub(crate) fn check_names(
+    passed: &[(&str, RawFd)],
+    servers: &[(&str, &Listen)],
+) -> Result<(), SocketsError> {
     for (server, listen) in servers {
         let is_passed = passed.iter().any(|(name, _)| name == server);
         if !passed.is_empty() && !listen.explicit && !is_passed {
@@ -291,15 +422,21 @@ fn check_names(passed: &[(&str, RawFd)], servers: &[(&str, &Listen)]) -> Result<
 }
 
 /// Checks, without binding, the addresses of servers to which none was passed.
-fn check_addresses(
+pub(crate) fn check_addresses(
     passed: &[(&str, RawFd)],
     servers: &[(&str, &Listen)],
 ) -> Result<(), SocketsError> {
     let bound = servers.iter().filter(|(server, _)| !passed.iter().any(|(name, _)| name == server));
-    let mut seen: Vec<(&str, &Address)> = Vec::new();
+    let mut seen: Vec<(&str, &Address, bool)> = Vec::new();
     for (server, listen) in bound {
         for address in &listen.addresses {
-            if let Some((first, _)) = seen.iter().find(|(_, other)| address.conflicts_with(other)) {
+            let v6only = listen.v6only(address, servers);
+            let is_in_the_way = |(_, other, other_v6only): &&(&str, &Address, bool)| {
+                let covers = (address.covers_ipv4(other) && !v6only)
+                    || (other.covers_ipv4(address) && !other_v6only);
+                address.conflicts_with(other) || (covers && wildcard_is_dual())
+            };
+            if let Some((first, ..)) = seen.iter().find(is_in_the_way) {
                 return Err(SocketsError::Conflict {
                     first: (*first).to_owned(),
                     second: (*server).to_owned(),
@@ -307,180 +444,8 @@ fn check_addresses(
                 });
             }
             Bound::check_path(address, server)?;
-            seen.push((server, address));
+            seen.push((server, address, v6only));
         }
     }
     Ok(())
-}
-
-// === impl Heritage ===
-
-/// What a running program would leave to the one that takes its place, as a text for the
-/// environment: the carrier's version and a line for each listener.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Heritage {
-    pub(crate) carrier: u8,
-    pub(crate) listeners: Vec<Announced>,
-}
-
-/// A listener that would be left.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Announced {
-    pub(crate) server: String,
-    pub(crate) managers: bool,
-    /// As it is shown: that of a socket without a name is no address.
-    pub(crate) address: String,
-}
-
-/// A heritage that cannot be understood.
-#[derive(Debug, thiserror::Error)]
-#[error("what the running program would leave is written in a way that is not known")]
-pub(crate) struct InvalidHeritage;
-
-impl Heritage {
-    /// How many descriptors the listeners take that the program has bound by itself; of a Unix socket its
-    /// file, too.
-    pub(crate) fn own_descriptors(&self) -> usize {
-        let own = self.listeners.iter().filter(|listener| !listener.managers);
-        own.map(|listener| 1 + usize::from(listener.has_file())).sum()
-    }
-
-    /// How many descriptors all listeners take.
-    pub(crate) fn descriptors(&self) -> usize {
-        let managers = self.listeners.iter().filter(|listener| listener.managers).count();
-        managers + self.own_descriptors()
-    }
-
-    /// The part of it that clients can find: a socket file may have been removed or replaced.
-    pub(crate) fn reachable(&self, files: &SocketFiles) -> Self {
-        let is_reachable = |listener: &&Announced| match listener.address.strip_prefix("unix:") {
-            Some(path) if listener.has_file() => files.are_at(Path::new(path)),
-            _ => true,
-        };
-        let listeners = self.listeners.iter().filter(is_reachable).cloned().collect();
-        Self { carrier: self.carrier, listeners }
-    }
-
-    /// Finds out whether servers could start from this heritage, and bind what it lacks.
-    pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
-        let managers = self.listeners.iter().filter(|listener| listener.managers);
-        let passed: Vec<_> = managers.map(|listener| (&*listener.server, -1)).collect();
-        check_names(&passed, servers)?;
-        check_addresses(&passed, servers)?;
-        let ours = || self.listeners.iter().filter(|listener| !listener.managers);
-        for (server, listen) in servers {
-            if passed.iter().any(|(name, _)| name == server) {
-                continue;
-            }
-            for address in &listen.addresses {
-                let kept = |left: &Announced| {
-                    left.server == *server
-                        && left.address.parse().is_ok_and(|left| address.fits(&left))
-                };
-                if ours().any(kept) {
-                    continue;
-                }
-                let in_our_way = |left: &Announced| {
-                    left.address.parse().is_ok_and(|left: Address| match address {
-                        Address::Tcp(_) => left.port() == address.port(),
-                        Address::Unix(_) => left == *address,
-                    })
-                };
-                match Bound::try_bind(address, server, listen.v6only(address)) {
-                    // The running program will have closed it by then.
-                    Err(error) if error.is_in_use() && ours().any(in_our_way) => {}
-                    tried => tried?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-// === impl Announced ===
-
-impl Announced {
-    /// Tells whether it is a Unix socket whose file is the program's.
-    pub(crate) fn has_file(&self) -> bool {
-        !self.managers && self.address.starts_with("unix:/")
-    }
-}
-
-impl fmt::Display for Heritage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "carrier {}", self.carrier)?;
-        for Announced { server, managers, address } in &self.listeners {
-            let opened_by = if *managers { "manager" } else { "program" };
-            write!(f, "\n{opened_by} {server} {address}")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Heritage {
-    type Err = InvalidHeritage;
-
-    fn from_str(text: &str) -> Result<Self, InvalidHeritage> {
-        let mut lines = text.lines();
-        let carrier = lines.next().and_then(|line| line.strip_prefix("carrier ")?.parse().ok());
-        let listener = |line: &str| {
-            let (opened_by, rest) = line.split_once(' ')?;
-            let (server, address) = rest.split_once(' ')?;
-            let managers = match opened_by {
-                "manager" => true,
-                "program" => false,
-                _ => return None,
-            };
-            Some(Announced { server: server.to_owned(), managers, address: address.to_owned() })
-        };
-        Ok(Self {
-            carrier: carrier.ok_or(InvalidHeritage)?,
-            listeners: lines.map(listener).collect::<Option<_>>().ok_or(InvalidHeritage)?,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_heritage_reads_as_it_is_written() {
-        let listener = |server: &str, managers, address: &str| Announced {
-            server: server.to_owned(),
-            managers,
-            address: address.to_owned(),
-        };
-        let heritage = Heritage {
-            carrier: 1,
-            listeners: vec![
-                listener("public", true, "[::]:80"),
-                listener("admin", false, "unix:/run/with space/x.sock"),
-            ],
-        };
-        assert_eq!(heritage.to_string().parse::<Heritage>().unwrap(), heritage);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn every_heritage_reads_as_it_is_written(
-            carrier: u8,
-            listeners in prop::collection::vec(("[a-z0-9_-]{1,9}", any::<bool>(), "\\PC{0,30}"), 0..5),
-        ) {
-            let listener = |(server, managers, address)| Announced { server, managers, address };
-            let listeners = listeners.into_iter().map(listener).collect();
-            let heritage = Heritage { carrier, listeners };
-            prop_assert_eq!(heritage.to_string().parse::<Heritage>().unwrap(), heritage);
-        }
-
-        #[test]
-        fn no_text_is_more_than_an_invalid_heritage(text in "(carrier )?(\\PC|\n){0,60}") {
-            // That it comes back is all there is to see.
-            let _ = text.parse::<Heritage>();
-        }
-    }
 }

@@ -19,6 +19,7 @@ use crate::event;
 use crate::exposition::Metrics;
 use crate::group::Group;
 use crate::handover::{CARRIER_NAME, CARRIER_VERSION, FILE_NAME, LISTENER_PREFIX, Taken};
+use crate::heritage::{Announced, Heritage};
 use crate::history::History;
 use crate::inherit::Inherited;
 use crate::listen::{Bound, Listener, Origin};
@@ -31,7 +32,7 @@ use crate::running::{Process, Running};
 use crate::server::{self, Failure, Serve};
 use crate::settings::{LiveSettings, Settings};
 use crate::socket_file::SocketFiles;
-use crate::sockets::{Announced, Heritage, Legacy, SocketsError};
+use crate::sockets::{Legacy, SocketsError};
 use crate::tcp::TcpOptions;
 use crate::view::{HandOver, ServerView};
 
@@ -48,7 +49,7 @@ pub(crate) async fn start(
         tracing::warn!("{warning}");
     }
     let notifier = process.notifier.clone();
-    let mut legacy = Legacy::sort(inherited.descriptors)?;
+    let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
     let (connections, surplus, hand_over, history) =
         take_over(&mut legacy, inherited.carrier.as_ref(), &notifier, &daemon)?;
     let (sockets, files) = sockets(&mut legacy, &daemon, &notifier).await?;

@@ -31,8 +31,8 @@ use rustix::param::linux_execfn;
 use tokio::time::timeout;
 
 use crate::handover::Shortage;
+use crate::heritage::Heritage;
 use crate::inherit::UPGRADE_VARIABLE;
-use crate::sockets::Heritage;
 
 /// Makes a lockstepd program check its configuration and exit.
 pub(crate) const CHECK_VARIABLE: &str = "LOCKSTEPD_CHECK";

@@ -139,7 +139,7 @@ fn a_dry_run_of_an_upgrade_does_not_serve() {
     for (when, code) in [("early", 0), ("late", 78)] {
         let launch = Launch::program(example("embedded")).args([when, "127.0.0.1:0"]);
         // What a running program of this version would ask with.
-        let ended = launch.env("LOCKSTEPD_CHECK", "carrier 4").end();
+        let ended = launch.env("LOCKSTEPD_CHECK", "carrier 5").end();
         assert_eq!(ended.code, code, "{when}: {}", ended.text());
         assert!(!ended.text().contains("ready on"), "{when}: {}", ended.text());
     }

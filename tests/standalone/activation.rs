@@ -50,6 +50,31 @@ fn one_activated_and_one_bound_serve_together() {
 }
 
 #[test]
+fn without_names_the_sockets_are_for_the_one_server_without_an_address() {
+    if !has_socket_activate() {
+        return;
+    }
+    let sockets = Sockets::choose(1);
+    let admin = format!("{}:0", Launch::address());
+    let mut daemon = sockets.activate(&[], &["--admin", &admin]);
+    let mut first = sockets.first_client();
+    assert_eq!(first.request("GET", "/any").body, "Hello, Serve is running...\n");
+    assert_eq!(daemon.public(), sockets.addresses[0]);
+    assert_eq!(daemon.get_admin("/live").status, 200);
+}
+
+#[test]
+fn without_names_two_servers_end_the_start_with_78() {
+    if !has_socket_activate() {
+        return;
+    }
+    let sockets = Sockets::choose(2);
+    let daemon = sockets.activate(&[], &[]);
+    let _first = sockets.first_client();
+    daemon.end().assert(78, &["LISTEN_FDNAMES is missing", "--fdname="]);
+}
+
+#[test]
 fn a_forgotten_name_ends_the_start_with_78() {
     if !has_socket_activate() {
         return;

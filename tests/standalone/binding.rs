@@ -154,6 +154,33 @@ fn both_wildcards_share_a_port() {
 }
 
 #[test]
+fn two_servers_share_a_port_that_each_has_for_one_family() {
+    let Some(port) = free_port() else { return };
+    let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+    for (public, admin, asked) in [(&v4, &v6, "127.0.0.1"), (&v6, &v4, "[::1]")] {
+        let daemon = Launch::on(public, admin).start();
+        assert_eq!(get(&format!("{asked}:{port}"), "/").body, "Hello, Serve is running...\n");
+        let other = if asked == "[::1]" { "127.0.0.1" } else { "[::1]" };
+        assert_eq!(get(&format!("{other}:{port}"), "/live").body, "live\n");
+        daemon.stop().assert(0, &[]);
+    }
+}
+
+#[test]
+fn a_port_of_both_families_and_one_ipv4_address_of_another_server_exit_78() {
+    let Some(port) = free_port() else { return };
+    let (all, one) = (format!("[::]:{port}"), format!("127.0.0.1:{port}"));
+    for (public, admin) in [(&all, &one), (&one, &all)] {
+        let check = Launch::bare().args(["check", "--public", public, "--admin", admin]).end();
+        let start = Launch::on(public, admin).end();
+        for ended in [check, start] {
+            let sentence = format!("\"public\" and \"admin\" cannot both listen on {admin}");
+            ended.assert(78, &[&sentence, "give one of them another"]);
+        }
+    }
+}
+
+#[test]
 fn both_servers_on_one_address_exit_78() {
     let directory = tempfile::tempdir().unwrap();
     let address = unix(&directory, "both");

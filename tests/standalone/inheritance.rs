@@ -16,7 +16,7 @@ use rustix::{
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{BINARY, Client, Ended, Launch, Manager, get, skip};
+use crate::support::{BINARY, Client, Ended, Launch, Manager, example, get, skip};
 
 #[test]
 fn sockets_are_known_by_their_names_not_by_their_order() {
@@ -123,8 +123,22 @@ fn clients_that_wait_in_an_inherited_queue_stay_there_for_the_next_process() {
 #[test]
 fn sockets_for_another_process_are_left_alone() {
     let mut daemon = Launch::daemon().inherit("public", listener()).env("LISTEN_PID", "1").start();
+    let told = |event: &Value| {
+        event["message"].as_str().is_some_and(|text| text.starts_with("sockets were passed"))
+    };
+    assert_eq!(daemon.find("the warning", told)["listen_pid"], "1");
     assert!(daemon.admin().starts_with("127."));
     assert_eq!(daemon.get_public("/").status, 200);
+}
+
+#[test]
+fn an_address_that_a_passed_socket_has_exits_78_and_names_its_server() {
+    let (public, other) = (listener(), format!("{}:0", Launch::address()));
+    let taken = address(&public);
+    let ended =
+        json().args(["--admin", &format!("{taken},{other}")]).inherit("public", public).end();
+    let sentence = format!("\"public\" and \"admin\" cannot both listen on {taken}");
+    ended.assert(78, &[&sentence]);
 }
 
 #[test]
@@ -226,13 +240,88 @@ fn a_descriptor_that_is_no_socket_exits_78_and_tells_the_line() {
     assert_unusable(file, &["is not a socket", "ListenStream="]);
 }
 
+/// The daemon without the variable that tells the names.
+fn nameless(arguments: &[&str]) -> Launch {
+    let command = ["-u", "LISTEN_FDNAMES", BINARY, "--log-format", "json"];
+    Launch::program("env").args(command).args(arguments)
+}
+
 #[test]
-fn descriptors_without_names_exit_78_and_tell_the_line() {
-    let ended = Launch::program("env")
-        .args(["-u", "LISTEN_FDNAMES", BINARY])
-        .inherit("public", listener())
-        .end();
-    ended.assert(78, &["FileDescriptorName="]);
+fn descriptors_without_names_are_for_the_one_server_without_an_address() {
+    let (first, second) = (listener(), listener());
+    let addresses = [&first, &second].map(address);
+    let admin = format!("{}:0", Launch::address());
+    let launch = nameless(&["--admin", &admin]);
+    let mut daemon = launch.inherit("ignored", first).inherit("ignored", second).start();
+    assert_eq!(daemon.addresses("public"), addresses);
+    for address in &addresses {
+        assert_eq!(get(address, "/").status, 200);
+    }
+    assert_eq!(daemon.get_admin("/live").status, 200);
+
+    let inherited = listener();
+    let expected = address(&inherited);
+    let public = format!("{}:0", Launch::address());
+    let mut daemon = nameless(&["--public", &public]).inherit("ignored", inherited).start();
+    assert_eq!(daemon.admin(), expected);
+}
+
+#[test]
+fn descriptors_without_names_are_for_the_only_server_of_a_program() {
+    let inherited = listener();
+    let expected = address(&inherited);
+    let launch = Launch::program("env").args(["-u", "LISTEN_FDNAMES"]).args([example("minimal")]);
+    let mut daemon = launch.inherit("ignored", inherited).spawn();
+    daemon.line("ready", |line| line.contains("ready") && line.contains(&expected));
+    assert_eq!(get(&expected, "/").status, 200);
+}
+
+#[test]
+fn descriptors_without_names_exit_78_where_it_cannot_be_known_for_whom() {
+    let cause = "LISTEN_FDNAMES is missing";
+    for arguments in [&[][..], &["check"]] {
+        nameless(arguments)
+            .inherit("ignored", listener())
+            .end()
+            .assert(78, &[cause, "address: public, admin", "FileDescriptorName=", "--fdname="]);
+    }
+    let address = format!("{}:0", Launch::address());
+    nameless(&["--public", &address, "--admin", &address])
+        .inherit("ignored", listener())
+        .end()
+        .assert(78, &[cause, "without a configured address: none"]);
+}
+
+#[test]
+fn an_empty_list_of_names_is_none() {
+    let admin = format!("{}:0", Launch::address());
+    let launch = json().args(["--admin", &admin]).env("LISTEN_FDNAMES", "");
+    let inherited = listener();
+    let expected = address(&inherited);
+    assert_eq!(launch.inherit("ignored", inherited).start().public(), expected);
+}
+
+#[test]
+fn sockets_for_another_process_exit_78_where_a_server_needs_one() {
+    let admin = format!("{}:0", Launch::address());
+    for arguments in [&[][..], &["check"], &["--admin", &admin]] {
+        json()
+            .args(arguments)
+            .inherit("public", listener())
+            .env("LISTEN_PID", "1")
+            .end()
+            .assert(78, &["\"public\" has no socket", "LISTEN_PID", "process 1", "exec"]);
+    }
+}
+
+#[test]
+fn a_shell_around_the_daemon_that_keeps_its_sockets_is_named() {
+    // What `ExecStart=/bin/sh -c '…; lockstepd'` does.
+    let script = "\"$0\" --log-format json; exit $?";
+    let ended =
+        Launch::program("sh").args(["-c", script, BINARY]).inherit("public", listener()).end();
+    ended.assert(78, &["LISTEN_PID", "which has started this one", "with exec", "ExecStart="]);
+    assert!(!ended.text().contains("\"ready\""), "{}", ended.text());
 }
 
 #[test]
@@ -242,7 +331,10 @@ fn fewer_names_than_descriptors_exit_78() {
         .inherit("admin", listener())
         .env("LISTEN_FDNAMES", "public")
         .end();
-    ended.assert(78, &["2 descriptors were passed with 1 names", "FileDescriptorName="]);
+    ended.assert(
+        78,
+        &["2 descriptors were passed with 1 names", "FileDescriptorName=", "--fdname="],
+    );
 }
 
 #[test]

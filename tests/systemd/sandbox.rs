@@ -1,6 +1,6 @@
-//! What `systemd-analyze` says of the units.
+//! What `systemd-analyze` says of the units, and a daemon that cannot use its sandbox.
 
-use crate::support::Machine;
+use crate::support::{Machine, message};
 
 const UNITS: [&str; 3] = ["lockstepd.service", "lockstepd.socket", "lockstepd-admin.socket"];
 
@@ -33,4 +33,27 @@ fn no_unit_is_logged_about_by_the_manager() {
     machine.activate();
     let warnings = machine.journal(&["--priority=warning", "_PID=1"]);
     assert!(warnings.is_empty(), "{warnings:#?}");
+}
+
+#[test]
+fn a_shell_around_the_daemon_is_named_whether_or_not_the_sandbox_lets_it_bind_addresses() {
+    for families in ["", "RestrictAddressFamilies=AF_INET AF_INET6\n"] {
+        let Some(machine) = Machine::boot() else { return };
+        machine.install();
+        machine.write(
+            "/etc/systemd/system/lockstepd.service.d/test.conf",
+            format!(
+                "[Service]\nExecStart=\n{families}NotifyAccess=all\n\
+                 ExecStart=/bin/sh -c '/usr/local/bin/lockstepd; exit $$?'\n"
+            ),
+        );
+        machine.systemctl(&["daemon-reload"]).ok();
+        assert_ne!(machine.systemctl(&["start", "lockstepd"]).code, 0);
+        let cause = |entry: &serde_json::Value| {
+            message(entry).contains("\"public\" has no socket: LISTEN_PID says")
+                && message(entry).contains("which has started this one")
+        };
+        machine.wait_for_journal("the cause", &["-u", "lockstepd"], cause);
+        assert_eq!(machine.property("lockstepd", "ExecMainStatus"), "78", "{families}");
+    }
 }

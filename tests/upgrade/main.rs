@@ -360,6 +360,52 @@ fn a_wildcard_address_can_be_narrowed() {
     ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
 }
 
+/// Writes another configuration file, with these addresses.
+fn configure(daemon: &Daemon, public: &str, admin: &str) {
+    let text = format!("[public]\nlisten = [{public}]\n[admin]\nlisten = [{admin}]\n");
+    fs::write(daemon.directory.path().join("lockstepd.toml"), text).unwrap();
+}
+
+/// Starts it with both addresses in the configuration file, the public one being the IPv6 wildcard.
+fn start_on_both_families() -> Option<(Daemon, u16)> {
+    let free = std::net::TcpListener::bind("[::]:0").ok()?.local_addr().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("lockstepd.toml");
+    let text = format!("[public]\nlisten = [\"{free}\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n");
+    fs::write(&config, text).unwrap();
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_lockstepd"));
+    let mut command = Command::new(&binary);
+    command.args(["--log-format", "json", "--config"]).arg(&config);
+    Some((Daemon::of(command, binary, directory), free.port()))
+}
+
+#[test]
+fn a_wildcard_of_both_families_can_leave_one_to_another_address() {
+    let Some((mut daemon, port)) = start_on_both_families() else {
+        return support::skip("no IPv6");
+    };
+    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
+    configure(&daemon, &format!("\"[::]:{port}\", \"0.0.0.0:{port}\""), "\"127.0.0.1:0\"");
+    daemon.upgrade();
+    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
+    ask(&mut TcpStream::connect(("::1", port)).unwrap());
+    configure(&daemon, &format!("\"[::]:{port}\""), &format!("\"0.0.0.0:{port}\""));
+    daemon.upgrade();
+    ask(&mut TcpStream::connect(("::1", port)).unwrap());
+}
+
+#[test]
+fn an_address_that_our_own_wildcard_covers_leaves_the_old_program_serving() {
+    let Some((mut daemon, port)) = start_on_both_families() else {
+        return support::skip("no IPv6");
+    };
+    configure(&daemon, &format!("\"[::]:{port}\""), &format!("\"127.0.0.1:{port}\""));
+    daemon.signal(Signal::USR2);
+    let event = daemon.wait_for("not upgraded");
+    assert!(event["error"].as_str().unwrap().contains("cannot both listen"), "{event}");
+    ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
+}
+
 #[test]
 fn an_address_that_somebody_else_has_leaves_the_old_program_serving() {
     let mut daemon = Daemon::start_on("127.0.0.1:0");

@@ -50,6 +50,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::load::{Load, Shortage};
+use self::load::{PATIENCE, RETRY};
 pub(crate) use self::taken::{Left, Taken};
 use crate::framing::Rest;
 use crate::history::History;
@@ -79,13 +80,6 @@ const DESCRIPTORS_MAX: usize = 253;
 
 /// How many bytes of messages a pair may hold, if the kernel lets it: it caps this at `net.core.wmem_max`.
 const BUFFER: usize = 64 << 20;
-
-/// How long other processes of our user may take to receive what keeps us from sending more: the next
-/// processes of services that restart together do so within a fraction of it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How soon it is tried again.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// The carrier's end that we write into.
 #[derive(Debug)]
@@ -167,7 +161,13 @@ impl Carrier {
         if notifier.store_size().is_some_and(|size| size <= others) {
             return Ok(None);
         }
-        let (carrier, theirs) = Self::new()?;
+        let end = Instant::now() + PATIENCE;
+        let (carrier, theirs) = loop {
+            match Self::new() {
+                Err(error) if is_crowded(&error) && Instant::now() < end => sleep(RETRY).await,
+                made => break made?,
+            }
+        };
         notifier.store(CARRIER_NAME, theirs.as_fd())?;
         drop(theirs);
         notifier.barrier(patience).await?;
@@ -338,6 +338,11 @@ impl<'d> Batch<'d> {
         // Of the next there may be two.
         self.fds.len() > DESCRIPTORS_MAX - 2
     }
+}
+
+/// Tells whether other processes of our user have too many descriptors in flight.
+fn is_crowded(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::TOOMANYREFS)
 }
 
 /// Two connected sockets, of which what is written into the first waits at the second.

@@ -3,8 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
+
+/// How long other processes of our user may take to receive what keeps us from sending more: the next
+/// processes of services that restart together do so within a fraction of it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How soon it is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(10);
 
 /// How far loading a carrier has come.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,6 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use proptest::prelude::*;
 

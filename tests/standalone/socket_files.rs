@@ -25,6 +25,8 @@ fn tampered(directory: &TempDir, call: &str, with: &str) -> Launch {
     let inject = format!("inject={call}:{with}");
     Launch::program("strace")
         .args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject])
+        // Otherwise it would outlive a strace that is killed.
+        .args(["setpriv", "--pdeathsig", "KILL"])
         .args([BINARY, "--public", &address(directory), "--admin", &admin()])
         .args(["--log-format", "json"])
 }

@@ -22,14 +22,15 @@
 //! - In Linger and Close a connection that has sent a byte is answered, with
 //!   `Connection: close`, before it ends.
 
+mod close;
 mod farewell;
+mod park;
 mod switch;
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -37,17 +38,18 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::consume_budget;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
-use self::farewell::{LAST_WORDS, see_off};
+use self::close::close;
+use self::park::{end_of, park};
 use self::switch::Switchable;
-use crate::access::{self, AccessLog, AccessSetting};
+use crate::access::{AccessLog, AccessSetting};
 use crate::activity::{Activity, Standing};
 use crate::exchange::Watched;
 use crate::io::Io;
 use crate::limits::{Limits, Waiting};
 use crate::parked::Idle;
-use crate::participants::{Deposit, Mode, Participant, Participants, Seat};
+use crate::participants::{Mode, Participant, Participants};
 use crate::service::HttpService;
 use crate::stream::Peer;
 use crate::waiting::Patience;
@@ -204,98 +206,6 @@ where
     }
 }
 
-/// How long the client of an idle connection has, that has been so `since` then.
-fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> Instant {
-    let limit = match idle.waiting {
-        Waiting::FirstByte => limits.first_byte_timeout,
-        _ => limits.idle_timeout.min(idle_max),
-    };
-    // Beyond what a clock can tell is never.
-    since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
-}
-
-/// Waits, as it has `since` then, for the next byte until `end`. If the connection is to end instead, takes
-/// it.
-async fn park(
-    idle: &mut Option<Idle>,
-    participant: Option<&Participant>,
-    since: &Instant,
-    end: Instant,
-) {
-    let (Some(connection), Some(participant)) = (&idle, participant) else { return };
-    if connection.is_leaving() {
-        // Boxed, so that everybody else's task does not keep the room for it.
-        return Box::pin(see_off(idle, participant)).await;
-    }
-    let seat = participant.seat();
-    let mut timer = pin!(sleep_until(end));
-    loop {
-        let (mode, ready) = poll_fn(|cx| {
-            let mode = seat.poll_mode(cx);
-            if mode != Mode::Hold {
-                // Whatever it may have been at when everybody was released, it is idle now.
-                seat.finished();
-            }
-            // Who always has something to skip keeps the timer from being asked.
-            let is_skipping = idle.as_ref().is_some_and(|idle| idle.skip.is_some());
-            if is_skipping && Instant::now() >= end {
-                return Poll::Ready((mode, false));
-            }
-            let ready = match idle.as_mut().map(|idle| idle.poll_request(cx)) {
-                Some(Poll::Ready(Ok(()))) => true,
-                // The client is gone, or in the middle of what is to be skipped.
-                None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
-                Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
-                    seat.idle(*since);
-                    // If something has come that the runtime has not heard of, another ends instead.
-                    let is_unwanted = mode == Mode::Serve && seat.is_unwanted();
-                    let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
-                    if is_unwanted && !has_come() {
-                        seat.participants().metrics.unwanted.add(1);
-                        return Poll::Ready((Mode::Close, false));
-                    }
-                    is_unwanted
-                }
-                Some(Poll::Pending) => false,
-            };
-            let wake = ready
-                || matches!(mode, Mode::Hold | Mode::Close)
-                || timer.as_mut().poll(cx).is_ready();
-            if wake { Poll::Ready((mode, ready)) } else { Poll::Pending }
-        })
-        .await;
-        match mode {
-            Mode::Hold => wait_held(idle, participant).await,
-            _ if ready => {
-                seat.busy();
-                return;
-            }
-            Mode::Serve | Mode::Linger => {
-                if let Some(idle) = idle.take() {
-                    let timeouts = &seat.participants().metrics.timeouts;
-                    timeouts[idle.waiting as usize].add(1);
-                }
-                return;
-            }
-            Mode::Close => {
-                idle.take();
-                return;
-            }
-        }
-    }
-}
-
-/// Leaves a connection with the registry for as long as everybody is held.
-async fn wait_held(idle: &mut Option<Idle>, participant: &Participant) {
-    if let Some(connection) = idle.take() {
-        participant.deposit(Deposit::Connection(connection));
-    }
-    let Deposit::Connection(connection) = poll_fn(|cx| participant.poll_released(cx)).await else {
-        unreachable!("a participant gets back what it deposited");
-    };
-    *idle = Some(connection);
-}
-
 /// Serves requests until the connection is idle again or has ended.
 async fn serve<S>(
     idle: Idle,
@@ -416,79 +326,6 @@ where
     }
     let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
     close(end, io, &seat, &shared.common.access, answering, is_heard_out).await
-}
-
-/// Ends a connection that was not left idle, and tells why. `answering`: a request has no answer yet;
-/// `is_heard_out`: hyper has read nothing that it has not used.
-async fn close(
-    end: End,
-    mut io: Io,
-    seat: &Seat,
-    access: &AccessSetting,
-    answering: bool,
-    is_heard_out: bool,
-) -> Served {
-    let (server, peer) = (seat.participants(), io.idle.stream.peer());
-    let lingers = match end {
-        End::Hyper(Err(error)) => {
-            match status_of(&error) {
-                Some(status) => access::refused(access, server, peer, status, &error),
-                None => log_end(server.server(), peer, &error),
-            }
-            true
-        }
-        End::Hyper(Ok(())) => !is_heard_out,
-        End::TimedOut(waiting) => {
-            server.metrics.timeouts[waiting as usize].add(1);
-            if waiting == Waiting::Head {
-                let why = "its head did not come in time";
-                access::refused(access, server, peer, StatusCode::REQUEST_TIMEOUT, &why);
-            }
-            let answers = waiting == Waiting::Head || (waiting == Waiting::Body && answering);
-            if answers {
-                let said = request_timeout();
-                let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
-                // Whoever does not take so few bytes does not get them.
-                let _ = timeout(LAST_WORDS, answer).await;
-            }
-            answers
-        }
-        End::Over => true,
-        End::Idle(_) | End::Unanswered => false,
-    };
-    if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
-        let (idle, participant) = farewell::say(io).await;
-        return Served::Over(idle, participant);
-    }
-    // With the socket, and not before, the connection stops to count as open.
-    drop(io);
-    Served::Closed
-}
-
-/// The status with which hyper has answered what it could not understand.
-fn status_of(error: &hyper::Error) -> Option<StatusCode> {
-    if !error.is_parse() || error.is_parse_version_h2() {
-        None
-    } else if !error.is_parse_too_large() {
-        Some(StatusCode::BAD_REQUEST)
-    } else if error.to_string() == "URI too long" {
-        Some(StatusCode::URI_TOO_LONG)
-    } else {
-        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
-    }
-}
-
-fn log_end(server: &str, peer: Peer, error: &hyper::Error) {
-    let error: &dyn std::error::Error = error;
-    tracing::debug!(server, %peer, error, "connection ended");
-}
-
-/// The answer to a request that does not come, when nothing else has been said.
-fn request_timeout() -> String {
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
-    )
 }
 
 /// What hyper has read, and what comes after it.

@@ -17,22 +17,23 @@
 //! - While the mode is Hold a participant that has deposited does nothing.
 
 mod room;
+mod seat;
+mod suspects;
 
 use std::cmp::Reverse;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
-use rustix::net::getpeername;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::room::Oldest;
 pub(crate) use self::room::{Room, SETTLED};
+pub(crate) use self::seat::{Participant, Seat};
+pub(crate) use self::suspects::Suspect;
 use crate::listen::Listener;
 use crate::metrics::ServerMetrics;
 use crate::parked::Idle;
@@ -127,28 +128,6 @@ pub(crate) struct Signal {
     /// The last turn that an acceptor has made.
     turn: AtomicU32,
     polled: Polled,
-}
-
-/// A connection whose task was being polled at a look.
-#[derive(Debug)]
-pub(crate) struct Suspect {
-    key: usize,
-    signal: Arc<Signal>,
-    poll: u32,
-}
-
-/// Membership in the registry; it ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Participant {
-    seat: Seat,
-}
-
-/// A participant's view of the registry, without the membership.
-#[derive(Clone, Debug)]
-pub(crate) struct Seat {
-    participants: Arc<Participants>,
-    key: usize,
-    signal: Arc<Signal>,
 }
 
 // === impl Participants ===
@@ -290,30 +269,6 @@ impl Participants {
         registry.entries.iter().filter(|(_, entry)| busy(entry)).count()
     }
 
-    /// The connections whose tasks are being polled now.
-    pub(crate) fn suspects(&self) -> Vec<Suspect> {
-        let registry = self.lock();
-        let suspect = |(key, entry): (usize, &Entry)| {
-            let poll = entry.signal.polled.current()?;
-            Some(Suspect { key, signal: Arc::clone(&entry.signal), poll })
-        };
-        registry.entries.iter().filter_map(suspect).collect()
-    }
-
-    /// The peers of those that have not come out of the same poll; none of who has no address.
-    pub(crate) fn still(&self, suspects: &[Suspect]) -> Vec<Option<SocketAddr>> {
-        let registry = self.lock();
-        let still = suspects.iter().filter(|suspect| {
-            let Suspect { key, signal, poll } = suspect;
-            signal.polled.current() == Some(*poll)
-                && registry
-                    .entries
-                    .get(*key)
-                    .is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
-        });
-        still.map(|suspect| registry.entries[suspect.key].peer()).collect()
-    }
-
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
         self.wait(|registry| registry.entries.len() == registry.upgraded + registry.given).await;
@@ -426,151 +381,5 @@ impl Registry {
                 entry.signal.waker.wake();
             }
         }
-    }
-}
-
-impl Entry {
-    /// Who is at the other end.
-    fn peer(&self) -> Option<SocketAddr> {
-        if self.fd < 0 {
-            return None;
-        }
-        #[expect(unsafe_code, reason = "the number of a descriptor that somebody else has")]
-        // SAFETY: the connection closes its socket right before it leaves the registry, whose lock is held. In
-        // the moment between, the number may be nobody's, which is an error, or another's, which misnames a peer.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        getpeername(socket).ok().flatten().and_then(|peer| peer.try_into().ok())
-    }
-}
-
-impl AsRef<Polled> for Signal {
-    fn as_ref(&self) -> &Polled {
-        &self.polled
-    }
-}
-
-// === impl Participant ===
-
-impl Participant {
-    /// What counts the polls of this participant's task.
-    pub(crate) fn signal(&self) -> Arc<Signal> {
-        Arc::clone(&self.seat.signal)
-    }
-
-    pub(crate) fn seat(&self) -> &Seat {
-        &self.seat
-    }
-
-    /// As [`Seat::poll_mode`], and shows that the task turns.
-    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Mode {
-        let mode = self.seat.poll_mode(cx);
-        let Seat { participants, signal, .. } = &self.seat;
-        let turn = participants.turns.load(Ordering::SeqCst);
-        if signal.turn.swap(turn, Ordering::SeqCst) != turn {
-            participants.progress.notify_waiters();
-        }
-        mode
-    }
-
-    /// Leaves `deposit` with the registry, until [`Participant::poll_released`] gives it back.
-    pub(crate) fn deposit(&self, deposit: Deposit) {
-        let Seat { participants, key, .. } = &self.seat;
-        self.seat.finished();
-        let mut registry = participants.lock();
-        registry.entries[*key].deposit = Some(Box::new(deposit));
-        registry.deposited += 1;
-        drop(registry);
-        participants.progress.notify_waiters();
-    }
-
-    /// Takes the deposit back once the mode is another than Hold.
-    pub(crate) fn poll_released(&self, cx: &Context<'_>) -> Poll<Deposit> {
-        if self.poll_turn(cx) == Mode::Hold {
-            return Poll::Pending;
-        }
-        let Seat { participants, key, .. } = &self.seat;
-        let mut registry = participants.lock();
-        if registry.entries[*key].kind == Kind::Given {
-            return Poll::Pending;
-        }
-        registry.deposited -= 1;
-        let deposit = registry.entries[*key].deposit.take();
-        drop(registry);
-        Poll::Ready(*deposit.expect("only the participant itself takes its deposit back"))
-    }
-}
-
-impl Drop for Participant {
-    fn drop(&mut self) {
-        let Seat { participants, key, .. } = &self.seat;
-        self.seat.finished();
-        let mut registry = participants.lock();
-        let entry = registry.entries.remove(*key);
-        match entry.kind {
-            Kind::Acceptor => registry.acceptors -= 1,
-            Kind::Upgraded => registry.upgraded -= 1,
-            Kind::Given => registry.given -= 1,
-            Kind::Connection => {}
-        }
-        registry.deposited -= usize::from(entry.deposit.is_some());
-        registry.settle(entry.signal.idle.load(Ordering::SeqCst));
-        if registry.connections() + 1 == participants.limit() {
-            registry.wake_acceptors();
-        }
-        drop(registry);
-        // Outside the lock: it closes a socket.
-        drop(entry);
-        participants.progress.notify_waiters();
-    }
-}
-
-// === impl Seat ===
-
-impl Seat {
-    pub(crate) fn participants(&self) -> &Arc<Participants> {
-        &self.participants
-    }
-
-    pub(crate) fn mode(&self) -> Mode {
-        match self.participants.mode.load(Ordering::SeqCst) {
-            0 => Mode::Serve,
-            1 => Mode::Hold,
-            2 => Mode::Linger,
-            _ => Mode::Close,
-        }
-    }
-
-    /// The mode now; the task is woken when it changes.
-    pub(crate) fn poll_mode(&self, cx: &Context<'_>) -> Mode {
-        // Registered before the look, so that a change after it is not missed.
-        self.signal.waker.register(cx.waker());
-        self.mode()
-    }
-
-    /// Says that what this participant was at, at the last release, is finished.
-    pub(crate) fn finished(&self) {
-        if self.signal.straggler.load(Ordering::Relaxed) {
-            let mut registry = self.participants.lock();
-            // Under the lock, so that nobody counts anew in between.
-            if self.signal.straggler.swap(false, Ordering::Relaxed) {
-                registry.stragglers -= 1;
-            }
-            drop(registry);
-            self.participants.progress.notify_waiters();
-        }
-    }
-
-    /// Says that this connection speaks another protocol from here on.
-    pub(crate) fn upgraded(&self) {
-        self.finished();
-        let mut registry = self.participants.lock();
-        match registry.entries.get_mut(self.key) {
-            // Whoever has the upgraded stream may have dropped it, and the key be another's.
-            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
-            _ => return,
-        }
-        registry.upgraded += 1;
-        drop(registry);
-        self.participants.progress.notify_waiters();
     }
 }

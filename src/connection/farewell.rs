@@ -13,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{is_closing, wait_held};
+use super::is_closing;
+use super::park::wait_held;
 use crate::framing::Rest;
 use crate::io::Io;
 use crate::limits::Waiting;

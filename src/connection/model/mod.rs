@@ -15,6 +15,7 @@ mod handlers;
 mod sequence;
 
 use std::os::unix::net::UnixStream as StdStream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 

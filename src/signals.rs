@@ -21,10 +21,13 @@ use tokio::sync::Notify;
 
 use crate::shutdown::Cause;
 
-/// The signals that have to work: those that the daemon hears, those that end it, by which the service
-/// manager's watchdog does, and the one that tells of a child's end, such as the dry run of an upgrade.
-const NEEDED: [libc::c_int; 6] =
-    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2, libc::SIGABRT, libc::SIGCHLD];
+/// The signals that the daemon hears. They stay ignored until it does: one that comes right after an upgrade in
+/// place would end it.
+const HEARD: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
+
+/// Others that have to work: the one by which the service manager's watchdog ends it, and the one that tells of
+/// a child's end, such as the dry run of an upgrade.
+const NEEDED: [libc::c_int; 2] = [libc::SIGABRT, libc::SIGCHLD];
 
 /// A signal that arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,6 +66,9 @@ pub(crate) fn reset() -> io::Result<()> {
     unsafe {
         let mut needed = std::mem::zeroed();
         libc::sigemptyset(&raw mut needed);
+        for signal in HEARD {
+            libc::sigaddset(&raw mut needed, signal);
+        }
         for signal in NEEDED {
             libc::sigaddset(&raw mut needed, signal);
             let mut action = std::mem::zeroed::<libc::sigaction>();

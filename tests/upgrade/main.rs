@@ -524,3 +524,36 @@ fn clients_that_shut_their_half_down_behind_the_request_all_get_their_answer_acr
         }
     });
 }
+
+#[test]
+fn signals_that_come_while_the_program_is_being_replaced_do_not_end_it() {
+    let mut daemon = Daemon::start();
+    let pid = Pid::from_child(&daemon.child);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for signal in [Signal::USR2, Signal::HUP] {
+                    // If it has ended, the test has failed already.
+                    let _ = kill_process(pid, signal);
+                }
+                thread::yield_now();
+            }
+        });
+        let over = OnDrop(&is_over);
+        for _ in 0..20 {
+            daemon.wait_for("ready");
+        }
+        drop(over);
+    });
+    ask(&mut TcpStream::connect(daemon.public).unwrap());
+}
+
+/// Ends a loop even if the test fails meanwhile.
+struct OnDrop<'f>(&'f AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -44,7 +44,11 @@ impl Limited {
 
     /// Idle clients, the first of which has been so longest.
     fn idle(&self, count: usize) -> Vec<Client> {
-        (0..count).map(|_| self.client()).collect()
+        let one = |_| {
+            a_moment();
+            self.client()
+        };
+        (0..count).map(one).collect()
     }
 
     fn client(&self) -> Client {
@@ -72,10 +76,11 @@ fn write_limit(directory: &TempDir, connections: usize) {
     fs::write(directory.path().join("lockstepd.toml"), text).unwrap();
 }
 
-/// Lets time go on, so that who is asked after it has been idle for less.
+/// Lets time go on, so that who is asked after it has been idle for less: a client has its answer before its
+/// connection is idle.
 fn a_moment() {
     let begin = Instant::now();
-    wait_until("time goes on", PATIENCE, || begin.elapsed() > Duration::from_millis(2));
+    wait_until("time goes on", PATIENCE, || begin.elapsed() > Duration::from_millis(5));
 }
 
 /// Lets a daemon have so many descriptors from now on.
@@ -116,8 +121,12 @@ fn a_new_client_gets_the_place_of_the_one_that_has_been_idle_longest() {
 #[test]
 fn a_client_that_has_said_nothing_yet_makes_room_too() {
     let limited = Limited::to(4);
-    let mut silent: Vec<_> = (0..4).map(|_| Client::connect(&limited.public)).collect();
-    limited.wait_for_connections(4);
+    let mut silent = Vec::new();
+    for count in 1..=4 {
+        silent.push(Client::connect(&limited.public));
+        limited.wait_for_connections(count);
+        a_moment();
+    }
     let _new = limited.client();
     assert!(silent.remove(0).is_closed());
     for client in &mut silent {
@@ -208,6 +217,7 @@ fn the_admin_server_has_room_for_one_more() {
     let mut scrapers: Vec<_> = (0..16).map(|_| Client::connect(&limited.admin)).collect();
     for scraper in &mut scrapers {
         assert_eq!(scraper.request("GET", "/live").status, 200);
+        a_moment();
     }
     let mut operator = Client::connect(&limited.admin);
     assert_eq!(operator.request("GET", "/live").status, 200);

@@ -317,7 +317,7 @@ fn sockets_for_another_process_exit_78_where_a_server_needs_one() {
 #[test]
 fn a_shell_around_the_daemon_that_keeps_its_sockets_is_named() {
     // What `ExecStart=/bin/sh -c '…; lockstepd'` does.
-    let script = "\"$0\" --log-format json; exit $?";
+    let script = "setpriv --pdeathsig KILL \"$0\" --log-format json; exit $?";
     let ended =
         Launch::program("sh").args(["-c", script, BINARY]).inherit("public", listener()).end();
     ended.assert(78, &["LISTEN_PID", "which has started this one", "with exec", "ExecStart="]);

@@ -93,14 +93,19 @@ impl Daemon {
 
     /// Reads the log up to the event `message`.
     fn wait_for(&mut self, message: &str) -> serde_json::Value {
+        self.wait_for_one_of(&[message])
+    }
+
+    /// Reads the log up to an event with one of these messages.
+    fn wait_for_one_of(&mut self, messages: &[&str]) -> serde_json::Value {
         let mut seen = String::new();
         loop {
             let from = seen.len();
             let length = self.log.read_line(&mut seen).unwrap();
-            assert!(length > 0, "the daemon ended before it said {message:?}:\n{seen}");
+            assert!(length > 0, "the daemon ended before it said one of {messages:?}:\n{seen}");
             let event: serde_json::Value = serde_json::from_str(&seen[from..])
                 .unwrap_or_else(|error| panic!("{error}:\n{seen}"));
-            if event["message"] == message {
+            if messages.iter().any(|message| event["message"] == *message) {
                 return event;
             }
         }
@@ -113,7 +118,8 @@ impl Daemon {
     /// Asks for an upgrade and waits until the new program is ready.
     fn upgrade(&mut self) {
         self.signal(Signal::USR2);
-        self.wait_for("ready");
+        let event = self.wait_for_one_of(&["ready", "not upgraded"]);
+        assert_eq!(event["message"], "ready", "{event}");
     }
 
     /// Puts another program at the daemon's path.
@@ -402,7 +408,7 @@ fn an_address_that_our_own_wildcard_covers_leaves_the_old_program_serving() {
     };
     configure(&daemon, &format!("\"[::]:{port}\""), &format!("\"127.0.0.1:{port}\""));
     daemon.signal(Signal::USR2);
-    let event = daemon.wait_for("not upgraded");
+    let event = daemon.wait_for_one_of(&["not upgraded", "ready"]);
     assert!(event["error"].as_str().unwrap().contains("cannot both listen"), "{event}");
     ask(&mut TcpStream::connect(("127.0.0.1", port)).unwrap());
 }

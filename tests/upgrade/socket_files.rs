@@ -70,7 +70,7 @@ fn a_path_that_is_anothers_now_refuses_the_upgrade_and_nobody_loses_anything() {
     fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     daemon.signal(Signal::USR2);
-    let event = daemon.wait_for("not upgraded");
+    let event = daemon.wait_for_one_of(&["not upgraded", "ready"]);
     assert!(event["error"].as_str().unwrap().contains("stop whoever listens there"), "{event}");
     assert_serves(client);
     UnixStream::connect(&path).expect("the other can be reached");

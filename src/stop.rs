@@ -130,7 +130,12 @@ impl Running {
                     return drain.end().await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot hand connections over");
+                    tracing::warn!(
+                        message_id = event::NOT_HANDED_OVER,
+                        connections = self.connections(),
+                        %error,
+                        "cannot hand connections over; ending all in order",
+                    );
                     // What it has got would be open a second time.
                     self.process.notifier.unstore(CARRIER_NAME);
                 }

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -191,6 +191,7 @@ impl Carrier {
         S: IntoIterator<Item = &'p Arc<Participants>> + Clone,
     {
         let end = end.min(Instant::now() + PATIENCE);
+        let _turn = turn(end).await;
         loop {
             self.fill(servers.clone(), listeners);
             match &self.load.shortage {
@@ -297,6 +298,21 @@ impl Carrier {
         self.records.set_len(self.written + length)?;
         // A manager that closes what it does not keep may have taken its time.
         if self.is_open()? { Ok(self.load) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+}
+
+/// Waits for its turn among the processes of this program: two that each had half of what one user may have
+/// in flight would wait for each other. `None` if it does not come by `end`: then it goes without.
+///
+/// The lock is on the executable, the one file that all of them can open, whatever their sandboxes.
+async fn turn(end: Instant) -> Option<File> {
+    let executable = File::open("/proc/self/exe").ok()?;
+    loop {
+        match flock(&executable, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(executable),
+            Err(Errno::AGAIN) if Instant::now() < end => sleep(RETRY).await,
+            Err(_) => return None,
+        }
     }
 }
 

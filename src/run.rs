@@ -15,7 +15,6 @@ use crate::access;
 use crate::address::Listen;
 use crate::daemon::Daemon;
 use crate::error::{Error, Exit};
-use crate::event;
 use crate::handover::CARRIER_VERSION;
 use crate::heritage::{Heritage, InvalidHeritage};
 use crate::inherit::Inherited;
@@ -26,10 +25,11 @@ use crate::notify::Notifier;
 use crate::overseer::{Members, Overseer};
 use crate::phase::Phase;
 use crate::running::Process;
-use crate::shutdown::{Cause, Shutdown};
+use crate::shutdown::Cause;
 use crate::signals::{self, Orders};
 use crate::sockets::Legacy;
 use crate::start::start;
+use crate::stop::stop_early;
 use crate::upgrade::{CHECK_VARIABLE, Program, VALID};
 
 impl Daemon {
@@ -255,23 +255,6 @@ async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<E
 
 /// What is attempted with a notifier.
 const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
-
-/// Ends a daemon that was waiting for an address: nothing has been served, and nothing has to be waited for.
-fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
-    let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
-    // To the service manager a service that ends before it was ready has failed.
-    notifier.ready("Stopping before the start was finished");
-    notifier.stopping(&format!("Stopping: {cause}"));
-    let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
-    tracing::info!(
-        message_id = event::STOPPED,
-        cause = %cause,
-        exit_code = exit as u8,
-        "stopped before the start was finished",
-    );
-    notifier.status(&format!("Stopped: {cause}"));
-    exit
-}
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { attempt, source }

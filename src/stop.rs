@@ -17,7 +17,7 @@ use crate::notify::Notifier;
 use crate::participants::Participants;
 use crate::phase::Phase;
 use crate::running::{Running, STATUS_INTERVAL};
-use crate::shutdown::Cause;
+use crate::shutdown::{Cause, Shutdown};
 
 /// How long after each of our words the service manager may wait for the next before it kills us;
 /// the drain time-out is the hard cap.
@@ -90,13 +90,7 @@ impl Running {
             (false, false) => Exit::Clean,
         };
         self.phases.set(Phase::Stopped);
-        tracing::info!(
-            message_id = event::STOPPED,
-            cause = %cause,
-            exit_code = exit as u8,
-            "stopped",
-        );
-        notifier.status(&format!("Stopped: {cause}"));
+        tell_stopped(&notifier, &cause, exit);
         exit
     }
 
@@ -184,6 +178,27 @@ impl Running {
             }
         }
     }
+}
+
+/// Ends a daemon that was waiting for an address: nothing has been served, and nothing has to be waited for.
+pub(crate) fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
+    let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
+    // To the service manager a service that ends before it was ready has failed.
+    notifier.ready("Stopping before the start was finished");
+    notifier.stopping(&format!("Stopping: {cause}"));
+    let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
+    tell_stopped(notifier, &cause, exit);
+    exit
+}
+
+fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
+    tracing::info!(
+        message_id = event::STOPPED,
+        cause = %cause,
+        exit_code = exit as u8,
+        "stopped",
+    );
+    notifier.status(&format!("Stopped: {cause}"));
 }
 
 /// Hands over what fits of what is held.

@@ -45,7 +45,7 @@ fn a_signal_ends_the_waiting_and_is_no_failure() {
         let (daemon, _taken, _) = waiting(&manager);
         daemon.signal(signal);
         let ended = daemon.end();
-        ended.assert(0, &["stopped before the start was finished", name]);
+        ended.assert(0, &["\"stopped\"", name]);
         let said = manager.rest();
         assert!(said.contains(&vec![format!("STATUS=Stopped: {name}")]), "{said:?}");
     }

@@ -3,7 +3,8 @@
 //! A browser on the same machine reaches loopback addresses, and DNS rebinding lets a page of
 //! somebody else's reach them under its own name. So, on TCP, the host that a request names has to
 //! be one of ours, parsed and compared whole; and nothing that a browser says comes from another
-//! site is answered. On a Unix socket the file's mode decides, and optionally the peer's user.
+//! site is answered. A request that names no host is no browser's, but a health probe's. On a Unix
+//! socket the file's mode decides, and optionally the peer's user.
 //!
 //! # Source
 //! RFC 9110 section 7.2 (Host), RFC 6454 (Origin), W3C Fetch Metadata (`Sec-Fetch-Site`).
@@ -78,12 +79,13 @@ impl Guard {
         Ok(())
     }
 
-    /// The one host that a request names, in its target or its Host header.
+    /// The one host that a request names, in its target or its Host header; none if that is empty.
     fn host(request: &Request) -> Result<Option<Authority>, Refusal> {
         let bad = (StatusCode::BAD_REQUEST, "refused: name one host\n");
         let mut hosts = request.headers().get_all(HOST).iter();
         let named = match (hosts.next(), hosts.next()) {
             (None, _) => None,
+            (Some(host), None) if host.is_empty() => None,
             (Some(host), None) => Some(Authority::try_from(host.as_bytes()).map_err(|_| bad)?),
             (Some(_), Some(_)) => return Err(bad),
         };
@@ -95,9 +97,8 @@ impl Guard {
     }
 
     fn check_host(&self, host: Option<&Authority>) -> Result<(), Refusal> {
-        let Some(host) = host else {
-            return Err((StatusCode::BAD_REQUEST, "refused: name one host\n"));
-        };
+        // A browser always names one, and no page can make it leave that out.
+        let Some(host) = host else { return Ok(()) };
         // An authority may be more than that: `user@host` is for people, and only deceives here.
         if is_host(host.as_str()) && self.is_ours(host.host()) {
             return Ok(());
@@ -234,12 +235,29 @@ mod tests {
         ] {
             assert_eq!(check(&[("host", host)]), Err(StatusCode::FORBIDDEN), "{host}");
         }
-        for host in ["", "local host", "localhost:port:1"] {
+        for host in ["local host", "localhost:port:1"] {
             assert_eq!(check(&[("host", host)]), Err(StatusCode::BAD_REQUEST), "{host}");
         }
-        assert_eq!(check(&[]), Err(StatusCode::BAD_REQUEST));
         let two = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(check(&two), Err(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
+    fn no_host_is_a_probes_unless_the_rest_is_a_browsers() {
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[("host", "")]), Ok(()));
+        assert_eq!(check(&[("host", ""), ("host", "")]), Err(StatusCode::BAD_REQUEST));
+        for (name, value) in [
+            ("origin", "http://evil.example"),
+            ("origin", "http://localhost"),
+            ("origin", "null"),
+            ("referer", "http://evil.example/"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            assert_eq!(check(&[(name, value)]), Err(StatusCode::FORBIDDEN), "{name}: {value}");
+            let empty = [("host", ""), (name, value)];
+            assert_eq!(check(&empty), Err(StatusCode::FORBIDDEN), "{name}: {value}");
+        }
     }
 
     #[test]
@@ -282,7 +300,8 @@ mod tests {
                 None => host.split_once(':').unwrap_or((&host, "")),
             };
             let names = ["localhost", "ops.example"];
-            let is_ours = names.contains(&&*name.trim_end_matches('.').to_ascii_lowercase())
+            let is_ours = host.trim().is_empty()
+                || names.contains(&&*name.trim_end_matches('.').to_ascii_lowercase())
                 || name == "192.0.2.1"
                 || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
             prop_assert!(!is_let_in || is_ours, "{}", host);

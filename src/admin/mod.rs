@@ -6,6 +6,7 @@
 //! | `GET`, `POST /listener` | a greeting; `?stop=REASON` then stops the daemon, `?fail=REASON` fails it |
 //! | `GET /live` | 200 while the process can answer at all |
 //! | `GET /ready` | 200 while it should get traffic, else 503 with the reason |
+//! | `OPTIONS /`, `/live`, `/ready` | what `GET /ready` or `/live` answers: HAProxy checks health with `OPTIONS / HTTP/1.0` |
 //! | `GET /status` | phase, servers, sockets, connections, limits and settings as JSON |
 //! | `GET /events` | the same once a second, as server-sent events, until the drain begins |
 //! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
@@ -77,9 +78,9 @@ pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router 
     let guard = (Arc::new(guard), Arc::clone(&admin.common));
     let router = Router::new()
         .route("/listener", get(listener).post(listener))
-        .route("/", get(page::page))
-        .route("/live", get(|| async { "live\n" }))
-        .route("/ready", get(ready))
+        .route("/", get(page::page).options(ready))
+        .route("/live", get(live).options(live))
+        .route("/ready", get(ready).options(ready))
         .route("/status", get(status))
         .route("/events", get(events::events))
         .route("/reload", post(reload));
@@ -108,6 +109,10 @@ async fn listener(
         }
     }
     "Hello, I am is listener!!\n"
+}
+
+async fn live() -> &'static str {
+    "live\n"
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Hosts that a page's name could resolve to us under, or that only look like ours.
-const FOREIGN_HOSTS: [&str; 8] = [
+const FOREIGN_HOSTS: [&str; 7] = [
     "evil.example",
     "localhost.evil.example",
     "127.0.0.1.evil.example:9091",
@@ -18,7 +18,6 @@ const FOREIGN_HOSTS: [&str; 8] = [
     "localhost@evil.example",
     "evil@localhost",
     "192.0.2.1",
-    "",
 ];
 
 /// What a request may carry besides a foreign host; nothing of it excuses that.
@@ -54,7 +53,34 @@ const ORDERS: [&str; 3] = ["/listener?stop=forged", "/listener?fail=forged", "/r
 fn forgeries() -> impl Iterator<Item = String> {
     let foreign = |host| EXCUSES.map(|excuse| format!("Host: {host}\r\n{excuse}"));
     let hosts = FOREIGN_HOSTS.into_iter().flat_map(foreign);
-    hosts.chain(FOREIGN_PAGES.map(|page| format!("Host: localhost\r\n{page}")))
+    let pages = |host| FOREIGN_PAGES.map(|page| format!("Host: {host}\r\n{page}"));
+    hosts.chain(["localhost", ""].into_iter().flat_map(pages))
+}
+
+#[test]
+fn probes_that_name_no_host_get_their_answers() {
+    let mut daemon = Launch::daemon().start();
+    let admin = daemon.admin();
+    for (request, status) in [
+        ("GET /ready HTTP/1.0\r\n\r\n", 200),
+        // HAProxy's `option httpchk`, and the same with a path.
+        ("OPTIONS / HTTP/1.0\r\n\r\n", 200),
+        ("OPTIONS /ready HTTP/1.0\r\n\r\n", 200),
+        ("OPTIONS /live HTTP/1.0\r\n\r\n", 200),
+        ("OPTIONS /status HTTP/1.0\r\n\r\n", 405),
+        ("GET /ready HTTP/1.0\r\nHost:\r\n\r\n", 200),
+        ("GET /ready HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", 200),
+        ("GET /nothing HTTP/1.0\r\n\r\n", 404),
+        ("GET /ready HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
+        ("GET /ready HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", 403),
+        ("GET /ready HTTP/1.0\r\nHost:\r\nHost:\r\n\r\n", 400),
+        // RFC 9112 section 3.2.
+        ("GET /ready HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+    ] {
+        let heard = exchange(&admin, request.as_bytes(), false);
+        assert_eq!(heard.statuses(), [status], "{request}{}", heard.summary());
+    }
+    daemon.stop().assert(0, &[]);
 }
 
 #[test]

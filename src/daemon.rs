@@ -174,6 +174,9 @@ impl Daemon {
     /// Allows more host names in requests to the admin server. By default these are `localhost`,
     /// loopback addresses, and the addresses it is bound to, so that no web page can reach it
     /// under a name of its own.
+    ///
+    /// A page from one of these hosts may ask as well, through a TLS proxy too: from `https://NAME`, and
+    /// from another port if that is in the request's `Host`.
     #[cfg(feature = "admin")]
     pub fn admin_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         let normal = |host: H| host.into().trim_end_matches('.').to_ascii_lowercase();

@@ -72,7 +72,7 @@ impl Guard {
         }
         for name in [ORIGIN, REFERER] {
             let mut values = request.headers().get_all(&name).iter();
-            if !values.all(|value| is_same_origin(value, host.as_ref())) {
+            if !values.all(|value| self.is_own_origin(value, host.as_ref())) {
                 return Err((StatusCode::FORBIDDEN, "refused: sent by a page of another origin\n"));
             }
         }
@@ -110,20 +110,40 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            // Nobody can make a page's name resolve to us if the name is an address.
-            let is_bound = |address: &Address| match address {
-                Address::Tcp(bound) => bound.ip().is_unspecified() || bound.ip() == ip,
-                Address::Unix(_) => false,
-            };
-            let is_allowed = |host: &String| host.parse() == Ok(ip);
-            return ip.is_loopback()
-                || self.bound.iter().any(is_bound)
-                || self.hosts.iter().any(is_allowed);
+        // Nobody can make a page's name resolve to us if the name is an address.
+        let is_own = match ip_of(host) {
+            Some(ip) => ip.is_loopback() || self.bound.iter().any(|bound| is_bound(bound, ip)),
+            None => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+        };
+        is_own || self.is_listed(host)
+    }
+
+    fn is_listed(&self, host: &str) -> bool {
+        match ip_of(host) {
+            Some(ip) => self.hosts.iter().any(|host| ip_of(host) == Some(ip)),
+            None => self.hosts.contains(&host.trim_end_matches('.').to_ascii_lowercase()),
         }
-        let name = host.trim_end_matches('.').to_ascii_lowercase();
-        name == "localhost" || self.hosts.contains(&name)
+    }
+
+    /// Tells whether an Origin or Referer is of the host that the request is for, or of a proxy in front of
+    /// us: one of `hosts`, under the port that its scheme has of itself, or the one it was asked under.
+    fn is_own_origin(&self, origin: &HeaderValue, host: Option<&Authority>) -> bool {
+        let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
+        let (Some(scheme), Some(named)) = (origin.scheme_str(), origin.authority()) else {
+            return false;
+        };
+        if scheme == "http" && Some(named) == host {
+            return true;
+        }
+        // A proxy that speaks TLS may pass on the Host that it was asked under, or name us by our address.
+        let is_asked = |host: &&Authority| host.host().eq_ignore_ascii_case(named.host());
+        let asked = host.filter(is_asked).and_then(Authority::port_u16);
+        let is_its_port = match (scheme, named.port_u16()) {
+            ("https", port) => matches!(port, None | Some(443)) || port == asked,
+            ("http", port) => port.unwrap_or(80) == asked.unwrap_or(80),
+            _ => false,
+        };
+        is_its_port && is_host(named.as_str()) && self.is_listed(named.host())
     }
 
     fn check_user(&self, uid: Option<u32>) -> Result<(), Refusal> {
@@ -136,12 +156,16 @@ impl Guard {
     }
 }
 
-/// Tells whether an Origin or Referer is of the host that the request is for.
-fn is_same_origin(origin: &HeaderValue, host: Option<&Authority>) -> bool {
-    let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
-    origin.scheme_str() == Some("http")
-        && origin.authority().is_some()
-        && origin.authority() == host
+/// The address that a host is, if it is one; in `::ffff:1.2.3.4` that is 1.2.3.4.
+fn ip_of(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+fn is_bound(address: &Address, ip: IpAddr) -> bool {
+    let Address::Tcp(bound) = address else { return false };
+    let bound = bound.ip().to_canonical();
+    bound.is_unspecified() || bound == ip
 }
 
 /// Lets a request through, once it has come whole, or answers it.
@@ -213,6 +237,8 @@ mod tests {
             "127.0.0.1:9091",
             "127.9.9.9",
             "[::1]:9091",
+            "[::ffff:127.0.0.1]:9091",
+            "[::ffff:192.0.2.1]",
             "192.0.2.1:9091",
             "ops.example",
             "Ops.Example:80",
@@ -232,6 +258,7 @@ mod tests {
             "localhost@evil.example",
             "evil@localhost",
             "192.0.2.2",
+            "[::ffff:192.0.2.2]",
         ] {
             assert_eq!(check(&[("host", host)]), Err(StatusCode::FORBIDDEN), "{host}");
         }
@@ -283,6 +310,49 @@ mod tests {
         assert_eq!(check(&own), Ok(()));
     }
 
+    #[test]
+    fn a_listed_host_is_ours_behind_a_proxy_and_at_no_other_port() {
+        let is_let_in = |host: &str, origin: &str| {
+            let is_let_in = |name, value: &str| check(&[("host", host), (name, value)]).is_ok();
+            let lets = is_let_in("origin", origin);
+            assert_eq!(lets, is_let_in("referer", &format!("{origin}/page")), "{host} {origin}");
+            lets
+        };
+        for (host, origin) in [
+            ("ops.example", "https://ops.example"),
+            ("ops.example", "https://ops.example:443"),
+            ("ops.example:443", "https://ops.example"),
+            ("ops.example", "http://ops.example"),
+            ("ops.example", "http://ops.example:80"),
+            ("OPS.example", "https://ops.Example"),
+            ("127.0.0.1:9091", "https://ops.example"),
+            ("127.0.0.1:9091", "http://ops.example"),
+            ("ops.example:8443", "https://ops.example:8443"),
+            ("ops.example:9091", "https://ops.example"),
+        ] {
+            assert!(is_let_in(host, origin), "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("ops.example", "https://ops.example:8443"),
+            ("127.0.0.1:9091", "https://ops.example:8443"),
+            ("ops.example:9091", "http://ops.example"),
+            ("ops.example", "http://ops.example:443"),
+            ("ops.example", "https://ops.example:80"),
+            ("ops.example", "ftp://ops.example"),
+            ("ops.example", "https://evil@ops.example"),
+            ("ops.example", "https://ops.example.evil.example"),
+            ("ops.example", "https://evil.example"),
+            ("127.0.0.1", "https://127.0.0.1"),
+            ("192.0.2.1", "https://192.0.2.1"),
+            ("localhost", "https://localhost"),
+        ] {
+            assert!(!is_let_in(host, origin), "{host} {origin}");
+        }
+        let other_site = [("host", "ops.example"), ("origin", "https://ops.example")];
+        let other_site = [&other_site[..], &[("sec-fetch-site", "same-site")]].concat();
+        assert_eq!(check(&other_site), Err(StatusCode::FORBIDDEN));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -303,7 +373,7 @@ mod tests {
             let is_ours = host.trim().is_empty()
                 || names.contains(&&*name.trim_end_matches('.').to_ascii_lowercase())
                 || name == "192.0.2.1"
-                || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+                || name.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback());
             prop_assert!(!is_let_in || is_ours, "{}", host);
             prop_assert!(!is_let_in || port.bytes().all(|byte| byte.is_ascii_digit()), "{}", host);
         }

@@ -121,6 +121,39 @@ fn a_thousand_forged_requests_change_nothing() {
 }
 
 #[test]
+fn a_page_behind_a_tls_proxy_may_give_orders_where_its_host_is_listed() {
+    let mut daemon = Launch::daemon().args(["--admin-hosts", "ops.example"]).start();
+    let admin = daemon.admin();
+    let reload = |host: &str, page: &str| {
+        let request =
+            format!("POST /reload HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{page}\r\n");
+        exchange(&admin, request.as_bytes(), false).statuses()
+    };
+    // As proxies pass it on, and as nginx does of itself.
+    for host in ["ops.example", &admin] {
+        for page in [
+            "Origin: https://ops.example\r\nSec-Fetch-Site: same-origin\r\n",
+            "Origin: https://ops.example\r\nReferer: https://ops.example/\r\n",
+            "Origin: https://ops.example:443\r\n",
+            "Origin: http://ops.example\r\n",
+        ] {
+            assert_eq!(reload(host, page), [202], "{host} {page}");
+        }
+        for page in [
+            "Origin: https://ops.example:8443\r\n",
+            "Origin: https://evil.example\r\n",
+            "Origin: https://ops.example\r\nReferer: https://evil.example/\r\n",
+            "Origin: https://ops.example\r\nSec-Fetch-Site: same-site\r\n",
+        ] {
+            assert_eq!(reload(host, page), [403], "{host} {page}");
+        }
+    }
+    let page = "Origin: https://ops.example:8443\r\n";
+    assert_eq!(reload("ops.example:8443", page), [202]);
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn a_body_beyond_the_limit_is_answered_413_however_it_is_framed_and_has_no_effect() {
     let mut daemon = Launch::daemon().args(["--max-admin-body-size", "10"]).start();
     let admin = daemon.admin();

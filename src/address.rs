@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::stream::canonical;
+
 /// How many bytes the path of a Unix socket may have, its terminator included, unix(7).
 const SUN_PATH: usize = 108;
 
@@ -91,7 +93,8 @@ impl FromStr for Address {
         let text = text.trim_start_matches(' ');
         let read = match text.strip_prefix("unix:") {
             Some(path) => read_path(path),
-            None => text.parse().map(Self::Tcp).map_err(|_| problem_of(text)),
+            // ::ffff:1.2.3.4 is what 1.2.3.4 is.
+            None => text.parse().map(canonical).map(Self::Tcp).map_err(|_| problem_of(text)),
         };
         read.map_err(|problem| InvalidAddress { text: text.escape_debug().to_string(), problem })
     }
@@ -203,6 +206,12 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        let address = "[::ffff:127.0.0.1]:80".parse::<Address>();
+        assert_eq!(address, "127.0.0.1:80".parse());
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_with_the_forms_that_are() {
         let long = format!("unix:/{}", "x".repeat(107));
         for (text, problem) in [
@@ -234,7 +243,7 @@ mod tests {
 
         #[test]
         fn every_socket_address_reads_as_it_is_shown(ip: IpAddr, port: u16) {
-            let address = Address::Tcp(SocketAddr::new(ip, port));
+            let address = Address::Tcp(SocketAddr::new(ip.to_canonical(), port));
             prop_assert_eq!(address.to_string().parse(), Ok(address));
         }
 

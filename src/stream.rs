@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -24,7 +24,7 @@ use crate::tcp::TcpOptions;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
-    /// A TCP client.
+    /// A TCP client. One that came over IPv4 has an IPv4 address, whatever the listener's is.
     Tcp(SocketAddr),
     /// A client of a Unix socket, which has no address.
     Unix {
@@ -70,7 +70,7 @@ impl fmt::Display for Peer {
 impl Stream {
     /// A TCP connection that was just accepted.
     pub(crate) fn tcp(fd: OwnedFd, peer: SocketAddr) -> Self {
-        Self { socket: Socket::Fresh(fd), peer: Peer::Tcp(peer) }
+        Self { socket: Socket::Fresh(fd), peer: Peer::Tcp(canonical(peer)) }
     }
 
     /// A connection to a Unix socket that was just accepted.
@@ -233,6 +233,14 @@ impl Stream {
         }
         Ok(rustix::net::shutdown(self.as_fd(), Shutdown::Write)?)
     }
+}
+
+/// The client's own address: to an IPv6 socket the IPv4 client 1.2.3.4 is `::ffff:1.2.3.4`.
+pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
+    if let IpAddr::V4(own) = peer.ip().to_canonical() {
+        peer.set_ip(own.into());
+    }
+    peer
 }
 
 /// Ready until the task has used up its turn, as the sockets are that the runtime knows: a client that

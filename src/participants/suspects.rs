@@ -8,6 +8,7 @@ use rustix::net::getpeername;
 
 use super::{Entry, Participants, Signal};
 use crate::polled::Polled;
+use crate::stream::canonical;
 
 /// A connection whose task was being polled at a look.
 #[derive(Debug)]
@@ -57,7 +58,8 @@ impl Entry {
         // SAFETY: the connection closes its socket right before it leaves the registry, whose lock is held. In
         // the moment between, the number may be nobody's, which is an error, or another's, which misnames a peer.
         let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
-        getpeername(socket).ok().flatten().and_then(|peer| peer.try_into().ok())
+        let peer = getpeername(socket).ok().flatten()?;
+        peer.try_into().ok().map(canonical)
     }
 }
 

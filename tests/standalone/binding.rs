@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, Ipv6Addr, TcpListener},
+    io::{Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::UnixListener,
@@ -16,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Client, Launch, get, skip};
+use crate::support::{Client, Daemon, Launch, exchange, get, skip};
 
 #[test]
 fn unix_sockets_serve() {
@@ -139,6 +140,47 @@ fn an_ipv6_wildcard_alone_serves_both_families() {
         assert_eq!(get(&address, "/").status, 200, "{address}");
     }
     assert_eq!(daemon.addresses("public"), [format!("[::]:{port}")]);
+}
+
+#[test]
+fn an_ipv4_client_of_an_ipv6_wildcard_has_its_own_address_before_and_after_an_upgrade() {
+    if free_port().is_none() {
+        return;
+    }
+    let mut daemon =
+        Launch::on("[::]:0", "[::]:0").args(["--access-log", "all", "--linger", "0s"]).start();
+    let port = |address: String| address.rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let (public, admin) = (port(daemon.public()), port(daemon.admin()));
+
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, public)).unwrap();
+    let own = client.local_addr().unwrap().to_string();
+    let mut get = |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let length = client.read(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    };
+    let peer_of = |daemon: &mut Daemon, path: &str| {
+        daemon.find(path, |event| event["path"] == path)["peer"].clone()
+    };
+    get("/before");
+    assert_eq!(peer_of(&mut daemon, "/before"), *own);
+    daemon.signal(Signal::USR2);
+    daemon.lines_with(2, "\"message\":\"ready\"");
+    get("/after");
+    assert_eq!(peer_of(&mut daemon, "/after"), *own);
+
+    for host in ["[::ffff:127.0.0.1]", "127.0.0.1", "[::1]"] {
+        let url = format!("{host}:{admin}");
+        let heard = exchange(
+            &format!("127.0.0.1:{admin}"),
+            format!("GET /live HTTP/1.0\r\nHost: {url}\r\n\r\n").as_bytes(),
+            false,
+        );
+        assert_eq!(heard.statuses(), [200], "{host}");
+    }
+    daemon.stop().assert(0, &[]);
 }
 
 #[test]

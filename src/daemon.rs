@@ -186,6 +186,9 @@ impl Daemon {
 
     /// Allows only these users, by number, and root on the admin server's Unix sockets. Default:
     /// whoever can open the socket's file.
+    ///
+    /// A number that a user namespace (`PrivateUsers=yes`) does not have is refused at the start: whoever has
+    /// it could not be told from others.
     #[cfg(feature = "admin")]
     pub fn admin_users(mut self, users: impl IntoIterator<Item = u32>) -> Self {
         self.admin.guard.users = users.into_iter().collect();
@@ -357,6 +360,14 @@ impl Daemon {
             return Err(Error::Configuration(format!(
                 "\"{host}\" is no host name under which the admin server could be asked \
                  (write a name or an IP address, without scheme, port or *)",
+            )));
+        }
+        #[cfg(feature = "admin")]
+        if let Some(user) = self.admin.guard.unknown_user() {
+            return Err(Error::Configuration(format!(
+                "user {user} cannot be told from others by the admin server, as this user namespace does not \
+                 have it (set PrivateUsers=no in the unit, or leave `users` empty and say with SocketUser=, \
+                 SocketGroup= and SocketMode= in the socket unit who may connect)",
             )));
         }
         let servers = self.servers.iter().map(|plan| (&*plan.name, &plan.listen));

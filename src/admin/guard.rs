@@ -27,6 +27,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body::Body as _;
 
+use super::users::UserMap;
 use crate::address::Address;
 use crate::conformance::is_host;
 use crate::connection::Common;
@@ -57,6 +58,14 @@ impl Guard {
             host.parse::<IpAddr>().is_ok() || (is_host(host) && !host.contains([':', '*']))
         };
         self.hosts.iter().map(String::as_str).find(|host| host.is_empty() || !is_name(host))
+    }
+
+    /// The first of the users that no client could be told to be.
+    pub(crate) fn unknown_user(&self) -> Option<u32> {
+        let mut users = self.users.iter().copied().peekable();
+        users.peek()?;
+        let map = UserMap::own();
+        users.find(|user| !map.knows(*user))
     }
 
     /// Refuses a request that may come from somewhere else.

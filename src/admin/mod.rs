@@ -18,6 +18,7 @@ mod guard;
 mod page;
 mod plan;
 mod status;
+mod users;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -1,11 +1,14 @@
-//! Where a server listens, as an operator writes it: `0.0.0.0:9090`, `[::]:80`, `unix:/run/x.sock`.
+//! Where a server listens, as an operator writes it: `0.0.0.0:9090`, `[::]:80`, `[fe80::1%eth0]:80`,
+//! `unix:/run/x.sock`.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::stream::canonical;
+use crate::zone;
 
 /// How many bytes the path of a Unix socket may have, its terminator included, unix(7).
 const SUN_PATH: usize = 108;
@@ -16,6 +19,13 @@ const SUN_PATH: usize = 108;
 pub enum Address {
     /// An IP address and a port.
     Tcp(SocketAddr),
+    /// An IPv6 address on the network interface of a name, and a port.
+    Zoned {
+        /// The address and the port.
+        address: SocketAddrV6,
+        /// The interface; that it is there is found out when the address is bound.
+        interface: String,
+    },
     /// The path of a Unix stream socket.
     Unix(PathBuf),
 }
@@ -46,8 +56,11 @@ pub struct Listen {
 impl Address {
     /// Tells whether a listener on `bound` is what this address asks for; port 0 asks for any.
     pub(crate) fn fits(&self, bound: &Self) -> bool {
-        match (self, bound) {
-            (Self::Tcp(asked), Self::Tcp(bound)) if asked.port() == 0 => asked.ip() == bound.ip(),
+        match (self.resolved(), bound.resolved()) {
+            (Some(asked), Some(bound)) => {
+                let is_same = asked.ip() == bound.ip() && zone::of(asked) == zone::of(bound);
+                is_same && (asked.port() == 0 || asked.port() == bound.port())
+            }
             _ => self == bound,
         }
     }
@@ -68,9 +81,11 @@ impl Address {
     /// Tells whether two listeners could not have these addresses at the same time. Where IPv4 meets IPv6
     /// it takes more to know that.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
-        let (Self::Tcp(one), Self::Tcp(other)) = (self, other) else { return self == other };
-        let is_ipv4 = |address: &SocketAddr| address.ip().to_canonical().is_ipv4();
-        let is_wildcard = |address: &SocketAddr| address.ip().is_unspecified();
+        let (Some(one), Some(other)) = (self.resolved(), other.resolved()) else {
+            return self == other;
+        };
+        let is_ipv4 = |address: SocketAddr| address.ip().to_canonical().is_ipv4();
+        let is_wildcard = |address: SocketAddr| address.ip().is_unspecified();
         let overlap = one == other
             || (is_ipv4(one) == is_ipv4(other) && (is_wildcard(one) || is_wildcard(other)));
         one.port() != 0 && one.port() == other.port() && overlap
@@ -80,6 +95,37 @@ impl Address {
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(address) => Some(address.port()),
+            Self::Zoned { address, .. } => Some(address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The IP address, where there is one.
+    #[cfg(feature = "admin")]
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Zoned { address, .. } => Some((*address.ip()).into()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The address as it is written, with the port that a socket on it has got.
+    pub(crate) fn of_bound(&self, bound: Self) -> Self {
+        let mut shown = self.clone();
+        match (&mut shown, bound.port()) {
+            (Self::Tcp(address), Some(port)) => address.set_port(port),
+            (Self::Zoned { address, .. }, Some(port)) => address.set_port(port),
+            _ => return bound,
+        }
+        shown
+    }
+
+    /// The IP address with the number that its zone has now; none where the interface is not there.
+    fn resolved(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Zoned { address, interface } => zone::resolve_here(*address, interface).ok(),
             Self::Unix(_) => None,
         }
     }
@@ -93,8 +139,7 @@ impl FromStr for Address {
         let text = text.trim_start_matches(' ');
         let read = match text.strip_prefix("unix:") {
             Some(path) => read_path(path),
-            // ::ffff:1.2.3.4 is what 1.2.3.4 is.
-            None => text.parse().map(canonical).map(Self::Tcp).map_err(|_| problem_of(text)),
+            None => read_ip(&zone_in_brackets(text)),
         };
         read.map_err(|problem| InvalidAddress { text: text.escape_debug().to_string(), problem })
     }
@@ -112,13 +157,51 @@ fn read_path(path: &str) -> Result<Address, &'static str> {
     }
 }
 
+/// Turns `[IP]:PORT%ZONE`, as it is in socket units, into `[IP%ZONE]:PORT`.
+fn zone_in_brackets(text: &str) -> Cow<'_, str> {
+    let split = text.split_once("]:").and_then(|(ip, rest)| Some((ip, rest.split_once('%')?)));
+    match split {
+        Some((ip, (port, zone))) => format!("{ip}%{zone}]:{port}").into(),
+        None => text.into(),
+    }
+}
+
+fn read_ip(text: &str) -> Result<Address, &'static str> {
+    let address = match text.parse::<SocketAddr>() {
+        // ::ffff:1.2.3.4 is what 1.2.3.4 is.
+        Ok(address) => Address::Tcp(canonical(address)),
+        Err(_) => read_zoned(text).ok_or_else(|| problem_of(text))?,
+    };
+    let (ip, has_zone) = match &address {
+        Address::Tcp(SocketAddr::V6(address)) => (address.ip(), address.scope_id() != 0),
+        Address::Zoned { address, .. } => (address.ip(), true),
+        _ => return Ok(address),
+    };
+    // The kernel would not keep to the zone.
+    if has_zone && ip.is_unspecified() { Err(": [::] has no zone") } else { Ok(address) }
+}
+
+/// Reads `[IP%INTERFACE]:PORT`.
+fn read_zoned(text: &str) -> Option<Address> {
+    let (inside, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
+    let (ip, interface) = inside.split_once('%')?;
+    let ip: Ipv6Addr = ip.parse().ok()?;
+    // Where the whole is an address but for the name, with a number in its place it is one.
+    let is_address = format!("[{ip}]:{port}").parse::<SocketAddr>().is_ok();
+    if !is_address || ip.to_ipv4_mapped().is_some() || !zone::is_name(interface) {
+        return None;
+    }
+    let address = SocketAddrV6::new(ip, port.parse().ok()?, 0, 0);
+    Some(Address::Zoned { address, interface: interface.to_owned() })
+}
+
 /// What is wrong with a text that is no IP address with a port.
 fn problem_of(text: &str) -> &'static str {
     let port = text.rsplit_once(':').map(|(_, port)| port);
     if text.parse::<IpAddr>().is_ok() {
         ": the port is missing"
     } else if text.contains('%') {
-        ": the scope after % is a number"
+        ": after % comes the name or the number of a network interface"
     } else if text.starts_with('/') {
         ": a path comes after unix:"
     } else if port.is_some_and(|port| port.parse::<u16>().is_ok()) {
@@ -132,6 +215,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Zoned { address, interface } => {
+                write!(f, "[{}%{interface}]:{}", address.ip(), address.port())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -200,8 +286,25 @@ mod tests {
 
     #[test]
     fn addresses_read_as_they_are_written() {
-        for text in ["0.0.0.0:9090", "[::]:80", "127.0.0.1:0", "unix:/run/x.sock"] {
+        for text in [
+            "0.0.0.0:9090",
+            "[::]:80",
+            "127.0.0.1:0",
+            "unix:/run/x.sock",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%2]:80",
+            "[::1%br-lan.7@x]:0",
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_zone_may_stand_where_socket_units_have_it() {
+        for (written, shown) in
+            [("[fe80::1]:80%eth0", "[fe80::1%eth0]:80"), ("[fe80::1]:80%2", "[fe80::1%2]:80")]
+        {
+            assert_eq!(written.parse::<Address>().unwrap().to_string(), shown);
         }
     }
 
@@ -224,6 +327,18 @@ mod tests {
             ("1.2.3.4", "port is missing"),
             ("[::1]", "is not an address ("),
             ("/run/x.sock", "after unix:"),
+            ("[fe80::1%]:80", "after %"),
+            ("[fe80::1%sixteen-letters-]:80", "after %"),
+            ("[fe80::1%99999999999]:80", "after %"),
+            ("[fe80::1%eth0]:+80", "after %"),
+            ("[fe80::1%eth0]:65536", "after %"),
+            ("[fe80::1%a b]:80", "after %"),
+            ("127.0.0.1%lo:80", "after %"),
+            ("[fe80::1]:80%", "after %"),
+            ("[fe80::1%lo]:80%lo", "after %"),
+            ("[::]:80%lo", "has no zone"),
+            ("[::%eth0]:80", "has no zone"),
+            ("[::%2]:80", "has no zone"),
             (&long, "107 bytes"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
@@ -235,7 +350,9 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_is_an_address_reads_as_it_is_shown(text in "(unix:/?)?\\PC{0,120}") {
+        fn whatever_is_an_address_reads_as_it_is_shown(
+            text in "(unix:/?)?\\PC{0,120}|\\[(fe80::|::)1?%\\PC{0,17}\\]:[0-9]{1,5}",
+        ) {
             if let Ok(address) = text.parse::<Address>() {
                 prop_assert_eq!(address.to_string().parse(), Ok(address));
             }

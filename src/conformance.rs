@@ -12,7 +12,7 @@
 //!
 //! # Source
 //! RFC 9112 sections 3.2 (target and Host), 6.1 and 7.1 (Transfer-Encoding); RFC 3986 section 3.2.2
-//! (hosts).
+//! (hosts); RFC 6874 section 2 (zones), which RFC 9844 takes back and clients still follow.
 
 use std::net::Ipv6Addr;
 
@@ -106,7 +106,8 @@ pub(crate) fn is_host(text: &str) -> bool {
     }
     let (is_host, rest) = if let Some(inside) = text.strip_prefix('[') {
         let Some((address, rest)) = inside.split_once(']') else { return false };
-        (address.parse::<Ipv6Addr>().is_ok(), rest)
+        let (address, zone) = address.split_once('%').unwrap_or((address, "0"));
+        (address.parse::<Ipv6Addr>().is_ok() && is_zone(zone), rest)
     } else {
         let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
         (is_name(name), rest)
@@ -122,6 +123,13 @@ fn is_name(name: &str) -> bool {
             || matches!(byte, b'_' | b'~' | b'!' | b'$' | b'&'..=b'+' | b';' | b'=')
     };
     !name.is_empty() && name.bytes().all(is_of_names)
+}
+
+/// Tells whether `zone` is a `ZoneID`, with or without the `25` that the % is written with in a URI. Of the
+/// characters of interfaces' names no more than these can stand there.
+fn is_zone(zone: &str) -> bool {
+    let fits = |byte: u8| OF_NAMES[usize::from(byte)] || matches!(byte, b'_' | b'~');
+    !zone.is_empty() && zone.bytes().all(fits)
 }
 
 /// Tells whether `port` is one of the 65,536, or empty, as a port may be.
@@ -155,7 +163,18 @@ mod tests {
 
     #[test]
     fn hosts_are_hosts_and_nothing_else() {
-        for host in ["", "a", "a:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:65535", "a.b-c_d"] {
+        for host in [
+            "",
+            "a",
+            "a:80",
+            "a:",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:65535",
+            "a.b-c_d",
+            "[fe80::1%25eth0]:80",
+            "[fe80::1%2]",
+        ] {
             assert!(is_host(host), "{host}");
         }
         for host in [
@@ -176,6 +195,13 @@ mod tests {
             "a,b",
             "A[]a",
             "[a]",
+            "[fe80::1%]",
+            "[fe80::1%25eth0",
+            "[fe80::1%a%b]",
+            "[fe80::1%a:b]",
+            "[%25eth0]",
+            "[a%25eth0]",
+            "127.0.0.1%lo",
             "[]",
         ] {
             assert!(!is_host(host), "{host}");
@@ -195,7 +221,7 @@ mod tests {
 
         #[test]
         fn whatever_passes_as_a_host_is_a_name_and_a_port(
-            text in "(a|\\[::1\\])?[a-zA-Z0-9.:@/?#%+,\\[\\] _-]{0,24}|\\PC{0,24}",
+            text in "(a|\\[::1(%[a-z0-9._~%-]{0,6})?\\])?[a-zA-Z0-9.:@/?#%+,\\[\\] _-]{0,24}|\\PC{0,24}",
         ) {
             if is_host(&text) && !text.is_empty() {
                 let (host, port) = match text.rfind(']').map(|end| text.split_at(end + 1)) {

@@ -78,8 +78,8 @@ impl Heritage {
                 }
                 let in_our_way = |left: &Announced| {
                     left.address.parse().is_ok_and(|left: Address| match address {
-                        Address::Tcp(_) => left.port() == address.port(),
                         Address::Unix(_) => left == *address,
+                        _ => left.port() == address.port(),
                     })
                 };
                 match Bound::try_bind(address, server, listen.v6only(address, servers)) {

@@ -252,6 +252,7 @@ mod upgrade;
 mod view;
 mod waiting;
 mod watchdog;
+mod zone;
 
 pub use crate::access::AccessLog;
 pub use crate::address::{Address, InvalidAddress, Listen};

@@ -23,6 +23,7 @@ use crate::address::Address;
 use crate::socket_file::{SocketFile, is_no_socket, is_stale};
 use crate::stream::Stream;
 use crate::tcp::TcpOptions;
+use crate::zone;
 
 /// How many connections the kernel queues for a listener bound by ourselves; it caps this at
 /// net.core.somaxconn.
@@ -133,9 +134,9 @@ fn remedy(address: &Address, error: &io::Error) -> &'static str {
                  and see with systemctl status whether that has failed)";
     }
     if Errno::from_io_error(error) == Some(Errno::NODEV) {
-        return " (no interface of this machine has the number after %)";
+        return " (no network interface of this machine is what stands after %, see ip link)";
     }
-    let is_tcp = matches!(address, Address::Tcp(_));
+    let is_tcp = !matches!(address, Address::Unix(_));
     match error.kind() {
         io::ErrorKind::PermissionDenied if is_tcp => {
             " (let systemd pass the socket, or grant CAP_NET_BIND_SERVICE)"
@@ -174,16 +175,16 @@ impl Bound {
         v6only: bool,
     ) -> Result<Self, ListenError> {
         let bound = match address {
-            Address::Tcp(tcp) => bind_tcp(*tcp, v6only).map(|socket| (socket, None)),
             Address::Unix(path) => {
                 SocketFile::bind(path, mode).map(|(socket, file)| (socket, Some(Arc::new(file))))
             }
+            _ => bind_tcp(address, v6only).map(|socket| (socket, None)),
         };
         let refused = ListenError::of_bind(address, server);
         let (socket, file) = bound.map_err(&refused)?;
         let fd = OwnedFd::from(socket);
         // With port 0 the kernel chose one; the operator wants to read which.
-        let address = local_address(fd.as_fd()).map_err(refused)?;
+        let address = address.of_bound(local_address(fd.as_fd()).map_err(refused)?);
         Ok(Self { fd, address, origin: Origin::Ourselves, file })
     }
 
@@ -194,7 +195,7 @@ impl Bound {
         v6only: bool,
     ) -> Result<(), ListenError> {
         let tried = match address {
-            Address::Tcp(tcp) => bind_tcp(*tcp, v6only).map(drop),
+            Address::Tcp(_) | Address::Zoned { .. } => bind_tcp(address, v6only).map(drop),
             // A path that nobody listens on can be replaced; the directory has to be there.
             Address::Unix(path) => match is_stale(path) {
                 Ok(true) => Ok(()),
@@ -215,6 +216,18 @@ impl Bound {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Finds out whether the network interface is there that `address` has as its zone.
+    pub(crate) fn check_interface(address: &Address, server: &str) -> Result<(), ListenError> {
+        let found = match address {
+            Address::Tcp(tcp) => zone::check_number(*tcp),
+            Address::Zoned { address, interface } => {
+                zone::resolve_here(*address, interface).map(drop)
+            }
+            Address::Unix(_) => Ok(()),
+        };
+        found.map_err(ListenError::of_bind(address, server))
     }
 
     /// Takes a socket that was passed to us, having checked that a server can accept on it.
@@ -270,7 +283,7 @@ impl Bound {
     /// Tells whether clients can still find it: a Unix socket's file may have been removed or replaced.
     pub(crate) fn is_reachable(&self) -> bool {
         match &self.address {
-            Address::Tcp(_) => true,
+            Address::Tcp(_) | Address::Zoned { .. } => true,
             Address::Unix(_) => self.file.as_ref().is_some_and(|file| file.is_there()),
         }
     }
@@ -305,8 +318,17 @@ impl Bound {
     }
 }
 
-fn bind_tcp(address: SocketAddr, v6only: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+fn bind_tcp(address: &Address, v6only: bool) -> io::Result<Socket> {
+    let new = |domain| Socket::new(domain, Type::STREAM.nonblocking(), None);
+    let (socket, address) = match address {
+        Address::Tcp(address) => (new(Domain::for_address(*address))?, *address),
+        Address::Zoned { address, interface } => {
+            let socket = new(Domain::IPV6)?;
+            let address = zone::resolve(*address, interface, &socket)?;
+            (socket, address)
+        }
+        Address::Unix(_) => return Err(Errno::AFNOSUPPORT.into()),
+    };
     // Connections of an earlier life in TIME_WAIT must not keep us from our port.
     socket.set_reuse_address(true)?;
     if v6only && address.is_ipv6() {
@@ -329,7 +351,14 @@ pub(crate) fn wildcard_is_dual() -> bool {
 fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
     let address = SockRef::from(&fd).local_addr()?;
     if let Some(tcp) = address.as_socket() {
-        return Ok(Address::Tcp(tcp));
+        let interface = Some(zone::of(tcp)).filter(|zone| *zone != 0);
+        return Ok(match (tcp, interface.and_then(|zone| zone::name(fd, zone))) {
+            (SocketAddr::V6(mut address), Some(interface)) => {
+                address.set_scope_id(0);
+                Address::Zoned { address, interface }
+            }
+            _ => Address::Tcp(tcp),
+        });
     }
     // An abstract or unnamed socket has no path; it is shown as unix:@.
     Ok(Address::Unix(address.as_pathname().map_or_else(|| PathBuf::from("@"), Path::to_owned)))
@@ -349,7 +378,7 @@ impl Listener {
 
     /// Sees to it that connections have these options from here on.
     pub(crate) fn set_options(&mut self, options: TcpOptions) {
-        let is_tcp = matches!(self.address, Address::Tcp(_));
+        let is_tcp = !matches!(self.address, Address::Unix(_));
         if is_tcp && self.tcp.replace(options) != Some(options) {
             options.set(self.as_fd());
             self.has_earlier = true;
@@ -387,7 +416,7 @@ impl Listener {
     pub(crate) fn accept_now(&self) -> io::Result<Stream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match &self.address {
-            Address::Tcp(_) => {
+            Address::Tcp(_) | Address::Zoned { .. } => {
                 let (fd, peer) = acceptfrom_with(self.as_fd(), flags)?;
                 let peer = peer.and_then(|peer| peer.try_into().ok());
                 if let (true, Some(options)) = (self.has_earlier, self.tcp) {

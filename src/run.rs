@@ -166,7 +166,7 @@ impl Daemon {
                 may_take?;
                 check_heritage(&heritage, &servers)
             }
-            Err(_) => Ok(legacy.check(&servers)?),
+            Err(_) => Ok(legacy.check_now(&servers)?),
         }
     }
 }

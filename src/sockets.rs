@@ -248,6 +248,19 @@ impl Legacy {
         check_addresses(&self.names(), servers)
     }
 
+    /// Does the same, and finds out whether the network interfaces of addresses are there, for which a start waits.
+    pub(crate) fn check_now(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        self.check(servers)?;
+        let is_passed = |server| self.passed.iter().any(|passed| passed.name == server);
+        let bound = servers.iter().filter(|(server, _)| !is_passed(*server));
+        for (server, listen) in bound {
+            for address in &listen.addresses {
+                Bound::check_interface(address, server)?;
+            }
+        }
+        Ok(())
+    }
+
     /// How many descriptors it holds for listeners.
     pub(crate) fn descriptors(&self) -> usize {
         self.passed.len() + self.nameless.len() + self.kept.len() + self.files.len()
@@ -302,7 +315,11 @@ impl Legacy {
             name == server && address.fits(&kept.address) && kept.is_reachable() && is_open
         };
         match self.kept.iter().position(fits) {
-            Some(index) => Plan::Left(self.kept.swap_remove(index).1),
+            Some(index) => {
+                let mut bound = self.kept.swap_remove(index).1;
+                bound.address = address.of_bound(bound.address);
+                Plan::Left(bound)
+            }
             None => Plan::Bind(address),
         }
     }
@@ -370,7 +387,7 @@ fn left(servers: &[(&str, &Listen)], plans: &[Vec<Plan<'_>>]) -> Vec<(String, Ad
 /// Tells whether a socket on `other` keeps one on `address` from being bound.
 fn has_it(other: &Address, address: &Address) -> bool {
     match other {
-        Address::Tcp(_) => {
+        Address::Tcp(_) | Address::Zoned { .. } => {
             let (one, two) = (other.covers_ipv4(address), address.covers_ipv4(other));
             one || two || other.conflicts_with(address) || both_wildcards(other, address)
         }

@@ -5,7 +5,7 @@
 //! that names the overflow user would let in everybody.
 //!
 //! # Source
-//! user_namespaces(7), "User and group ID mappings: uid_map and gid_map" and "Unmapped user and group IDs".
+//! `user_namespaces(7)`, "User and group ID mappings" and "Unmapped user and group IDs".
 
 use std::fs;
 

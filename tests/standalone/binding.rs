@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Client, Daemon, Launch, exchange, get, skip};
+use crate::support::{Client, Daemon, Launch, ask, exchange, get, skip};
 
 #[test]
 fn unix_sockets_serve() {
@@ -181,6 +181,67 @@ fn an_ipv4_client_of_an_ipv6_wildcard_has_its_own_address_before_and_after_an_up
         assert_eq!(heard.statuses(), [200], "{host}");
     }
     daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn an_ipv6_zone_is_shown_as_it_is_written_before_and_after_an_upgrade() {
+    if free_port().is_none() {
+        return;
+    }
+    let mut daemon = Launch::on("[::1%lo]:0", "[::1%1]:0").start();
+    let (public, admin) = (daemon.public(), daemon.admin());
+    let port = |address: &str| address.rsplit_once(':').unwrap().1.to_owned();
+    assert_eq!(public, format!("[::1%lo]:{}", port(&public)));
+    assert_eq!(admin, format!("[::1%1]:{}", port(&admin)));
+    daemon.signal(Signal::USR2);
+    daemon.lines_with(2, "\"message\":\"ready\"");
+    let addresses = format!("public on {public}, admin on {admin}\"");
+    daemon.lines_with(2, &addresses);
+    let status: Value =
+        serde_json::from_slice(&ask(&format!("[::1]:{}", port(&admin)), "GET", "/status").body)
+            .unwrap();
+    assert_eq!(status["servers"][0]["sockets"][0]["address"], *public);
+    let ended = daemon.stop();
+    ended.assert(0, &[]);
+    assert!(!ended.text().contains("closing a listener"), "{}", ended.text());
+}
+
+#[test]
+fn a_host_with_a_zone_is_answered_by_both_servers() {
+    if free_port().is_none() {
+        return;
+    }
+    let mut daemon = Launch::on("[::1]:0", "[::1%lo]:0").start();
+    let admin = format!("[::1]:{}", daemon.admin().rsplit_once(':').unwrap().1);
+    for (server, path) in [(daemon.public(), "/"), (admin, "/live")] {
+        for (host, status) in [
+            ("[::1%25lo]", 200),
+            ("[::1%lo]:9091", 200),
+            ("[::1%25eth0.7]", 200),
+            ("[::1%]", 400),
+            ("[::1%25lo", 400),
+            ("[::1%a b]", 400),
+        ] {
+            for request in [
+                format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"),
+                format!("GET http://{host}{path} HTTP/1.0\r\n\r\n"),
+            ] {
+                let heard = exchange(&server, request.as_bytes(), false);
+                assert_eq!(heard.statuses(), [status], "{request}{}", heard.summary());
+            }
+        }
+    }
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn an_interface_that_is_not_there_exits_1_and_check_finds_it() {
+    for address in ["[fe80::1%nosuch0]:9090", "[fe80::1%4000000]:9090"] {
+        let error = format!("cannot bind {address} for \"public\": ");
+        let texts = [&*error, "no network interface of this machine is what stands after %"];
+        Launch::on(address, &admin()).end().assert(1, &texts);
+        Launch::on(address, &admin()).args(["check"]).end().assert(1, &texts);
+    }
 }
 
 #[test]

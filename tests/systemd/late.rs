@@ -115,3 +115,58 @@ fn an_ipv6_address_of_an_interface_that_comes_later_is_waited_for() {
         .ok();
     machine.wait_for_state("lockstepd", "active");
 }
+
+/// Gives the machine an interface with a link-local address of its own.
+fn add_interface(machine: &Machine) {
+    machine
+        .sh("ip link add late type veth peer name other
+        ip link set other up
+        ip link set late up
+        ip address add fe80::99/64 dev late nodad")
+        .ok();
+}
+
+#[test]
+fn an_interface_that_is_named_is_waited_for_and_keeps_its_name_over_restarts() {
+    let Some(machine) = binding("[fe80::99%late]", "") else { return };
+    machine.systemctl(&["start", "--no-block", "lockstepd"]).ok();
+    wait_until("STATUS tells what is waited for", PATIENCE, || {
+        let status = machine.property("lockstepd", "StatusText");
+        status.starts_with("Waiting for ") && status.contains("what stands after %, see ip link")
+    });
+    add_interface(&machine);
+    machine.wait_for_state("lockstepd", "active");
+    for _ in 0..2 {
+        let status = machine.property("lockstepd", "StatusText");
+        assert!(status.contains("public on [fe80::99%late]:9090, "), "{status}");
+        let answer = machine.get("http://[fe80::99%25late]:9090/any");
+        assert_eq!(answer, "Hello, Serve is running...\n");
+        machine.systemctl(&["restart", "lockstepd"]).ok();
+    }
+    let closed = |entry: &_| message(entry).starts_with("closing a listener");
+    assert!(!machine.journal(&["--unit=lockstepd"]).iter().any(closed));
+}
+
+#[test]
+fn a_socket_units_zone_is_shown_by_name_inside_of_the_sandbox() {
+    let Some(machine) = Machine::boot() else { return };
+    machine.install();
+    add_interface(&machine);
+    for (unit, port) in [("lockstepd", 9090), ("lockstepd-admin", 9091)] {
+        machine.write(
+            &format!("/etc/systemd/system/{unit}.socket.d/zone.conf"),
+            format!("[Socket]\nListenStream=\nListenStream=[fe80::99]:{port}%%late\n"),
+        );
+    }
+    machine.systemctl(&["daemon-reload"]).ok();
+    machine.systemctl(&["start", "lockstepd"]).ok();
+    let status = machine.property("lockstepd", "StatusText");
+    let expected = "public on [fe80::99%late]:9090, admin on [fe80::99%late]:9091";
+    assert!(status.contains(expected), "{status}");
+    for host in ["[fe80::99]:9091", "[fe80::99%late]:9091", "[fe80::99%25late]"] {
+        let url = "http://[fe80::99%25late]:9091/live";
+        let header = format!("Host: {host}");
+        let curl = ["-sS", "--fail", "-g", "-H", &header, url];
+        assert_eq!(machine.run("curl", &curl).ok(), "live\n", "{host}");
+    }
+}

@@ -5,7 +5,8 @@
 #
 # writes NAME.service and, for each server, a socket unit into the current directory, or into $UNITDIR. The first
 # server's unit is NAME.socket, that of another NAME-SERVER.socket. SERVER is the name in Daemon::server, or admin;
-# ADDRESS is what ListenStream= takes: 8080, 127.0.0.1:8081, [::1]:8080, /run/shop.sock. For example:
+# ADDRESS is what ListenStream= takes: 8080, 127.0.0.1:8081, [::1]:8080, [fe80::1]:8080%eth0, /run/shop.sock. For
+# example:
 #
 #   UNITDIR=/etc/systemd/system make-units.sh shop /usr/local/bin/shop public=8080 admin=127.0.0.1:8081
 #   systemctl daemon-reload
@@ -54,6 +55,7 @@ for socket in "$@"; do
     esac
     # sed and systemd take these as they are; %t is systemd's word for /run.
     case $address in
+    '['*%*']:'*) usage "$address: systemd has the interface at the end: [fe80::1]:8080%eth0" ;;
     unix:*) usage "$address: systemd writes it without unix:" ;;
     '' | *[!A-Za-z0-9./:@%_\[\]-]*) usage "$address: not what ListenStream= takes" ;;
     /?* | @?* | %[A-Za-z]* | '['*:*']':[1-9]* | [0-9]*.[0-9]*.[0-9]*.[0-9]*:[1-9]*) ;;
@@ -76,6 +78,8 @@ make() {
 
 for socket in "$@"; do
     server=${socket%%=*} address=${socket#*=}
+    # In a unit a % is written twice, where it is no specifier of systemd's.
+    case $address in '['*) address=$(printf '%s' "$address" | sed 's/%/%%/g') ;; esac
     # systemd warns of them on Unix sockets.
     case $address in [/@%]*) if_port='#' ;; *) if_port='' ;; esac
     make app.socket.in "$(unit "$server")"

@@ -20,20 +20,24 @@ fn files(directory: &Path) -> BTreeSet<String> {
 #[test]
 fn each_server_has_a_socket_unit_and_all_belong_to_one_service() {
     let directory = tempfile::tempdir().unwrap();
-    let sockets = ["public=8080", "admin=/run/shop-admin.sock", "six=[::1]:81"];
+    let sockets =
+        ["public=8080", "admin=/run/shop-admin.sock", "six=[::1]:81", "link=[fe80::1]:82%eth0"];
     let arguments = [&["shop", "/usr/bin/shop"][..], &sockets].concat();
     assert_eq!(make(directory.path(), &arguments), (Some(0), String::new()));
-    let expected = ["shop.service", "shop.socket", "shop-admin.socket", "shop-six.socket"];
+    let expected =
+        ["shop.service", "shop.socket", "shop-admin.socket", "shop-six.socket", "shop-link.socket"];
     assert_eq!(files(directory.path()), expected.map(str::to_owned).into());
     let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
     assert!(read("shop.service").contains("\nExecStart=/usr/bin/shop\n"));
     assert!(
-        read("shop.service").contains("\nSockets=shop.socket shop-admin.socket shop-six.socket\n")
+        read("shop.service")
+            .contains("\nSockets=shop.socket shop-admin.socket shop-six.socket shop-link.socket\n")
     );
     for (file, name, address) in [
         ("shop.socket", "public", "8080"),
         ("shop-admin.socket", "admin", "/run/shop-admin.sock"),
         ("shop-six.socket", "six", "[::1]:81"),
+        ("shop-link.socket", "link", "[fe80::1]:82%%eth0"),
     ] {
         let unit = read(file);
         for line in [
@@ -73,6 +77,7 @@ fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
         (&["shop", "/usr/bin/shop", "public=192.0.2.1"], "an IP address with a port"),
         (&["shop", "/usr/bin/shop", "public=192.0.2.1:"], "an IP address with a port"),
         (&["shop", "/usr/bin/shop", "public=0"], "write a port"),
+        (&["shop", "/usr/bin/shop", "public=[fe80::1%eth0]:80"], "[fe80::1]:8080%eth0"),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let (code, error) = make(directory.path(), arguments);

@@ -27,14 +27,19 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// The longest value in bytes: an entry has to fit into one datagram.
 const VALUE_MAX: usize = 16 << 10;
 
+/// How often a journal that is away is looked for. The end of the process waits longer than that.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long the end of the process waits for the journal to take its last entries. The journal looks up
 /// in /proc whose they are, and they lack their unit if the process is gone by then.
 const TAKEN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The journal at the end of the queue.
+/// The journal at the end of the queue. While it is away, the line in hand waits for it, and so does the
+/// queue behind.
 #[derive(Debug)]
 pub(super) struct JournalSink {
-    socket: UnixDatagram,
+    /// `None` while the journal is away.
+    socket: Option<UnixDatagram>,
     identifier: String,
 }
 
@@ -69,21 +74,45 @@ impl JournalSink {
     /// # Errors
     /// When nobody listens there.
     pub(super) fn connect(identifier: &str) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(SOCKET)?;
-        Ok(Self { socket, identifier: identifier.to_owned() })
+        Ok(Self { socket: Some(connect()?), ..Self::away(identifier) })
     }
+
+    /// Connects to the journal as soon as there is something to write, and the journal.
+    pub(super) fn away(identifier: &str) -> Self {
+        Self { socket: None, identifier: identifier.to_owned() }
+    }
+
+    fn send(&mut self, line: &[u8]) -> io::Result<()> {
+        if let Some(socket) = &self.socket {
+            match socket.send(line) {
+                // A journal that was restarted listens on a new socket.
+                Err(error) if error.kind() != io::ErrorKind::InvalidInput => self.socket = None,
+                sent => return sent.map(drop),
+            }
+        }
+        self.socket.insert(connect()?).send(line).map(drop)
+    }
+}
+
+fn connect() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(SOCKET)?;
+    Ok(socket)
+}
+
+/// Tells whether nobody listens, or has just ceased to.
+fn is_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotConnected, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | NotConnected)
 }
 
 impl Sink for JournalSink {
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        match self.socket.send(line) {
-            // A journal that was restarted listens on a new socket.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-                *self = Self::connect(&self.identifier)?;
-                self.socket.send(line).map(drop)
+        loop {
+            match self.send(line) {
+                Err(error) if is_away(&error) => thread::sleep(SEARCH_INTERVAL),
+                sent => return sent,
             }
-            sent => sent.map(drop),
         }
     }
 
@@ -91,13 +120,17 @@ impl Sink for JournalSink {
         let mut entry = Entry::default();
         entry.put("PRIORITY", "4");
         entry.put("SYSLOG_IDENTIFIER", &self.identifier);
-        entry.put("MESSAGE", &format!("{lost} log lines were lost: the journal was too slow"));
+        entry.put(
+            "MESSAGE",
+            &format!("{lost} log lines were lost: the journal was too slow, or away"),
+        );
         entry.0
     }
 
     fn settle(&self) {
+        let Some(socket) = &self.socket else { return };
         let deadline = Instant::now() + TAKEN_TIMEOUT;
-        while !is_taken(&self.socket) && Instant::now() < deadline {
+        while !is_taken(socket) && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(100));
         }
     }

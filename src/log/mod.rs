@@ -7,8 +7,12 @@
 //! line, and the loss is counted and told (see `queue`). tracing-journald sends on a blocking socket
 //! from the thread that logs, whose queue holds ten entries; a journal that stops would stop us.
 //!
+//! Where systemd cannot connect standard error to the journal, because that is away, it passes /dev/null
+//! and says nothing. The journal's own socket is looked for then, and until it is there lines wait in the
+//! queue.
+//!
 //! # Source
-//! systemd.journal-fields(7), systemd.exec(5) `$JOURNAL_STREAM`.
+//! systemd.journal-fields(7), systemd.exec(5) `$JOURNAL_STREAM`, `$INVOCATION_ID`, `$SYSTEMD_EXEC_PID`.
 
 mod journal;
 mod queue;
@@ -16,11 +20,12 @@ mod queue;
 mod recent;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
-use rustix::fs::fstat;
+use rustix::fs::{FileType, fstat, major, minor};
 use tracing::dispatcher::has_been_set;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::debug_fn;
@@ -53,10 +58,11 @@ pub struct LogSettings {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// To the journal if stderr is connected to it, else to stderr.
+    /// To the journal if stderr is connected to it, or if systemd has started us and stderr is
+    /// /dev/null: the journal was away then, and is waited for. Else to stderr.
     #[default]
     Auto,
-    /// To the journal.
+    /// To the journal. One that is away is waited for if systemd has started us, and else an error.
     Journal,
     /// To stderr.
     Stderr,
@@ -114,12 +120,15 @@ impl LogSettings {
             return Ok(LevelHandle::none());
         }
         let layer = match self.target {
-            Target::Journal => journal(identifier)?,
+            Target::Journal => journal(journal_sink(identifier)?, identifier)?,
             // A journal that cannot be reached directly still reads what is written to stderr.
-            Target::Auto if stderr_is_journal() => match journal(identifier) {
-                Ok(layer) => layer,
+            Target::Auto if stderr_is_journal() => match JournalSink::connect(identifier) {
+                Ok(sink) => journal(sink, identifier)?,
                 Err(_) => self.stderr()?,
             },
+            Target::Auto if journal_was_away() => {
+                journal(JournalSink::away(identifier), identifier)?
+            }
             Target::Auto | Target::Stderr => self.stderr()?,
         };
         let (filter, handle) = reload::Layer::new(self.level.targets.clone());
@@ -136,7 +145,7 @@ impl LogSettings {
     /// Finds out whether [`LogSettings::install`] would find what it needs.
     pub(crate) fn check(&self) -> Result<(), LogError> {
         if self.target == Target::Journal {
-            JournalSink::connect("check")?;
+            journal_sink("check")?;
         }
         Ok(())
     }
@@ -162,8 +171,16 @@ impl LogSettings {
     }
 }
 
-fn journal(identifier: &str) -> io::Result<BoxLayer> {
-    let queue = Queue::start(JournalSink::connect(identifier)?)?;
+/// The journal; under systemd it comes back if it is away.
+fn journal_sink(identifier: &str) -> io::Result<JournalSink> {
+    match JournalSink::connect(identifier) {
+        Err(_) if is_service() => Ok(JournalSink::away(identifier)),
+        result => result,
+    }
+}
+
+fn journal(sink: JournalSink, identifier: &str) -> io::Result<BoxLayer> {
+    let queue = Queue::start(sink)?;
     queue.install();
     Ok(JournalLayer::new(queue, identifier).boxed())
 }
@@ -221,6 +238,23 @@ pub(crate) fn stderr_is_journal() -> bool {
     let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
     let Ok(stat) = fstat(io::stderr()) else { return false };
     stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Tells whether systemd passed /dev/null as standard error because the journal was away: it does so
+/// without a word.
+fn journal_was_away() -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    let Ok(stat) = fstat(io::stderr()) else { return false };
+    let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device()
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == NULL;
+    is_null && is_service() && std::env::var_os("JOURNAL_STREAM").is_none()
+}
+
+/// Tells whether systemd has started this process, and not one of its services a child.
+fn is_service() -> bool {
+    let is_ours = |pid: OsString| pid.to_str() == Some(&std::process::id().to_string());
+    std::env::var_os("INVOCATION_ID").is_some()
+        && std::env::var_os("SYSTEMD_EXEC_PID").is_none_or(is_ours)
 }
 
 /// Panics go the way of the log, as one event with their location.

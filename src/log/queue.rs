@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Logging never waits: a line that finds the queue full is lost, and counted.
-//! - A loss is told, in the log, as soon as there is room again.
+//! - A loss is told, in the log, as soon as there is room again. What cannot be written is lost, too.
 
 use std::fmt;
 use std::io;
@@ -137,7 +137,12 @@ impl<S: Sink> Writer<S> {
     fn run(mut self) {
         while let Ok(message) = self.received.recv() {
             match message {
-                Message::Line(line) => self.write(&line),
+                Message::Line(line) => {
+                    if self.sink.write(&line).is_err() {
+                        self.lost.fetch_add(1, Ordering::Relaxed);
+                        LOST.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
                 Message::Flush { done, settle } => {
                     if settle {
                         self.sink.settle();
@@ -149,15 +154,11 @@ impl<S: Sink> Writer<S> {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let line = self.sink.loss(lost);
-                self.write(&line);
+                if self.sink.write(&line).is_err() {
+                    // There is nowhere to tell it now; with the next line there may be.
+                    self.lost.fetch_add(lost, Ordering::Relaxed);
+                }
             }
-        }
-    }
-
-    fn write(&mut self, line: &[u8]) {
-        // There is nowhere left to say that the log cannot be written.
-        if self.sink.write(line).is_err() {
-            LOST.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::support::{Client, Ended, Launch, Manager, get, skip};
+use crate::support::{Client, Ended, Launch, Manager, PATIENCE, get, skip, wait_until};
 
 #[test]
 fn every_request_is_logged_if_all_are_wanted() {
@@ -137,6 +137,41 @@ fn a_journal_that_was_asked_for_and_is_not_there_exits_78() {
 fn a_stderr_that_is_not_the_journal_is_logged_to() {
     // As in a child of a service, which has the variable and another standard error.
     Launch::daemon().env("JOURNAL_STREAM", "8:12345").start().stop().assert(0, &[]);
+}
+
+#[test]
+fn a_service_without_stderr_and_journal_counts_what_is_lost() {
+    if has_journal() {
+        return skip("there is a journal");
+    }
+    // As systemd starts it while journald is down. A process of a session has the variable, too.
+    for (pid, is_service) in [(None, true), (Some("1"), false)] {
+        let manager = Manager::new();
+        let directory = tempfile::tempdir().unwrap();
+        let public = format!("unix:{}/public", directory.path().display());
+        let admin = public.replace("public", "admin");
+        let mut launch = Launch::on(&public, &admin).args(["--access-log", "all"]);
+        launch = launch.env("INVOCATION_ID", "0123456789abcdef0123456789abcdef");
+        if let Some(pid) = pid {
+            launch = launch.env("SYSTEMD_EXEC_PID", pid);
+        }
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        let daemon = launch.stderr(null).notify(&manager).spawn();
+        manager.next();
+        // More than the log's queue holds.
+        let mut client = Client::connect(&public);
+        for _ in 0..5000 {
+            client.request("GET", "/");
+        }
+        let is_lost =
+            || !get(&admin, "/metrics").body.contains("lockstepd_log_lines_lost_total 0\n");
+        if is_service {
+            wait_until("lines are lost", PATIENCE, is_lost);
+        } else {
+            assert!(!is_lost());
+        }
+        daemon.stop().assert(0, &[]);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod harness;
 mod installer;
 mod instances;
 mod journal;
+mod journal_away;
 mod journal_stall;
 mod late;
 mod limits;

@@ -99,7 +99,7 @@ struct Line {
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<Level>,
 
-    /// Where the log goes: auto (the journal if stderr is connected to it), journal or stderr
+    /// Where the log goes: auto (the journal if stderr is, or was to be, connected to it), journal or stderr
     /// [env: LOCKSTEPD_LOG_TARGET] [default: auto]
     #[arg(long, global = true, value_name = "TARGET")]
     log_target: Option<Target>,

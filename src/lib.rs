@@ -126,6 +126,7 @@
 //! | `Restart=on-failure`, `RestartPreventExitStatus=2 78` | failures stay down, or hopeless starts are repeated |
 //! | `KillMode=mixed` | helpers of the program get SIGTERM before it can tell them itself |
 //! | `LimitNOFILE=` | 1024 connections |
+//! | `LogRateLimitIntervalSec=1s`, `LogRateLimitBurst=1000000` | of many log lines journald drops some, and says nothing |
 //!
 //! `packaging/app.service.in` has them all, with a sandbox around them.
 //!

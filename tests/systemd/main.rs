@@ -25,3 +25,4 @@ mod quickstart;
 mod reload;
 mod restart;
 mod sandbox;
+mod socket_order;

@@ -144,15 +144,13 @@ impl Guard {
         if scheme == "http" && Some(named) == host {
             return true;
         }
-        // A proxy that speaks TLS may pass on the Host that it was asked under, or name us by our address.
+        // A proxy that speaks TLS may pass on the Host that it was asked under, or name us by our address. A page
+        // without TLS anybody on the network can forge, under any name.
         let is_asked = |host: &&Authority| host.host().eq_ignore_ascii_case(named.host());
         let asked = host.filter(is_asked).and_then(Authority::port_u16);
-        let is_its_port = match (scheme, named.port_u16()) {
-            ("https", port) => matches!(port, None | Some(443)) || port == asked,
-            ("http", port) => port.unwrap_or(80) == asked.unwrap_or(80),
-            _ => false,
-        };
-        is_its_port && is_host(named.as_str()) && self.is_listed(named.host())
+        let port = named.port_u16();
+        let is_its_port = matches!(port, None | Some(443)) || port == asked;
+        scheme == "https" && is_its_port && is_host(named.as_str()) && self.is_listed(named.host())
     }
 
     fn check_user(&self, uid: Option<u32>) -> Result<(), Refusal> {

@@ -135,7 +135,6 @@ fn a_page_behind_a_tls_proxy_may_give_orders_where_its_host_is_listed() {
             "Origin: https://ops.example\r\nSec-Fetch-Site: same-origin\r\n",
             "Origin: https://ops.example\r\nReferer: https://ops.example/\r\n",
             "Origin: https://ops.example:443\r\n",
-            "Origin: http://ops.example\r\n",
         ] {
             assert_eq!(reload(host, page), [202], "{host} {page}");
         }

@@ -15,6 +15,7 @@ mod logging;
 mod members;
 mod notifications;
 mod options;
+mod probes;
 mod program;
 mod signals;
 mod socket_files;

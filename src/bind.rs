@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::address::Address;
+use crate::handover::LISTENER_PREFIX;
 use crate::listen::{Bound, ListenError};
 use crate::notify::Notifier;
 use crate::running::STATUS_INTERVAL;
@@ -17,8 +18,12 @@ use crate::shutdown::Shutdown;
 /// How long an address is waited for. The service manager then starts the program anew.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How soon it is tried again.
+/// How long another start at the same socket file is waited for by who is started by hand.
+const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(5);
+
+/// How soon it is tried again, and how soon where another start is at the same socket file.
 const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_WITH_STARTS: Duration = Duration::from_millis(20);
 
 /// How long after each of our words the service manager may wait for the next.
 const EXTENSION: Duration = Duration::from_secs(10);
@@ -39,6 +44,11 @@ impl<'n> Binder<'n> {
         Self { notifier, shutdown, started: Instant::now() }
     }
 
+    /// Takes the listeners of a server that there is no more out of the service manager's store.
+    pub(crate) fn forget(&self, server: &str) {
+        self.notifier.unstore(&format!("{LISTENER_PREFIX}{server}"));
+    }
+
     /// Binds `address` and listens, as soon as that can be done; at once or not at all unless it `may_wait`.
     ///
     /// # Errors
@@ -56,10 +66,19 @@ impl<'n> Binder<'n> {
         let mut told = None::<Instant>;
         loop {
             let bound = Bound::bind(address, server, mode, v6only);
-            let left = PATIENCE.saturating_sub(self.started.elapsed());
+            let is_busy = bound.as_ref().is_err_and(ListenError::is_busy);
+            let patience = match self.notifier.is_present() {
+                true => PATIENCE,
+                false if is_busy => PATIENCE_WITH_STARTS,
+                false => Duration::ZERO,
+            };
+            let left = patience.saturating_sub(self.started.elapsed());
             let error = match bound {
                 Err(error)
-                    if error.may_pass() && may_wait && self.may_wait() && !left.is_zero() =>
+                    if error.may_pass()
+                        && may_wait
+                        && !self.shutdown.is_triggered()
+                        && !left.is_zero() =>
                 {
                     error
                 }
@@ -71,7 +90,10 @@ impl<'n> Binder<'n> {
                 }
                 Err(error) => return Err(error),
             };
-            if !std::mem::replace(&mut has_waited, true) {
+            let again = if is_busy { AGAIN_WITH_STARTS } else { AGAIN };
+            if is_busy {
+                // A moment is nothing to tell of.
+            } else if !std::mem::replace(&mut has_waited, true) {
                 tracing::warn!(
                     server,
                     %address,
@@ -86,13 +108,9 @@ impl<'n> Binder<'n> {
                 self.notifier.progress(&status, EXTENSION);
             }
             tokio::select! {
-                () = sleep(AGAIN.min(left)) => {}
+                () = sleep(again.min(left)) => {}
                 () = self.shutdown.triggered() => return Err(error),
             }
         }
-    }
-
-    fn may_wait(&self) -> bool {
-        self.notifier.is_present() && !self.shutdown.is_triggered()
     }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     sendmsg, socketpair, sockopt,
@@ -177,7 +177,8 @@ impl Carrier {
     /// Tells whether somebody has the other end.
     fn is_open(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.end, PollFlags::empty())];
-        poll(&mut fds, Some(&Timespec::default()))?;
+        // A signal interrupts it, though it does not wait.
+        retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))?;
         Ok(!fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 

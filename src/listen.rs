@@ -106,6 +106,10 @@ impl ListenError {
     /// machine is short of something.
     pub(crate) fn may_pass(&self) -> bool {
         let (Self::Bind { source, .. } | Self::Adopt { source, .. }) = self else { return false };
+        // Another start is at a socket's file.
+        if source.kind() == io::ErrorKind::ResourceBusy {
+            return true;
+        }
         matches!(
             Errno::from_io_error(source),
             Some(
@@ -120,6 +124,11 @@ impl ListenError {
                     | Errno::NOMEM
             )
         )
+    }
+
+    /// Tells whether another start is at the same socket file, which takes it a moment.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
     }
 
     /// Tells whether somebody else has the address.
@@ -297,6 +306,14 @@ impl Bound {
     /// Closes the socket for good, with the path that we bound.
     pub(crate) fn close(self) {
         if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// Closes a socket of a start that fails. What an earlier life has bound stays with whoever keeps it, and so
+    /// does its file.
+    pub(crate) fn give_up(self) {
+        if let Some(file) = self.file.as_ref().filter(|file| !file.is_claimed()) {
             file.remove();
         }
     }

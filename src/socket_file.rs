@@ -10,13 +10,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
@@ -24,17 +22,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::listen::BACKLOG;
 
-/// How long another start may be at the same path.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How soon it is tried again.
-const RETRY: Duration = Duration::from_millis(5);
-
 /// The file of a Unix socket that this program has bound, in this life or an earlier one.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     file: OwnedFd,
+    /// An earlier life of this program has made it.
+    is_claimed: bool,
 }
 
 /// The socket files of all servers. They are removed when this is dropped, unless somebody goes on to listen.
@@ -75,15 +69,17 @@ impl SocketFile {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match open(path, flags, Mode::empty()) {
-            Ok(file) => Self { path: path.to_owned(), file },
+            Ok(file) => Self { path: path.to_owned(), file, is_claimed: false },
             Err(error) => {
                 // Without a descriptor it cannot be known again; this once it can only be ours.
                 let _ = fs::remove_file(path);
                 return Err(error.into());
             }
         };
-        // Nobody can connect before listen(2), so nobody meets the socket with other permissions.
-        let listens = fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        // Nobody can connect before listen(2), so nobody meets the socket with other permissions. Not by the path:
+        // somebody else may have put something else there.
+        let ours = format!("/proc/self/fd/{}", file.file.as_raw_fd());
+        let listens = fs::set_permissions(ours, fs::Permissions::from_mode(mode))
             .and_then(|()| socket.listen(BACKLOG));
         match listens {
             Ok(()) => Ok((socket, file)),
@@ -98,11 +94,17 @@ impl SocketFile {
     pub(crate) fn claim(path: &Path, files: &mut Vec<OwnedFd>) -> Option<Self> {
         let id = id_at(path)?;
         let index = files.iter().position(|file| id_of(file.as_fd()) == Some(id))?;
-        Some(Self { path: path.to_owned(), file: files.swap_remove(index) })
+        let file = files.swap_remove(index);
+        Some(Self { path: path.to_owned(), file, is_claimed: true })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells whether an earlier life of this program has made it.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.is_claimed
     }
 
     /// Tells whether its path still leads to it.
@@ -190,23 +192,19 @@ impl Drop for SocketFiles {
 // === impl Lock ===
 
 impl Lock {
-    /// Waits until nobody else has the right to replace what is at `socket`.
+    /// Takes the right to replace what is at `socket`, if nobody else has it.
     fn take(socket: &Path) -> io::Result<Self> {
         let mut name = OsString::from(".");
         name.push(socket.file_name().unwrap_or_default());
         name.push(".lock");
         let path = socket.with_file_name(name);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Self::try_take(&path)? {
-                Some(lock) => return Ok(lock),
-                None if Instant::now() < deadline => thread::sleep(RETRY),
-                None => {
-                    let held = format!("{} has been locked for {PATIENCE:?}", path.display());
-                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, held));
-                }
-            }
-        }
+        let told = |error: io::Error| {
+            io::Error::new(error.kind(), format!("its lock, {}: {error}", path.display()))
+        };
+        Self::try_take(&path).map_err(told)?.ok_or_else(|| {
+            let held = format!("{} is locked by another start", path.display());
+            io::Error::new(io::ErrorKind::ResourceBusy, held)
+        })
     }
 
     fn try_take(path: &Path) -> io::Result<Option<Self>> {

@@ -210,7 +210,7 @@ impl Legacy {
             });
         }
         // Before anything is bound: an old address may be in the way of a new one.
-        self.close_unused();
+        self.close_unused(servers, binder);
         let mut sockets: Vec<Vec<Bound>> = Vec::with_capacity(servers.len());
         let left = left(servers, &plans);
         for ((name, listen), plans) in servers.iter().zip(plans) {
@@ -220,7 +220,7 @@ impl Legacy {
                     Ok(bound) => mine.push(bound),
                     Err(error) => {
                         // A start that fails leaves nothing behind.
-                        sockets.into_iter().flatten().chain(mine).for_each(Bound::close);
+                        sockets.into_iter().flatten().chain(mine).for_each(Bound::give_up);
                         return Err(in_our_own_way(error, &left));
                     }
                 }
@@ -324,8 +324,12 @@ impl Legacy {
         }
     }
 
-    fn close_unused(&mut self) {
+    fn close_unused(&mut self, servers: &[(&str, &Listen)], binder: &Binder<'_>) {
         for (server, unused) in self.kept.drain(..) {
+            if !servers.iter().any(|(name, _)| *name == server) {
+                // Left in the store it would let clients in whom nobody answers.
+                binder.forget(&server);
+            }
             tracing::info!(
                 server,
                 address = %unused.address,

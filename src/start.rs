@@ -50,9 +50,8 @@ pub(crate) async fn start(
     }
     let notifier = process.notifier.clone();
     let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
-    let (connections, surplus, hand_over, history) =
-        take_over(&mut legacy, inherited.carrier.as_ref(), &notifier, &daemon)?;
-    let (sockets, files) = sockets(&mut legacy, &daemon, &notifier).await?;
+    let ((connections, surplus, hand_over, history), (sockets, files)) =
+        succeed(&mut legacy, inherited.carrier.as_ref(), &daemon, &notifier).await?;
 
     let tcp = TcpOptions::of(&daemon.limits);
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -156,6 +155,24 @@ fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize
     move |name| if is_public(name) { public } else { limits.admin_connections() }
 }
 
+/// Takes over what the process before this one has left, connections and listeners, and binds what it has not.
+async fn succeed(
+    legacy: &mut Legacy,
+    upgrade: Option<&OwnedFd>,
+    daemon: &Daemon,
+    notifier: &Notifier,
+) -> Result<(TakenOver, (Vec<Vec<Bound>>, SocketFiles)), Error> {
+    if upgrade.is_some() {
+        // The listeners come with the connections.
+        let taken_over = take_over(legacy, upgrade, notifier, daemon)?;
+        return Ok((taken_over, sockets(legacy, daemon, notifier).await?));
+    }
+    // What is in the service manager's store stays there while addresses are waited for: a start that fails, or
+    // is ended, has taken nothing.
+    let sockets = sockets(legacy, daemon, notifier).await?;
+    Ok((take_over(legacy, None, notifier, daemon)?, sockets))
+}
+
 /// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
 /// however the start may fail.
 async fn sockets(
@@ -178,6 +195,9 @@ type Connections = Vec<(String, Idle)>;
 /// How many connections of each server were too many.
 type Surplus = BTreeMap<String, usize>;
 
+/// What a process before this one has handed over.
+type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<History>);
+
 /// Takes what the process before this one handed over, as far as `daemon` may have so many connections; its
 /// listeners go to `legacy`.
 fn take_over(
@@ -185,7 +205,7 @@ fn take_over(
     upgrade: Option<&OwnedFd>,
     notifier: &Notifier,
     daemon: &Daemon,
-) -> Result<(Connections, Surplus, Option<HandOver>, Arc<History>), SocketsError> {
+) -> Result<TakenOver, SocketsError> {
     let most = most_connections(daemon, legacy.descriptors());
     let mut connections = Vec::new();
     let mut surplus = Surplus::new();

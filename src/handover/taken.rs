@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
 use super::{DESCRIPTORS_MAX, Frame, HEADER, Record};
@@ -161,6 +161,7 @@ impl Taken {
             Record::SocketFile => self.files.push(fd),
             Record::Connection { ref server, ref unread, skip: None, .. }
                 if unread.is_empty()
+                    && !has_come(&fd)
                     && self.counts.get(server).is_some_and(|count| *count >= most(server)) =>
             {
                 self.leave_out(record);
@@ -180,6 +181,11 @@ impl Taken {
             },
         }
     }
+}
+
+/// Tells whether a client has sent something that nobody has read.
+fn has_come(socket: &OwnedFd) -> bool {
+    ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
 /// The next message, if there is one.

@@ -168,13 +168,13 @@ fn of_two_starts_over_one_stale_socket_file_one_lives_and_is_reachable() {
 }
 
 #[test]
-fn a_start_that_another_holds_up_exits_78_and_says_by_what() {
+fn a_start_that_another_holds_up_exits_1_and_says_by_what() {
     let directory = tempfile::tempdir().unwrap();
     let lock = directory.path().join(".public.lock");
     let held = File::create(&lock).unwrap();
     flock(&held, FlockOperation::LockExclusive).unwrap();
-    let text = format!("{} has been locked for 5s", lock.display());
-    on(&directory).end().assert(78, &[&text, "lslocks"]);
+    let text = format!("{} is locked by another start", lock.display());
+    on(&directory).end().assert(1, &[&text, "lslocks"]);
     drop(held);
     // What a start that was killed has left is in nobody's way.
     let mut daemon = on(&directory).start();

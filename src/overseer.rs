@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::access;
@@ -31,7 +31,7 @@ use crate::notify::Notifier;
 use crate::participants::Participants;
 use crate::settings::LiveSettings;
 use crate::shutdown::{Cause, Shutdown};
-use crate::signals::{Event, Orders, Registered};
+use crate::signals::{self, Event, Held, Hold, Orders, Registered};
 
 /// How long after the drain time-out a stop may take for what is not a request: members end, connections are
 /// handed over, the log is written.
@@ -40,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Signals that come sooner than this after the shutdown was triggered say the same once more: a terminal
 /// and the program that was started in it both pass one on.
 const INSIST_AFTER: Duration = Duration::from_millis(500);
+
+/// How long the runtime gets to tell of a signal that came just before the program is replaced.
+const LAST_LOOK: Duration = Duration::from_millis(2);
 
 /// How long it may take to tell why the process is ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -93,7 +96,7 @@ impl Overseer {
     ///
     /// # Errors
     /// When the kernel refuses a handler, or there can be no more threads or descriptors.
-    pub(crate) fn start(self) -> io::Result<Overseeing> {
+    pub(crate) fn start(self, holds: mpsc::Receiver<Hold>) -> io::Result<Overseeing> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let registered = {
             let _entered = runtime.enter();
@@ -101,11 +104,15 @@ impl Overseer {
         };
         let (finished, is_finished) = oneshot::channel::<()>();
         thread::Builder::new().name("overseer".to_owned()).spawn(move || {
+            // Of all threads only this one hears them.
+            if let Err(error) = signals::unblock() {
+                tracing::error!(%error, "signals are not heard");
+            }
             runtime.block_on(async {
                 tokio::select! {
                     // It is dropped, which is all that there is to hear.
                     _ = is_finished => {}
-                    () = self.oversee(registered) => self.end_process(),
+                    () = self.oversee(registered, holds) => self.end_process(),
                 }
             });
         })?;
@@ -113,33 +120,94 @@ impl Overseer {
     }
 
     /// Returns only if the stop does not come to its end.
-    async fn oversee(&self, mut signals: Registered) {
-        while !self.shutdown.is_triggered() {
+    async fn oversee(&self, mut signals: Registered, mut holds: mpsc::Receiver<Hold>) {
+        // When the shutdown was triggered, and when the stop has to have ended.
+        let mut stop = None;
+        loop {
+            let end = stop.map(|(_, end)| end);
             tokio::select! {
                 biased;
-                event = signals.next() => match event {
-                    Event::Stop(cause) => drop(self.shutdown.trigger(cause)),
-                    Event::Order(order) => self.orders.give(order),
-                },
-                () = self.shutdown.triggered() => {}
+                Some(asked) = holds.recv() => {
+                    if !self.hold(asked, &mut signals, &mut stop).await {
+                        return;
+                    }
+                }
+                event = signals.next() => self.heard(event, &mut stop),
+                () = self.shutdown.triggered(), if stop.is_none() => self.stops(&mut stop),
+                () = self.ceiling(end) => return,
             }
         }
-        let triggered = Instant::now();
-        let timeout = self.members.0.get().map(|running| running.settings.now().drain_timeout);
-        let mut end = after(triggered, timeout.unwrap_or(self.drain_timeout) + GRACE);
-        loop {
-            tokio::select! {
-                () = sleep_until(end) => return,
-                event = signals.next() => {
-                    let is_one = matches!(event, Event::Stop(_));
-                    if is_one && triggered.elapsed() >= INSIST_AFTER && !self.shutdown.is_insisted() {
-                        tracing::warn!("ending at once: a second signal came");
-                        self.shutdown.insist();
-                        end = end.min(Instant::now() + GRACE);
-                    }
+    }
+
+    fn heard(&self, event: Event, stop: &mut Option<(Instant, Instant)>) {
+        match event {
+            Event::Order(order) => self.orders.give(order),
+            Event::Stop(cause) => {
+                self.shutdown.trigger(cause);
+                let Some((triggered, end)) = stop else { return self.stops(stop) };
+                if triggered.elapsed() >= INSIST_AFTER && !self.shutdown.is_insisted() {
+                    tracing::warn!("ending at once: a second signal came");
+                    self.shutdown.insist();
+                    *end = (*end).min(Instant::now() + GRACE);
                 }
             }
         }
+    }
+
+    /// The stop begins, and has so much time.
+    fn stops(&self, stop: &mut Option<(Instant, Instant)>) {
+        let now = Instant::now();
+        *stop = Some((now, after(now, self.drain_timeout() + GRACE)));
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        let running = self.members.0.get();
+        running.map_or(self.drain_timeout, |running| running.settings.now().drain_timeout)
+    }
+
+    /// Ready when a stop, or what takes as long at most, has to have ended.
+    async fn ceiling(&self, end: Option<Instant>) {
+        match end {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hears no signal until the hold is over, having told those that came before. Answers whether it was over
+    /// in time: members may have been told to end, from which there is no way back.
+    async fn hold(
+        &self,
+        asked: Hold,
+        signals: &mut Registered,
+        stop: &mut Option<(Instant, Instant)>,
+    ) -> bool {
+        if let Err(error) = signals::block() {
+            tracing::warn!(%error, "signals may be lost while the program is replaced");
+        }
+        let told = sleep_until(Instant::now() + LAST_LOOK);
+        tokio::pin!(told);
+        loop {
+            tokio::select! {
+                event = signals.next() => self.heard(event, stop),
+                () = &mut told => break,
+            }
+        }
+        let (held, is_released) = Held::new();
+        let too_late = async {
+            self.shutdown.triggered().await;
+            sleep_until(after(Instant::now(), self.drain_timeout() + GRACE)).await;
+        };
+        if asked.send(held).is_ok() {
+            tokio::select! {
+                // It is dropped, which is all that there is to hear; or this program ends here.
+                _ = is_released => {}
+                () = too_late => return false,
+            }
+        }
+        if let Err(error) = signals::unblock() {
+            tracing::error!(%error, "signals are not heard any more");
+        }
+        true
     }
 
     /// Ends the process, having told why if that can be done.

@@ -2,9 +2,8 @@
 //! end → execve(2). Up to the members' end nothing is lost if a step fails.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::access;
 use crate::drain::{Drain, Unrest};
@@ -18,14 +17,12 @@ use crate::log::flush;
 use crate::phase::Phase;
 use crate::running::Running;
 use crate::shutdown::{Cause, Shutdown};
-use crate::upgrade::{Program, SignalsForExec, UpgradeError};
-
-/// How long the runtime gets to tell of a signal that came just before the program is replaced.
-const LAST_LOOK: Duration = Duration::from_millis(2);
+use crate::signals::Orders;
+use crate::upgrade::{Program, UpgradeError};
 
 impl Running {
     /// Replaces the program in place; returns only if that did not work out.
-    pub(crate) async fn upgrade(&mut self) {
+    pub(crate) async fn upgrade(&mut self, orders: &Orders) {
         if self.phases.current() != Phase::Ready {
             tracing::warn!("not upgrading: the start is not finished");
             return;
@@ -34,7 +31,7 @@ impl Running {
         self.phases.set(Phase::Reloading);
         self.process.notifier.reloading("Upgrading in place");
         let drain = self.drain();
-        let error = self.replace(&drain).await;
+        let error = self.replace(&drain, orders).await;
         drain.release();
         self.shutdown.set_draining(false);
         if self.shutdown.is_triggered() {
@@ -47,7 +44,7 @@ impl Running {
         self.process.notifier.ready(&self.serving());
     }
 
-    async fn replace(&mut self, drain: &Drain) -> UpgradeError {
+    async fn replace(&mut self, drain: &Drain, orders: &Orders) -> UpgradeError {
         let heritage = self.heritage.reachable(&self.files);
         let prepared = tokio::select! {
             prepared = prepare(
@@ -65,14 +62,14 @@ impl Running {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
-        // From here on a signal kills or is ignored; one that came before is heard now.
-        let ready = SignalsForExec::new();
-        tokio::select! {
-            () = stopped(&self.shutdown, &mut self.group) => {
-                return UpgradeError::Stopping;
-            }
-            () = sleep(LAST_LOOK) => {}
-        }
+        // From here on a signal waits for the new program; one that came before is heard now.
+        let held = tokio::select! {
+            () = stopped(&self.shutdown, &mut self.group) => return UpgradeError::Stopping,
+            held = orders.hold() => held,
+        };
+        let Some(held) = held.filter(|_| !self.shutdown.is_triggered()) else {
+            return UpgradeError::Stopping;
+        };
         if self.has_tasks {
             // From here there is no way back; the dry run has shown that none is needed.
             self.shutdown.trigger(Cause::Upgrade);
@@ -90,7 +87,7 @@ impl Running {
         access::flush();
         #[cfg(feature = "log")]
         flush();
-        self.process.program.replace(&theirs, &ready)
+        self.process.program.replace(&theirs, &held)
     }
 }
 

@@ -115,7 +115,9 @@ impl Daemon {
                 // The daemon hears of it, and ends.
                 std::future::pending().await
             };
-            let (notifier, orders) = (process.notifier.clone(), Orders::default());
+            let notifier = process.notifier.clone();
+            // Nobody gives any: signals are the caller's.
+            let (orders, _) = Orders::new();
             let exit = tokio::select! {
                 exit = live(self, process, &orders) => exit,
                 never = stop => never,
@@ -200,7 +202,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
     daemon.inherited = Some(inherited);
     // Before there are threads, which inherit what is blocked.
-    signals::reset().map_err(system("reset the signals that the parent process has blocked"))?;
+    signals::prepare().map_err(system("reset the signals that the parent process has blocked"))?;
     let process = Process {
         started,
         notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
@@ -213,7 +215,8 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         members: Members::default(),
     };
     raise_descriptor_limit()?;
-    let (notifier, orders) = (process.notifier.clone(), Orders::default());
+    let notifier = process.notifier.clone();
+    let (orders, holds) = Orders::new();
     let overseer = Overseer {
         shutdown: daemon.shutdown.clone(),
         orders: orders.clone(),
@@ -222,7 +225,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         members: process.members.clone(),
     };
     // To the end of all that follows.
-    let _overseeing = overseer.start().map_err(system("register signal handlers"))?;
+    let _overseeing = overseer.start(holds).map_err(system("register signal handlers"))?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

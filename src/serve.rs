@@ -49,7 +49,7 @@ impl Running {
                 // Triggers the shutdown.
                 () = self.group.next_end() => {}
                 order = orders.next() => match order {
-                    Order::Upgrade => self.upgrade().await,
+                    Order::Upgrade => self.upgrade(orders).await,
                     Order::Reload => {
                         self.reload().await;
                         idleness = self.idleness();

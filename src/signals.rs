@@ -17,12 +17,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::shutdown::Cause;
 
-/// The signals that the daemon hears. They stay ignored until it does: one that comes right after an upgrade in
-/// place would end it.
+/// The signals that the daemon hears.
 const HEARD: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
 
 /// Others that have to work: the one by which the service manager's watchdog ends it, and the one that tells of
@@ -47,30 +46,37 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Registered(Vec<(Event, Signal)>);
 
-/// Orders that have been heard and not carried out yet, each at most once.
-#[derive(Clone, Debug, Default)]
+/// Orders that have been heard and not carried out yet, each at most once; and the way to ask whoever hears them
+/// to wait.
+#[derive(Clone, Debug)]
 pub(crate) struct Orders {
     reload: Arc<Notify>,
     upgrade: Arc<Notify>,
+    holds: mpsc::Sender<Hold>,
 }
 
-/// Makes the signals work that have to, whatever the parent process did with them: the JVM, .NET and Ruby
-/// block some for the children that they start.
+/// Asks that no signal is heard any more until what is sent back is dropped: each waits for who is next.
+pub(crate) type Hold = oneshot::Sender<Held>;
+
+/// While it lasts no signal is heard.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _released: oneshot::Sender<()>,
+}
+
+/// Makes the signals work that have to, whatever the parent process did with them (the JVM, .NET and Ruby block
+/// some for the children that they start), and keeps those that are heard for the overseer.
+///
+/// It is for the first thread, before there are others, which inherit what it does.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(crate) fn reset() -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe interface to these calls among our libraries")]
-    // SAFETY: the structures are plain data, valid when zeroed, and live through the calls; a signal's default
-    // runs no code of ours.
-    unsafe {
-        let mut needed = std::mem::zeroed();
-        libc::sigemptyset(&raw mut needed);
-        for signal in HEARD {
-            libc::sigaddset(&raw mut needed, signal);
-        }
-        for signal in NEEDED {
-            libc::sigaddset(&raw mut needed, signal);
+pub(crate) fn prepare() -> io::Result<()> {
+    for signal in NEEDED {
+        #[expect(unsafe_code, reason = "no safe interface to these calls among our libraries")]
+        // SAFETY: the structure is plain data, valid when zeroed, and lives through the calls; a signal's
+        // default runs no code of ours.
+        unsafe {
             let mut action = std::mem::zeroed::<libc::sigaction>();
             let asked = libc::sigaction(signal, ptr::null(), &raw mut action);
             // A handler is the program's own: it came after the parent's doing.
@@ -78,10 +84,42 @@ pub(crate) fn reset() -> io::Result<()> {
                 libc::signal(signal, libc::SIG_DFL);
             }
         }
-        match libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const needed, ptr::null_mut()) {
-            0 => Ok(()),
-            error => Err(io::Error::from_raw_os_error(error)),
+    }
+    mask(libc::SIG_UNBLOCK, &NEEDED)?;
+    block()
+}
+
+/// Keeps the calling thread from hearing signals. One that no thread hears waits, also for the program that this
+/// one is replaced by.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn block() -> io::Result<()> {
+    mask(libc::SIG_BLOCK, &HEARD)
+}
+
+/// Lets the calling thread hear signals.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn unblock() -> io::Result<()> {
+    mask(libc::SIG_UNBLOCK, &HEARD)
+}
+
+fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no safe interface to these calls among our libraries")]
+    // SAFETY: the set is plain data, valid when zeroed, and lives through the calls.
+    let masked = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
         }
+        libc::pthread_sigmask(how, &raw const set, ptr::null_mut())
+    };
+    match masked {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
@@ -120,9 +158,32 @@ impl Registered {
     }
 }
 
+// === impl Held ===
+
+impl Held {
+    /// The other value ends when this is dropped.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (released, is_released) = oneshot::channel();
+        (Self { _released: released }, is_released)
+    }
+}
+
 // === impl Orders ===
 
 impl Orders {
+    /// Nobody's orders; the other value is where holds are asked for.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Hold>) {
+        let (holds, asked) = mpsc::channel(1);
+        (Self { reload: Arc::default(), upgrade: Arc::default(), holds }, asked)
+    }
+
+    /// Has no signal heard any more, having told those that came before. None if nobody hears any.
+    pub(crate) async fn hold(&self) -> Option<Held> {
+        let (ask, answer) = oneshot::channel();
+        self.holds.send(ask).await.ok()?;
+        answer.await.ok()
+    }
+
     /// Has an order carried out.
     pub(crate) fn give(&self, order: Order) {
         match order {

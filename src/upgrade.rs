@@ -14,16 +14,16 @@
 //! 3. execve(2). Should it fail after all, the connections are still here, and are served on.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
+use std::iter;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::ptr;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -33,6 +33,7 @@ use tokio::time::timeout;
 use crate::handover::Shortage;
 use crate::heritage::Heritage;
 use crate::inherit::UPGRADE_VARIABLE;
+use crate::signals::Held;
 
 /// Makes a lockstepd program check its configuration and exit.
 pub(crate) const CHECK_VARIABLE: &str = "LOCKSTEPD_CHECK";
@@ -148,18 +149,50 @@ impl Program {
 
     /// Replaces this process; returns only if that failed.
     ///
-    /// `_signals` shows that signals have been made ready for it.
-    pub(crate) fn replace(&self, carrier: &OwnedFd, _signals: &SignalsForExec) -> UpgradeError {
-        let (path, mut command) = match self.command() {
-            Ok(command) => command,
-            Err(error) => return error,
-        };
-        let failed = |source| UpgradeError::Execute { path, source };
+    /// `_held` shows that signals wait for the new program. std's `exec` would let this one have them in the last
+    /// moment, and they would be gone with it.
+    pub(crate) fn replace(&self, carrier: &OwnedFd, _held: &Held) -> UpgradeError {
+        let Some(path) = self.path.clone() else { return UpgradeError::Nameless };
+        let failed = |source| UpgradeError::Execute { path: path.clone(), source };
         if let Err(error) = fcntl_setfd(carrier, FdFlags::empty()) {
             return failed(error.into());
         }
-        failed(command.env(UPGRADE_VARIABLE, carrier.as_raw_fd().to_string()).exec())
+        // Where it is gone, whoever needed it has said so in the dry run.
+        if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
+            if let Err(error) = env::set_current_dir(directory) {
+                return failed(error);
+            }
+        }
+        let arguments = iter::once(path.as_os_str()).chain(self.arguments.iter().map(|a| &**a));
+        let is_other = |(name, _): &(OsString, OsString)| name != UPGRADE_VARIABLE;
+        let upgrade = (UPGRADE_VARIABLE.into(), carrier.as_raw_fd().to_string().into());
+        let variables = env::vars_os().filter(is_other).chain([upgrade]);
+        let variables =
+            variables.map(|(name, value)| [name, "=".into(), value].join(OsStr::new("")));
+        match (c_strings(arguments), c_strings(variables)) {
+            (Ok(arguments), Ok(variables)) => failed(execute(&arguments, &variables)),
+            (Err(error), _) | (_, Err(error)) => failed(error),
+        }
     }
+}
+
+fn c_strings(texts: impl Iterator<Item: AsRef<OsStr>>) -> io::Result<Vec<CString>> {
+    let texts = texts.map(|text| CString::new(text.as_ref().as_bytes()));
+    Ok(texts.collect::<Result<_, _>>()?)
+}
+
+/// Calls execve(2) with the first of `arguments` as the program; returns only if that failed.
+fn execute(arguments: &[CString], variables: &[CString]) -> io::Error {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(arguments), pointers(variables));
+    #[expect(unsafe_code, reason = "std has no exec that leaves the signal mask alone")]
+    // SAFETY: both lists end with a null pointer, and what they point to are strings that outlive the call.
+    unsafe {
+        libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr());
+    }
+    io::Error::last_os_error()
 }
 
 /// The working directory by the name under which it was entered, if the environment tells that as pwd(1)
@@ -180,64 +213,4 @@ fn what_it_said(output: &[u8]) -> String {
 
 fn says_valid(output: &[u8]) -> bool {
     String::from_utf8_lossy(output).lines().any(|line| line == VALID)
-}
-
-/// The dispositions of signals for the time around execve(2); as they were before when dropped.
-///
-/// `SIGUSR2` and `SIGHUP` are ignored: their default is to kill, and one that arrives before the new
-/// program is ready for it must not. `SIGTERM` and `SIGINT` have their default: with our handler
-/// still in place, one that arrives now would be noted by a program that is about to vanish.
-/// `SIGPIPE` is remembered, because [`CommandExt::exec`] resets it.
-#[derive(Debug)]
-pub(crate) struct SignalsForExec {
-    before: Vec<(libc::c_int, Disposition)>,
-}
-
-/// Plain data of the kernel's interface, kept to be given back.
-struct Disposition(libc::sigaction);
-
-// === impl SignalsForExec ===
-
-impl SignalsForExec {
-    pub(crate) fn new() -> Self {
-        let changes = [
-            (libc::SIGUSR2, libc::SIG_IGN),
-            (libc::SIGHUP, libc::SIG_IGN),
-            (libc::SIGTERM, libc::SIG_DFL),
-            (libc::SIGINT, libc::SIG_DFL),
-            (libc::SIGPIPE, libc::SIG_IGN),
-        ];
-        Self { before: changes.map(|(signal, action)| (signal, change(signal, action))).into() }
-    }
-}
-
-#[expect(unsafe_code, reason = "no safe interface to sigaction(2) among our libraries")]
-fn change(signal: libc::c_int, action: libc::sighandler_t) -> Disposition {
-    // SAFETY: both structures are plain data, valid when zeroed, and live through the call;
-    // neither ignoring a signal nor its default runs code of ours.
-    unsafe {
-        let mut before = std::mem::zeroed();
-        let mut change = std::mem::zeroed::<libc::sigaction>();
-        change.sa_sigaction = action;
-        libc::sigaction(signal, &raw const change, &raw mut before);
-        Disposition(before)
-    }
-}
-
-impl Drop for SignalsForExec {
-    fn drop(&mut self) {
-        for (signal, Disposition(before)) in &self.before {
-            #[expect(unsafe_code, reason = "no safe interface to sigaction(2) among our libraries")]
-            // SAFETY: puts back the disposition that was there, just as it was.
-            unsafe {
-                libc::sigaction(*signal, &raw const *before, std::ptr::null_mut());
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Disposition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Disposition")
-    }
 }

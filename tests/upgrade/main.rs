@@ -555,6 +555,22 @@ fn signals_that_come_while_the_program_is_being_replaced_do_not_end_it() {
     ask(&mut TcpStream::connect(daemon.public).unwrap());
 }
 
+#[test]
+fn a_stop_right_behind_an_upgrade_is_clean_whatever_the_moment() {
+    for signal in [Signal::TERM, Signal::INT] {
+        for moment in 0..12 {
+            let mut daemon = Daemon::start();
+            daemon.signal(Signal::USR2);
+            thread::sleep(Duration::from_millis(moment));
+            daemon.signal(signal);
+            let stopped = daemon.wait_for("stopped");
+            assert_eq!(stopped["exit_code"], 0, "{moment} ms: {stopped}");
+            let status = Deadline::after(PATIENCE).wait_for_exit(&mut daemon.child).unwrap();
+            assert_eq!(status.code(), Some(0), "{moment} ms: {status}");
+        }
+    }
+}
+
 /// Ends a loop even if the test fails meanwhile.
 struct OnDrop<'f>(&'f AtomicBool);
 

@@ -27,6 +27,10 @@ use crate::watchdog::Check;
 /// How often STATUS may change.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the service manager may take to read what it is told. It may be busy reading all its units anew;
+/// meanwhile everybody is served.
+pub(crate) const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A daemon whose members run.
 #[derive(Debug)]
 pub(crate) struct Running {

@@ -14,7 +14,7 @@ use crate::idle::{self, Idleness};
 use crate::participants::Participants;
 use crate::phase::Phase;
 use crate::reload::{Hook, Reload};
-use crate::running::{Running, STATUS_INTERVAL};
+use crate::running::{MANAGER_TIMEOUT, Running, STATUS_INTERVAL};
 use crate::shutdown::Cause;
 use crate::signals::{Order, Orders};
 use crate::tcp::TcpOptions;
@@ -89,6 +89,15 @@ impl Running {
             tracing::warn!("idle_exit has no effect: {why}");
         }
         self.process.notifier.ready(&self.serving());
+        // So that a stop knows whether there is anybody to wait for.
+        let notifier = self.process.notifier.clone();
+        tokio::spawn(async move {
+            let read = notifier.barrier(MANAGER_TIMEOUT).await;
+            // Other errors have been told by then.
+            if read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                tracing::warn!("the service manager does not read that the service is ready");
+            }
+        });
     }
 
     /// Starts feeding the service manager's watchdog, if it has one for us.

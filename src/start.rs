@@ -162,15 +162,16 @@ async fn succeed(
     daemon: &Daemon,
     notifier: &Notifier,
 ) -> Result<(TakenOver, (Vec<Vec<Bound>>, SocketFiles)), Error> {
+    let most = most_connections(daemon, legacy.descriptors());
     if upgrade.is_some() {
         // The listeners come with the connections.
-        let taken_over = take_over(legacy, upgrade, notifier, daemon)?;
+        let taken_over = take_over(legacy, upgrade, notifier, &most)?;
         return Ok((taken_over, sockets(legacy, daemon, notifier).await?));
     }
     // What is in the service manager's store stays there while addresses are waited for: a start that fails, or
     // is ended, has taken nothing.
     let sockets = sockets(legacy, daemon, notifier).await?;
-    Ok((take_over(legacy, None, notifier, daemon)?, sockets))
+    Ok((take_over(legacy, None, notifier, &most)?, sockets))
 }
 
 /// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
@@ -198,15 +199,14 @@ type Surplus = BTreeMap<String, usize>;
 /// What a process before this one has handed over.
 type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<History>);
 
-/// Takes what the process before this one handed over, as far as `daemon` may have so many connections; its
+/// Takes what the process before this one handed over, as far as there may be `most` connections of a server; its
 /// listeners go to `legacy`.
 fn take_over(
     legacy: &mut Legacy,
     upgrade: Option<&OwnedFd>,
     notifier: &Notifier,
-    daemon: &Daemon,
+    most: &dyn Fn(&str) -> usize,
 ) -> Result<TakenOver, SocketsError> {
-    let most = most_connections(daemon, legacy.descriptors());
     let mut connections = Vec::new();
     let mut surplus = Surplus::new();
     let mut gone = 0;
@@ -217,7 +217,7 @@ fn take_over(
         notifier.unstore(CARRIER_NAME);
     }
     for carrier in upgrade.into_iter().chain(&carriers) {
-        let (taken, error) = Taken::from_carrier(carrier, &most);
+        let (taken, error) = Taken::from_carrier(carrier, most);
         if let Some(error) = error {
             tracing::warn!(%error, "closing connections of the process before this one");
         }

@@ -16,18 +16,15 @@ use crate::history::{History, LastDrain};
 use crate::notify::Notifier;
 use crate::participants::Participants;
 use crate::phase::Phase;
-use crate::running::{Running, STATUS_INTERVAL};
+use crate::running::{MANAGER_TIMEOUT, Running, STATUS_INTERVAL};
 use crate::shutdown::{Cause, Shutdown};
 
 /// How long after each of our words the service manager may wait for the next before it kills us;
 /// the drain time-out is the hard cap.
 const EXTENSION: Duration = Duration::from_secs(10);
 
-/// How long the service manager may take to read what it is sent before connections end here. It may be busy
-/// reading all its units anew; meanwhile everybody is served.
-const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The same where there is no connection, and all that could be lost is what `/metrics` says of this drain.
+/// As [`MANAGER_TIMEOUT`], of a manager that has never been seen to read, or where there is no connection and all
+/// that could be lost is what `/metrics` says of this drain.
 const MANAGER_TIMEOUT_ALONE: Duration = Duration::from_millis(250);
 
 /// How long a member that was told to end where it stands may take for it.
@@ -154,7 +151,8 @@ impl Running {
         }
         let listeners = self.heritage.own_descriptors();
         let has_clients = drain.all().any(|server| server.connections() > 0);
-        let patience = if has_clients { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
+        let is_worth_it = has_clients && notifier.is_read();
+        let patience = if is_worth_it { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
         match Carrier::stored(notifier, listeners, patience).await {
             Ok(Some(carrier)) => Some(carrier),
             Ok(None) => {

@@ -17,6 +17,7 @@ use std::env;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -40,7 +41,11 @@ pub(crate) struct Notifier {
 
 /// What the clones of a notifier share; with the last of them the thread ends.
 #[derive(Debug)]
-struct Line(Arc<Outbox>);
+struct Line {
+    outbox: Arc<Outbox>,
+    /// The manager has passed a barrier.
+    is_read: AtomicBool,
+}
 
 // === impl Notifier ===
 
@@ -53,7 +58,8 @@ impl Notifier {
         if env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(Self { line: None });
         }
-        Ok(Self { line: Some(Arc::new(Line(Outbox::start()?))) })
+        let line = Line { outbox: Outbox::start()?, is_read: AtomicBool::new(false) };
+        Ok(Self { line: Some(Arc::new(line)) })
     }
 
     /// Tells whether a service manager listens.
@@ -157,13 +163,20 @@ impl Notifier {
     /// # Errors
     /// When it could not be sent, or the manager did not read it in time.
     pub(crate) async fn barrier(&self, patience: Duration) -> io::Result<()> {
-        let Some(outbox) = self.outbox() else { return Ok(()) };
+        let Some(line) = &self.line else { return Ok(()) };
         let (done, passed) = oneshot::channel();
-        outbox.barrier(Reply { patience, done });
-        match timeout(patience, passed).await {
+        line.outbox.barrier(Reply { patience, done });
+        let passed = match timeout(patience, passed).await {
             Ok(Ok(passed)) => passed,
             Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        };
+        line.is_read.fetch_or(passed.is_ok(), Ordering::Relaxed);
+        passed
+    }
+
+    /// Tells whether the manager has ever been seen to read what it is told.
+    pub(crate) fn is_read(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.is_read.load(Ordering::Relaxed))
     }
 
     /// Waits until everything has been sent, for half a second at most. Blocks the thread: it is for the end
@@ -187,13 +200,13 @@ impl Notifier {
     }
 
     fn outbox(&self) -> Option<&Outbox> {
-        self.line.as_ref().map(|line| &*line.0)
+        self.line.as_ref().map(|line| &*line.outbox)
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.0.close();
+        self.outbox.close();
     }
 }
 

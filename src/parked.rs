@@ -36,6 +36,19 @@ impl Idle {
         self.forgotten().is_some()
     }
 
+    /// Says that nothing follows to a client that may still be sending a body that nobody wants; answers whether
+    /// it may. It has its answer, and looks for that behind the body.
+    pub(crate) fn leave(&mut self) -> bool {
+        let owes = self.skip.is_some();
+        if owes {
+            // If the client is gone, that is found out.
+            let _ = self.stream.shutdown();
+            self.unread = Bytes::new();
+            self.skip = Some(Rest::Nobodys(0));
+        }
+        owes
+    }
+
     /// How much has come, of a connection that is seen off.
     pub(crate) fn forgotten(&self) -> Option<u64> {
         match self.skip {

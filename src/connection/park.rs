@@ -86,6 +86,9 @@ pub(super) async fn park(
                 return;
             }
             Mode::Close => {
+                if idle.as_mut().is_some_and(Idle::leave) {
+                    return Box::pin(see_off(idle, participant)).await;
+                }
                 idle.take();
                 return;
             }

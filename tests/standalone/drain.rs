@@ -108,20 +108,23 @@ fn a_body_that_nobody_waits_for_holds_nothing_up() {
 }
 
 #[test]
-fn a_client_that_sends_a_long_body_behind_its_answer_is_heard_out_at_a_stop() {
-    const LENGTH: usize = 2 << 20;
-    let mut daemon = lingering("0s");
-    let mut client = Client::connect(&daemon.public());
-    client.send(&format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n"));
-    client.send("begun");
-    client.wait_for_answer();
-    daemon.signal(Signal::TERM);
-    daemon.event("stopping");
-    client.send(&"x".repeat(LENGTH - 5));
-    let response = client.response("POST");
-    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
-    drop(client);
-    daemon.end().assert(0, &[]);
+fn a_client_that_sends_its_body_behind_its_answer_is_heard_out_at_a_stop() {
+    for (length, connection) in [(400 << 10, None), (2 << 20, Some("close"))] {
+        let mut daemon = lingering("0s");
+        let mut client = Client::connect(&daemon.public());
+        client.send(&format!(
+            "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\nbegun"
+        ));
+        client.wait_for_answer();
+        daemon.signal(Signal::TERM);
+        daemon.event("stopping");
+        client.send(&"x".repeat(length - 5));
+        let response = client.response("POST");
+        assert_eq!((response.status, response.header("connection")), (200, connection));
+        assert!(client.is_closed());
+        drop(client);
+        daemon.end().assert(0, &[]);
+    }
 }
 
 #[test]

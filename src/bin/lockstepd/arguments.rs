@@ -156,7 +156,7 @@ struct Line {
 
 const AFTER: &str = "\
 Signals:
-  SIGTERM, SIGINT  stop cleanly; a second one ends at once
+  SIGTERM, SIGINT  stop cleanly; another, half a second later or more, ends at once
   SIGHUP           reload the configuration; a bad one changes nothing
   SIGUSR2          replace the program in place, keeping every connection
 

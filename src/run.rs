@@ -39,6 +39,9 @@ impl Daemon {
     /// first thread starts. It does all that a program of its own wants: sets up the log, hears
     /// signals (`SIGTERM`, `SIGINT`, `SIGHUP`, `SIGUSR2`), raises the limit of descriptors, and
     /// starts a runtime. [`Daemon::run_until`] does none of these.
+    ///
+    /// One thread hears the signals, and the others have them blocked. A child that is started by
+    /// [`std::process::Command`], or tokio's, has not; who calls fork(2) by itself sees to that.
     #[must_use]
     pub fn run(self) -> ExitCode {
         if std::env::var_os(CHECK_VARIABLE).is_some() {

@@ -113,6 +113,7 @@ pub(crate) async fn accept(
                 listener = returned;
             }
             Err(_) => {
+                crowd.tell_closed(participants);
                 // The queue of a listener that the manager holds stays there for our successor.
                 // That of our own dies with it: whoever waits there is served first.
                 if listener.origin == Origin::Ourselves {
@@ -209,7 +210,14 @@ impl Crowd {
     /// Tells how many idle connections were closed, now and then.
     fn tell(&mut self, closed: usize, participants: &Participants) {
         self.closed += closed;
-        if closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
+        if self.closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
+            self.tell_closed(participants);
+        }
+    }
+
+    /// Tells how many were closed and have not been told.
+    fn tell_closed(&mut self, participants: &Participants) {
+        if self.closed > 0 {
             tracing::info!(
                 server = participants.server(),
                 connections = std::mem::take(&mut self.closed),
@@ -221,6 +229,7 @@ impl Crowd {
     /// A client has been accepted.
     fn has_passed(&mut self, participants: &Participants) {
         self.lacks_since = None;
+        self.tell(0, participants);
         // One line each time that the server fills up, not one for each client that waits.
         let limit = participants.limit();
         if self.is_full && participants.connections() < limit - limit.div_ceil(8) {

@@ -116,6 +116,10 @@ fn a_new_client_gets_the_place_of_the_one_that_has_been_idle_longest() {
         &["all the connections it may have; idle ones are closed", "raise max_connections"],
     );
     assert_eq!(ended.event(TOLD)["server"], "public");
+    // Not all at once, but all in the end.
+    let events = ended.events();
+    let told = events.iter().filter(|event| event["message"] == TOLD);
+    assert_eq!(told.filter_map(|event| event["connections"].as_u64()).sum::<u64>(), 2);
 }
 
 #[test]

@@ -144,10 +144,14 @@ impl Inherited {
                 descriptors.push(Descriptor { number, name, fd: own(number)? });
             }
         }
-        let carrier = upgrade
-            .and_then(|number| number.to_str().and_then(|number| number.parse().ok()))
-            .map(own)
-            .transpose()?;
+        let carrier = upgrade.and_then(|number| number.to_str()?.parse().ok());
+        if let Some(number) =
+            carrier.filter(|number| descriptors.iter().any(|it| it.number == *number))
+        {
+            let source = io::Error::other(format!("it is that of {UPGRADE_VARIABLE}, too"));
+            return Err(InheritError::Missing { number, source });
+        }
+        let carrier = carrier.map(own).transpose()?;
         if let Some(any) = carrier.as_ref().or(descriptors.first().map(|left| &left.fd)) {
             widen_table(any);
         }

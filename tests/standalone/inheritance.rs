@@ -377,6 +377,13 @@ proptest! {
 }
 
 #[test]
+fn a_descriptor_that_is_announced_twice_exits_78() {
+    let launch = on_free_ports().inherit("public", listener());
+    let ended = launch.env("LOCKSTEPD_UPGRADE_FD", "3").end();
+    ended.assert(78, &["cannot take descriptor 3", "LOCKSTEPD_UPGRADE_FD, too"]);
+}
+
+#[test]
 fn bad_sockets_are_told_to_the_service_manager() {
     let manager = Manager::new();
     Launch::bare().inherit("public", listener()).notify(&manager).end().assert(78, &[]);

@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -263,4 +263,21 @@ proptest! {
         }).collect();
         prop_assert_eq!(came, listeners);
     }
+}
+
+#[tokio::test]
+async fn who_has_asked_something_is_taken_however_many_there_may_be() {
+    let (server, mut clients, _members) = held(9);
+    for asking in clients.iter_mut().step_by(2) {
+        asking.write_all(b"GET / HT").unwrap();
+    }
+    let (mut carrier, theirs) = Carrier::new().unwrap();
+    carrier.load([&server], false, Instant::now()).await;
+    carrier.finish(History::default()).unwrap();
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| 2);
+    assert!(error.is_none(), "{error:?}");
+    let asking = taken.connections.iter().filter(|(_, idle)| idle.stream.has_unread()).count();
+    assert_eq!(asking, 5);
+    assert_eq!(taken.connections.len() + taken.surplus["public"], 9);
+    assert!(taken.connections.len() <= 7, "idle ones beyond the limit are left out");
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     restart::machine,
-    support::{Machine, PATIENCE, message, wait_until},
+    support::{Client, Machine, PATIENCE, message, wait_until},
 };
 
 const LATE: &str = "10.99.0.1";
@@ -82,6 +82,30 @@ fn a_stop_while_an_address_is_waited_for_is_clean() {
         "lockstepd",
         &[("ActiveState", "inactive"), ("Result", "success"), ("ExecMainStatus", "0")],
     );
+}
+
+#[test]
+fn connections_outlive_a_start_that_waits_for_an_address_and_is_ended() {
+    let Some(machine) = binding("127.0.0.1", "") else { return };
+    machine.systemctl(&["start", "lockstepd"]).ok();
+    let listens = |addresses: &str| {
+        let text = format!("[public]\nlisten = [{addresses}]\n");
+        machine.write("/etc/lockstepd/lockstepd.toml", text);
+    };
+    machine.in_network(|| {
+        let mut clients = [(); 9].map(|()| Client::connect("127.0.0.1:9090"));
+        for client in &mut clients {
+            assert_eq!(client.request("GET", "/").status, 200);
+        }
+        listens(&format!("\"127.0.0.1:9090\", \"{LATE}:9090\""));
+        machine.systemctl(&["restart", "--no-block", "lockstepd"]).ok();
+        wait_for_status(&machine, 30);
+        listens("\"127.0.0.1:9090\"");
+        machine.systemctl(&["restart", "lockstepd"]).ok();
+        for client in &mut clients {
+            assert_eq!(client.request("GET", "/").status, 200);
+        }
+    });
 }
 
 #[test]

@@ -172,105 +172,50 @@
 //!
 //! # Map
 //!
-//! | module | responsible for |
-//! |---|---|
-//! | `daemon`, `plan`, `run`, `start`, `serve`, `stop`, `running`, `settings`, `reload`, `monitor` | the builder, and the order of everything |
-//! | `group`, `shutdown`, `phase`, `signals` | members, the one shutdown broadcast, phases and latches |
-//! | `address`, `inherit`, `listen`, `sockets`, `view` | which sockets there are, and whose |
-//! | `server`, `service`, `accept`, `stream`, `connection`, `exchange`, `answer`, `remembered`, `conformance`, `fields`, `body`, `io`, `activity`, `parked`, `framing`, `chunks`, `waiting`, `limits` | a connection's life and a request's |
-//! | `participants`, `drain`, `idle` | holding, releasing and ending connections |
-//! | `handover`, `history`, `upgrade`, `replace` | giving them to the next process |
-//! | `notify`, `watchdog`, `event`, `chain` | what the service manager is told |
-//! | `admin`, `access`, `metrics`, `exposition`, `log` | what operators see |
+//! The source has a folder for each of these; what belongs to none of them is not here. A room uses only
+//! what its row names, all of it further down. A test reads this table.
 //!
-//! Imports go one way: what stands lower in this table is used by what stands higher, but for the
-//! last row, which everybody uses.
+//! | room | responsible for | may use |
+//! |---|---|---|
+//! | `daemon` | the builder, and the order of everything: start, serve, reload, stop, upgrade; watchdog; exit codes | all |
+//! | `admin` | the admin routes, metrics as text, the status page | http, handover, connections, sockets, lifecycle, log |
+//! | `http` | a connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log | connections, sockets, log |
+//! | `handover` | what goes to the next process and what came from the one before | connections, sockets, manager, lifecycle |
+//! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |
+//! | `sockets` | addresses, inherited sockets, binding, listeners, streams | manager, lifecycle |
+//! | `manager` | everything said to the service manager | – |
+//! | `lifecycle` | the one shutdown broadcast, phases and latches, members, signals | log |
+//! | `log` | journal or standard error; level; the queue; the words for errors | – |
 
-mod accept;
-mod access;
-mod activity;
-mod address;
 #[cfg(feature = "admin")]
 mod admin;
-mod answer;
-mod bind;
-mod body;
-mod chain;
-mod chunks;
-mod conformance;
-mod connection;
-mod culprits;
+mod connections;
 mod daemon;
-mod drain;
-mod error;
-mod event;
-mod exchange;
-#[cfg(feature = "metrics")]
-mod exposition;
-mod fields;
-mod framing;
-mod gone;
-mod group;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handover;
-mod heritage;
-mod history;
-mod idle;
-mod inherit;
-mod io;
-mod limits;
-mod listen;
-#[cfg(feature = "log")]
+mod http;
+mod lifecycle;
 mod log;
-mod metrics;
-mod monitor;
-mod notify;
-mod overseer;
-mod parked;
-mod participants;
-mod phase;
-mod plan;
-mod polled;
-mod reload;
-mod remembered;
-mod replace;
-mod run;
-mod running;
-mod serve;
-mod server;
-mod service;
-mod settings;
-mod shutdown;
-mod signals;
-mod socket_file;
+mod manager;
 mod sockets;
-mod start;
-mod stop;
-mod stream;
-mod tcp;
-mod upgrade;
-mod view;
-mod waiting;
-mod watchdog;
-mod zone;
 
-pub use crate::access::AccessLog;
-pub use crate::address::{Address, InvalidAddress, Listen};
-pub use crate::body::Body;
-pub use crate::daemon::Daemon;
-pub use crate::error::{Error, Exit};
-pub use crate::inherit::{InheritError, Inherited};
-pub use crate::limits::{Limits, LimitsError};
-pub use crate::listen::ListenError;
+pub use crate::connections::limits::{Limits, LimitsError};
+pub use crate::daemon::builder::Daemon;
+pub use crate::daemon::error::{Error, Exit};
+pub use crate::daemon::monitor::Monitor;
+pub use crate::daemon::reload::Reload;
+pub use crate::handover::assignment::SocketsError;
+pub use crate::http::access::AccessLog;
+pub use crate::http::body::Body;
+pub use crate::lifecycle::phase::{Latch, Phase};
+pub use crate::lifecycle::shutdown::{Cause, Shutdown};
 #[cfg(feature = "log")]
 pub use crate::log::{Format, Level, LogError, LogSettings, Target};
-pub use crate::monitor::Monitor;
-pub use crate::phase::{Latch, Phase};
-pub use crate::reload::Reload;
-pub use crate::shutdown::{Cause, Shutdown};
-pub use crate::sockets::SocketsError;
-pub use crate::stream::Peer;
+pub use crate::sockets::address::{Address, InvalidAddress, Listen};
+pub use crate::sockets::inherit::{InheritError, Inherited};
+pub use crate::sockets::listener::ListenError;
+pub use crate::sockets::stream::Peer;
 
 /// The library of [`Daemon::metrics`]' registry.
 #[cfg(feature = "metrics")]

@@ -25,9 +25,9 @@ use http_body::Frame;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Admin;
+use super::routes::Admin;
 use super::status::Status;
-use crate::phase::Phase;
+use crate::lifecycle::phase::Phase;
 
 /// How often the status is told while nothing happens.
 const INTERVAL: Duration = Duration::from_secs(1);

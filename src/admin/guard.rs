@@ -28,10 +28,10 @@ use bytes::BytesMut;
 use http_body::Body as _;
 
 use super::users::UserMap;
-use crate::address::Address;
-use crate::conformance::is_host;
-use crate::connection::Common;
-use crate::stream::Peer;
+use crate::http::connection::Common;
+use crate::http::request_rules::is_host;
+use crate::sockets::address::Address;
+use crate::sockets::stream::Peer;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -8,11 +8,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::Admin;
-use crate::limits::Limits;
+use super::routes::Admin;
+use crate::connections::limits::Limits;
+use crate::connections::metrics::Durations;
+use crate::connections::overview::{HandOver, ServerView, SocketView};
 use crate::log::{Recent, lost_lines, recent_since, rfc3339};
-use crate::metrics::Durations;
-use crate::view::{HandOver, ServerView, SocketView};
 
 /// The state of the daemon at a moment.
 #[derive(Debug, Serialize)]

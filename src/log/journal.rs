@@ -20,7 +20,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::queue::{Queue, Sink};
-use super::quoted;
+use super::setup::quoted;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 

@@ -1,5 +1,6 @@
 //! What the documentation promises of the package: its dependencies, the Rust they need, its scripts.
 
+mod rooms;
 mod units;
 
 use std::{collections::BTreeSet, process::Command};

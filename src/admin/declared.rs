@@ -1,0 +1,49 @@
+//! The admin server to be.
+
+use std::sync::Arc;
+
+use axum::Router;
+use hyper_util::service::TowerToHyperService;
+#[cfg(feature = "metrics")]
+use prometheus_client::registry::Registry;
+
+use super::guard::Guard;
+use super::routes::{Admin, router};
+use crate::connections::limits::ADMIN_IDLE;
+use crate::connections::registry::Participants;
+use crate::http::connection::Shared;
+use crate::http::server::{Serve, Server};
+use crate::sockets::address::Listen;
+use crate::sockets::listener::Listener;
+
+/// What the builder collects for the admin server.
+#[derive(Debug, Default)]
+pub(crate) struct AdminPlan {
+    /// Absent: there is none.
+    pub(crate) listen: Option<Result<Listen, String>>,
+    pub(crate) guard: Guard,
+    /// The application's own routes.
+    pub(crate) routes: Option<Router>,
+    /// The application's own metrics.
+    #[cfg(feature = "metrics")]
+    pub(crate) registry: Option<Registry>,
+}
+
+// === impl AdminPlan ===
+
+impl AdminPlan {
+    /// The server, which others know by its participants already.
+    pub(crate) fn build(
+        mut self,
+        admin: Admin,
+        participants: Arc<Participants>,
+        listeners: &[Listener],
+    ) -> Arc<dyn Serve> {
+        self.guard.bound = listeners.iter().map(|listener| listener.address.clone()).collect();
+        let common = Arc::clone(&admin.common);
+        let router = router(admin, self.routes, self.guard);
+        let service = TowerToHyperService::new(router);
+        let shared = Shared { service, tell_peer: true, idle_max: ADMIN_IDLE, common };
+        Arc::new(Server::with(participants, shared))
+    }
+}

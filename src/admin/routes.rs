@@ -1,0 +1,141 @@
+//! The admin routes, as a service that knows no sockets.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /` | to a browser (`Accept: text/html`) the status page, to others 404 |
+//! | `GET`, `POST /listener` | a greeting; `?stop=REASON` then stops the daemon, `?fail=REASON` fails it |
+//! | `GET /live` | 200 while the process can answer at all |
+//! | `GET /ready` | 200 while it should get traffic, else 503 with the reason |
+//! | `OPTIONS /`, `/live`, `/ready` | what `GET /ready` or `/live` answers: HAProxy checks health with `OPTIONS / HTTP/1.0` |
+//! | `GET /status` | phase, servers, sockets, connections, limits and settings as JSON |
+//! | `GET /events` | the same once a second, as server-sent events, until the drain begins |
+//! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
+//! | `POST /reload` | reads the configuration anew, as `SIGHUP` does |
+//! | others | the application's own routes, if it has any |
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use super::guard::{self, Guard};
+use super::status::Status;
+use super::{events, page};
+#[cfg(feature = "metrics")]
+use crate::admin::metrics::Metrics;
+use crate::connections::overview::{HandOver, ServerView};
+use crate::http::connection::Common;
+use crate::http::server::Failure;
+use crate::lifecycle::phase::{Latches, Phase, Phases};
+use crate::lifecycle::settings::LiveSettings;
+use crate::lifecycle::shutdown::{Cause, Shutdown};
+
+/// The longest reason that is taken from a request, in characters.
+const REASON_MAX: usize = 200;
+
+/// What the routes show and do.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    pub(crate) name: String,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) phases: Phases,
+    pub(crate) latches: Latches,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) failure: Failure,
+    pub(crate) servers: Vec<ServerView>,
+    /// What the process before this one handed over, if there was one.
+    pub(crate) hand_over: Option<HandOver>,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) settings: LiveSettings,
+    /// Asks for a reload.
+    pub(crate) reload: Arc<Notify>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Order {
+    stop: Option<String>,
+    fail: Option<String>,
+}
+
+/// The admin routes, and behind them the application's own, for whom `guard` lets in.
+pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router {
+    let guard = (Arc::new(guard), Arc::clone(&admin.common));
+    let router = Router::new()
+        .route("/listener", get(listener).post(listener))
+        .route("/", get(page::page).options(ready))
+        .route("/live", get(live).options(live))
+        .route("/ready", get(ready).options(ready))
+        .route("/status", get(status))
+        .route("/events", get(events::events))
+        .route("/reload", post(reload));
+    #[cfg(feature = "metrics")]
+    let router = router.route("/metrics", get(metrics));
+    let router = router.with_state(Arc::new(admin));
+    // As the fallback: two routes of the same path cannot be merged, and ours are not to be shadowed.
+    let router = match own {
+        Some(own) => router.fallback_service(own),
+        None => router,
+    };
+    router.layer(from_fn_with_state(guard, guard::guard))
+}
+
+async fn listener(
+    State(admin): State<Arc<Admin>>,
+    Query(order): Query<Order>,
+    method: Method,
+) -> &'static str {
+    // HEAD asks what GET would answer, not for its effect.
+    if method != Method::HEAD {
+        if let Some(reason) = order.stop {
+            admin.shutdown.trigger(Cause::Request(bounded(&reason)));
+        } else if let Some(reason) = order.fail {
+            admin.failure.request(bounded(&reason));
+        }
+    }
+    "Hello, I am is listener!!\n"
+}
+
+async fn live() -> &'static str {
+    "live\n"
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
+    let phase = admin.phases.current();
+    if phase.is_ready() {
+        return (StatusCode::OK, format!("{phase}\n"));
+    }
+    let waiting = admin.latches.waiting();
+    let reason = match phase {
+        Phase::Starting if !waiting.is_empty() => format!("{phase}: {}\n", waiting.join(", ")),
+        _ => format!("{phase}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "application/json")], Status::of(&admin, 0).json() + "\n")
+}
+
+async fn reload(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
+    admin.reload.notify_one();
+    (StatusCode::ACCEPTED, "reloading\n")
+}
+
+#[cfg(feature = "metrics")]
+async fn metrics(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.text())
+}
+
+fn bounded(reason: &str) -> String {
+    reason.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

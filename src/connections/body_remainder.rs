@@ -1,0 +1,45 @@
+//! What of a request's body has not come yet: it goes wherever the connection goes, into the set of parked
+//! ones and to the next process.
+
+use http_body::Body;
+use serde::{Deserialize, Serialize};
+
+use crate::connections::chunked_body::{Chunks, Malformed};
+
+/// What of a request's body is still to come.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum Rest {
+    /// So many bytes, and never none.
+    Counted(u64),
+    Chunked(Chunks),
+    /// There is no next request: whatever comes is nobody's, and so many bytes have come.
+    Nobodys(u64),
+}
+
+// === impl Rest ===
+
+impl Rest {
+    /// What comes of a body before any of it has come; none if there is none.
+    pub(crate) fn of(body: &impl Body) -> Option<Self> {
+        if body.is_end_stream() {
+            return None;
+        }
+        Some(body.size_hint().exact().map_or(Self::Chunked(Chunks::BEGIN), Self::Counted))
+    }
+
+    /// Goes on by `bytes`; answers how many of them belong to the body, and whether it has ended there.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), Malformed> {
+        match self {
+            Self::Counted(left) => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= here as u64;
+                Ok((here, *left == 0))
+            }
+            Self::Chunked(chunks) => chunks.advance(bytes),
+            Self::Nobodys(count) => {
+                *count = count.saturating_add(bytes.len() as u64);
+                Ok((bytes.len(), false))
+            }
+        }
+    }
+}

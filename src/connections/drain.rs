@@ -1,0 +1,198 @@
+//! Bringing all servers to rest: either held, for a hand-over, or ended.
+//!
+//! # Held, without a stall
+//! The next process starts only when this one has gone, so as long as one request is in flight
+//! here nobody else can serve. If the others had to wait, a download of ten seconds would stall
+//! every client for ten seconds, and so would a client that sends half a body and then nothing. So
+//! everybody is held for short times only:
+//!
+//! 1. Everybody is asked to hold: idle connections are deposited, a request in flight finishes.
+//!    With short requests this takes well under a millisecond, and the hand-over can go on.
+//! 2. What is still busy after a [grace](GRACE) is a straggler. Everybody else is released and
+//!    served as before, new connections included, until the stragglers have finished; then again
+//!    from 1, with four times the grace, since requests here seem to be longer.
+//! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by then is cut.
+//!
+//! # Ended
+//! Where nobody takes over, accepting stops, busy connections finish with `Connection: close`, and
+//! idle ones linger: a client whose next request is already on its way gets an answer, and is told
+//! not to send another. The time-out is a ceiling, never a sleep: without connections this is over
+//! at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::connections::registry::Participants;
+use crate::lifecycle::shutdown::Shutdown;
+
+/// How long idle connections are first held back while a request in flight may finish.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How long before the drain time-out stragglers have their last chance.
+const FIRM: Duration = Duration::from_secs(1);
+
+/// How long idle connections may take to be held where nobody wants to wait.
+const HURRY: Duration = Duration::from_millis(250);
+
+/// What did not come to rest.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Unrest {
+    /// Connections that could not be held, whatever they were at.
+    pub(crate) connections: usize,
+    /// Requests in flight: cut off if the process ends now.
+    pub(crate) requests: u64,
+}
+
+/// What has to come to rest, and by when.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    /// The servers of the program.
+    servers: Vec<Arc<Participants>>,
+    /// The admin server, which answers until the others are done.
+    admin: Option<Arc<Participants>>,
+    pub(crate) started: Instant,
+    pub(crate) timeout: Duration,
+    linger: Duration,
+    /// An operator may not want to wait.
+    shutdown: Shutdown,
+}
+
+// === impl Drain ===
+
+impl Drain {
+    /// A drain that begins now.
+    pub(crate) fn new(
+        servers: Vec<Arc<Participants>>,
+        admin: Option<Arc<Participants>>,
+        timeout: Duration,
+        linger: Duration,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { servers, admin, started: Instant::now(), timeout, linger, shutdown }
+    }
+
+    /// Holds every server if that takes no longer than the [grace](GRACE); answers whether it did.
+    pub(crate) async fn try_hold(&self) -> bool {
+        for server in self.all() {
+            server.hold();
+        }
+        self.each(self.all(), Instant::now() + GRACE, Participants::held).await
+    }
+
+    /// Holds every server, as well as it can be done in time.
+    pub(crate) async fn hold(&self) -> Unrest {
+        let end = self.started + self.timeout;
+        let firm = end - FIRM.min(self.timeout / 4);
+        let mut grace = GRACE;
+        loop {
+            let now = Instant::now();
+            let patience = if now < firm { end.min(now + grace) } else { end };
+            let all_held = self.hold_until(patience).await;
+            if all_held || Instant::now() >= firm || self.shutdown.is_insisted() {
+                break;
+            }
+            let stragglers: usize = self.all().map(|server| server.release()).sum();
+            tracing::info!(requests = stragglers, "serving on until requests in flight are done");
+            self.each(self.all(), firm, Participants::stragglers_finished).await;
+            grace *= 4;
+        }
+        if let Some(admin) = &self.admin {
+            // If the others did not make it, it has not been asked yet.
+            admin.hold();
+            self.each([admin], end.max(Instant::now() + GRACE), Participants::held).await;
+        }
+        let patience = end.min(self.started + self.linger);
+        self.each(self.all(), patience, Participants::upgraded_ended).await;
+        if self.shutdown.is_insisted() {
+            // Whoever hurries does so because of what is in flight; the others were serving, and
+            // need but a moment to go along.
+            let held = async {
+                for server in self.all() {
+                    server.hold();
+                }
+                for server in self.all() {
+                    server.held_but_busy().await;
+                }
+            };
+            // What is not held by then is cut, and counted below.
+            let _ = timeout_at(Instant::now() + HURRY, held).await;
+        }
+        self.unrest()
+    }
+
+    /// Asks every server to hold, the admin server when the others do: it answers until then. Tells
+    /// whether all of them do in time.
+    async fn hold_until(&self, patience: Instant) -> bool {
+        for server in &self.servers {
+            server.hold();
+        }
+        if !self.each(&self.servers, patience, Participants::held).await {
+            return false;
+        }
+        let Some(admin) = &self.admin else { return true };
+        admin.hold();
+        self.each([admin], patience.max(Instant::now() + GRACE), Participants::held).await
+    }
+
+    fn unrest(&self) -> Unrest {
+        let mut unrest = Unrest::default();
+        for server in self.all() {
+            unrest.connections += server.unheld();
+            unrest.requests += server.metrics.in_flight();
+        }
+        unrest
+    }
+
+    /// Gives everything back that [`Drain::hold`] took.
+    pub(crate) fn release(&self) {
+        for server in self.all() {
+            server.release();
+        }
+    }
+
+    /// Ends every connection, as well as it can be done in time.
+    pub(crate) async fn end(&self) -> Unrest {
+        let end = self.started + self.timeout;
+        let lingered = end.min(Instant::now() + self.linger);
+        for server in &self.servers {
+            server.linger();
+        }
+        self.each(&self.servers, lingered, Participants::ended).await;
+        for server in &self.servers {
+            server.close();
+        }
+        self.each(&self.servers, end, Participants::quiet).await;
+        if let Some(admin) = &self.admin {
+            admin.linger();
+            self.each([admin], lingered, Participants::ended).await;
+            admin.close();
+            self.each([admin], end.max(Instant::now() + GRACE), Participants::quiet).await;
+        }
+        self.unrest()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Participants>> {
+        self.servers.iter().chain(&self.admin)
+    }
+
+    /// Waits for each server until `deadline`; answers whether all were in time.
+    async fn each<'p>(
+        &self,
+        servers: impl IntoIterator<Item = &'p Arc<Participants>>,
+        deadline: Instant,
+        wait: impl AsyncFn(&Participants),
+    ) -> bool {
+        let all = async {
+            for server in servers {
+                wait(server).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            waited = timeout_at(deadline, all) => waited.is_ok(),
+            () = self.shutdown.insisted() => false,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a client may take of a server: connections, head size, and time.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::sockets::tcp::TcpOptions;
+
+/// The limits of every server of a daemon. Whoever exceeds one loses its connection, no other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Open connections of each server; at the limit the one that has been idle longest is closed for
+    /// a new one, and where none is idle clients wait in the queue. Default: what the limit of descriptors
+    /// allows, with a reserve for the admin server, which has 16 at most.
+    pub connections: Option<usize>,
+    /// Bytes of a request's head; more is answered with 431. Default 64 KiB, at least 8 KiB.
+    pub head_size: usize,
+    /// Headers of a request; more is answered with 431. Default 100.
+    pub headers: usize,
+    /// Bytes of a request's body to the admin server, which needs none; more is answered with 413,
+    /// and the connection ends. Default 64 KiB.
+    pub admin_body_size: usize,
+    /// Time for the first byte of a new connection. Default 30 s.
+    pub first_byte_timeout: Duration,
+    /// Time for a request's head from its first byte; then it is answered with 408. Default 10 s.
+    pub head_timeout: Duration,
+    /// Time without a byte of a request's body that the service waits for; then the request is
+    /// answered with 408. Default 30 s.
+    pub body_timeout: Duration,
+    /// Time that a connection may stay without a request. Default 10 min 20 s; of the admin server 95 s at
+    /// most. A proxy in front keeps its connections for a shorter time, or it may send a request just when they
+    /// end; 10 min is the longest that one of them is known to have and not to let change.
+    pub idle_timeout: Duration,
+    /// Time in which a client has to take more of an answer, which the kernel tells in steps of some
+    /// 64 KiB. Default 30 s.
+    pub write_timeout: Duration,
+    /// Time without a word from a TCP client after which its kernel is asked whether it is still there,
+    /// nine times at most and as often: one that is not loses its connection, also in a long poll or
+    /// a WebSocket, and so does one that leaves what it was sent unacknowledged, or untaken, for as long
+    /// (ten times this, or `write_timeout` if that is more). In seconds; zero asks nobody. Default 15 s.
+    pub tcp_keepalive: Duration,
+}
+
+/// Why nobody could be served with such limits.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// There may be no connection.
+    #[error("max_connections is 0, with which nobody is served (leave it out, or say how many)")]
+    NoConnections,
+    /// A request may have no header.
+    #[error("max_headers is 0, and every request has one at least (the default is 100)")]
+    NoHeaders,
+    /// Something would have to come in no time.
+    #[error("{limit} is 0s, in which nobody can do anything (leave it out, or say how long)")]
+    NoTime {
+        /// The limit, as it is called in the configuration.
+        limit: &'static str,
+    },
+    /// A request's head may be smaller than can be told to hyper.
+    #[error("max_head_size is {head_size} bytes, and has to be {HEAD_MIN} at least")]
+    SmallHead {
+        /// The size in bytes.
+        head_size: usize,
+    },
+}
+
+/// What did not come in time; the number is its place in the metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(usize)]
+pub(crate) enum Waiting {
+    FirstByte = 0,
+    Head = 1,
+    Body = 2,
+    Idle = 3,
+    Write = 4,
+}
+
+/// Descriptors that are never spent on connections of the public, besides those of listeners: 16 for the
+/// admin server's connections, and of the rest a dozen for the runtime, signals and the log, and eight for a
+/// hand-over (the carrier's end, a branch's two, the records; the notification, and the barrier's two).
+///
+/// A hand-over puts all connections in flight at once, where the kernel allows as many as may be open: the
+/// same reserve has room for what is in flight with them (the records, and an end for each branch, of which
+/// there is one for some 140,000 connections).
+const RESERVE: usize = 40;
+
+/// The fewest descriptors to serve anybody with: the reserve, a few listeners, and a few for the public.
+pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 24;
+
+/// The connections of the admin server, out of the reserve.
+const ADMIN_MAX: usize = 16;
+
+/// How long a connection of the admin server may be idle: few have to do for everybody who asks. Longer
+/// than the usual scraper stays away, and no interval at which one would come: it would meet the end.
+#[cfg(feature = "admin")]
+pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(95);
+
+/// The smallest head that a request may be limited to: hyper reads so much at once.
+const HEAD_MIN: usize = 8 << 10;
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            head_size: 64 << 10,
+            headers: 100,
+            admin_body_size: 64 << 10,
+            first_byte_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(620),
+            write_timeout: Duration::from_secs(30),
+            tcp_keepalive: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Limits {
+    /// Finds out whether a server with these limits could serve anybody.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn check(&self) -> Result<(), LimitsError> {
+        if self.connections == Some(0) {
+            return Err(LimitsError::NoConnections);
+        }
+        if self.headers == 0 {
+            return Err(LimitsError::NoHeaders);
+        }
+        let times = [
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("head_timeout", self.head_timeout),
+            ("body_timeout", self.body_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("write_timeout", self.write_timeout),
+        ];
+        if let Some((limit, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(LimitsError::NoTime { limit });
+        }
+        if self.head_size < HEAD_MIN {
+            return Err(LimitsError::SmallHead { head_size: self.head_size });
+        }
+        Ok(())
+    }
+
+    /// How many connections the process may have for each of `servers` public servers, where listeners have
+    /// `listeners` descriptors.
+    pub(crate) fn public_connections_now(&self, servers: usize, listeners: usize) -> usize {
+        self.public_connections(servers, descriptors(), listeners)
+    }
+
+    /// How many connections each of `servers` public servers may have, where so many `descriptors` may be
+    /// open and listeners have `listeners` of them.
+    pub(crate) fn public_connections(
+        &self,
+        servers: usize,
+        descriptors: usize,
+        listeners: usize,
+    ) -> usize {
+        let share = room(descriptors, listeners) / servers.max(1);
+        self.connections.unwrap_or(usize::MAX).min(share).max(1)
+    }
+
+    /// How many connections the admin server may have.
+    pub(crate) fn admin_connections(&self) -> usize {
+        self.connections.unwrap_or(usize::MAX).min(ADMIN_MAX)
+    }
+
+    /// What is set on every TCP connection.
+    pub(crate) fn tcp_options(&self) -> TcpOptions {
+        TcpOptions::new(self.tcp_keepalive, self.write_timeout)
+    }
+
+    /// The size of a head that hyper can be told: its buffer has a minimum.
+    pub(crate) fn head_buffer(&self) -> usize {
+        self.head_size.max(HEAD_MIN)
+    }
+
+    /// How often a connection that waits is looked at; a time-out is exceeded by one look at most.
+    pub(crate) fn look_interval(&self) -> Duration {
+        let shortest = self.head_timeout.min(self.body_timeout).min(self.write_timeout);
+        (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(5))
+    }
+}
+
+/// How many connections of the public there is room for, where so many `descriptors` may be open and
+/// listeners have `listeners` of them.
+fn room(descriptors: usize, listeners: usize) -> usize {
+    descriptors.saturating_sub(RESERVE + listeners)
+}
+
+/// How many descriptors may be open.
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_descriptors_are_never_given_to_the_public() {
+        let limits = Limits::default();
+        assert_eq!(limits.public_connections(1, 64, 8), 16);
+        assert_eq!(limits.public_connections(2, 1044, 4), 500);
+        assert_eq!(limits.public_connections(1, 10, 2), 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! The servers, their sockets, and what was taken over, as log, STATUS and admin server show them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::connections::registry::Participants;
+use crate::sockets::address::Address;
+use crate::sockets::listener::Listener;
+
+/// A server with its sockets.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerView {
+    pub(crate) participants: Arc<Participants>,
+    pub(crate) sockets: Vec<SocketView>,
+    addresses: Vec<Address>,
+}
+
+/// A listening socket.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SocketView {
+    pub(crate) address: String,
+    /// Who opened it: `systemd` or `lockstepd`.
+    pub(crate) opened_by: &'static str,
+}
+
+/// What the process before this one handed over.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "admin", derive(Serialize))]
+#[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "only the admin server shows it"))]
+pub(crate) struct HandOver {
+    /// `restart`, through the service manager, or `upgrade`, in place.
+    pub(crate) way: &'static str,
+    pub(crate) connections: usize,
+    /// Connections whose clients had hung up by then.
+    pub(crate) gone: usize,
+    #[cfg_attr(feature = "admin", serde(serialize_with = "crate::log::rfc3339"))]
+    pub(crate) time: SystemTime,
+    /// How long the process before this one took to bring its servers to rest; absent if it could
+    /// not tell.
+    pub(crate) drain_seconds: Option<f64>,
+    /// How many requests it cut off for that.
+    pub(crate) requests_cut_off: Option<u64>,
+}
+
+/// The word for sockets that the service manager opened.
+const SYSTEMD: &str = "systemd";
+
+// === impl ServerView ===
+
+impl ServerView {
+    pub(crate) fn new(participants: &Arc<Participants>, listeners: &[Listener]) -> Self {
+        Self {
+            participants: Arc::clone(participants),
+            sockets: listeners.iter().map(SocketView::of).collect(),
+            addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
+        }
+    }
+
+    /// The server's name and addresses.
+    pub(crate) fn bound(&self) -> (String, Vec<Address>) {
+        (self.participants.server().to_owned(), self.addresses.clone())
+    }
+
+    /// Tells whether a client of any of its sockets starts us again.
+    pub(crate) fn is_managers(&self) -> bool {
+        self.sockets.iter().all(SocketView::is_managers)
+    }
+}
+
+// === impl SocketView ===
+
+impl SocketView {
+    fn of(listener: &Listener) -> Self {
+        Self {
+            address: listener.address.to_string(),
+            opened_by: if listener.is_managers() { SYSTEMD } else { "lockstepd" },
+        }
+    }
+
+    /// Tells whether the service manager opened it.
+    pub(crate) fn is_managers(&self) -> bool {
+        self.opened_by == SYSTEMD
+    }
+}

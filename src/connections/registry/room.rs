@@ -1,0 +1,313 @@
+//! Making room: where there are more connections than may be, the one that has been idle longest ends.
+//!
+//! A parked connection shows in its [`Signal`] since when it has been idle: an atomic store and four bytes. Who
+//! is the oldest is asked only where room is wanted. One look at everybody finds many at once, and what
+//! it finds stays true: whoever becomes idle later is younger. Where nobody is idle, whoever becomes so
+//! says so, and nobody has to look again.
+//!
+//! Invariants:
+//! - Nobody ends of whom a byte has come: an unwanted connection is asked by its own task, and is wanted
+//!   again if it has something to say.
+//! - The unwanted that have not ended yet count as room, so that nobody else ends for the same reason.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Entry, Participants, Registry, Seat};
+
+/// In place of the time since which a connection has been idle: it is not.
+const BUSY: u32 = 0;
+/// The same: it is, and is to end.
+const UNWANTED: u32 = u32::MAX;
+/// How many milliseconds there are in between: 49 days, and then again from the beginning. Whoever has been
+/// idle for longer seems to be younger.
+const ROUND: u32 = UNWANTED - 1;
+
+/// How long a connection should be idle before it has to end. A client that comes more often keeps its
+/// connection, and one that has just connected has time for its first byte.
+pub(crate) const SETTLED: Duration = Duration::from_millis(100);
+
+/// How many are found at a look, at least: so many of everybody, and so many in any case.
+const FOUND_PART: usize = 16;
+const FOUND_MIN: usize = 64;
+
+/// Whether there is room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Room {
+    /// There is, or will be when the unwanted have ended.
+    Made,
+    /// Not before that time; nobody has been idle for long enough.
+    Later(Duration),
+    /// Everybody is busy. Whoever becomes idle wakes the acceptors.
+    None,
+}
+
+/// Connections by the time since which they have been idle, the oldest first. Some may not be any more.
+pub(super) type Oldest = VecDeque<(u32, usize)>;
+
+// === impl Participants ===
+
+impl Participants {
+    /// Sees to it that there are no more than `most` connections; answers how many of those that have been
+    /// `idle` for so long have to end for it now, and whether that will do.
+    pub(crate) fn make_room(&self, most: usize, idle: Duration) -> (usize, Room) {
+        let now = self.now();
+        let mut registry = self.lock();
+        let mut chosen = 0;
+        loop {
+            let surplus = (registry.connections() - registry.unwanted).saturating_sub(most);
+            if surplus == 0 {
+                return (chosen, Room::Made);
+            }
+            let Some((since, key)) = self.oldest(&mut registry, surplus, now) else {
+                return (chosen, Room::None);
+            };
+            let left = idle.saturating_sub(age(since, now));
+            if !left.is_zero() {
+                return (chosen, Room::Later(left));
+            }
+            registry.oldest.pop_front();
+            let signal = &registry.entries[key].signal;
+            let order = Ordering::SeqCst;
+            if signal.idle.compare_exchange(since, UNWANTED, order, order).is_ok() {
+                signal.waker.wake();
+                registry.unwanted += 1;
+                chosen += 1;
+            }
+        }
+    }
+
+    /// Says that there is room again: whoever becomes idle need not say so.
+    pub(crate) fn has_room(&self) {
+        if self.wants_idle.load(Ordering::Relaxed) {
+            self.wants_idle.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Who has been idle longest, if anybody is.
+    fn oldest(&self, registry: &mut Registry, wanted: usize, now: u32) -> Option<(u32, usize)> {
+        registry.forget_busy();
+        if registry.oldest.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
+            // Before the look: who becomes idle after it says so.
+            self.wants_idle.store(true, Ordering::SeqCst);
+            registry.look(wanted, now);
+            if !registry.oldest.is_empty() {
+                self.wants_idle.store(false, Ordering::SeqCst);
+            }
+        }
+        registry.oldest.front().copied()
+    }
+
+    pub(super) fn now(&self) -> u32 {
+        self.stamp(Instant::now())
+    }
+
+    fn stamp(&self, time: Instant) -> u32 {
+        let millis = time.saturating_duration_since(self.began).as_millis() % u128::from(ROUND);
+        1 + u32::try_from(millis).expect("a remainder is less than what it was divided by")
+    }
+}
+
+impl Registry {
+    /// Forgets those that come first and are not idle any more, or have been busy in between.
+    fn forget_busy(&mut self) {
+        while self.oldest.front().is_some_and(|(since, key)| !self.is_idle(*since, *key)) {
+            self.oldest.pop_front();
+        }
+    }
+
+    fn is_idle(&self, since: u32, key: usize) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| entry.signal.idle.load(Ordering::SeqCst) == since)
+    }
+
+    /// Finds the oldest of all who are idle, `wanted` of them at least if there are as many.
+    fn look(&mut self, wanted: usize, now: u32) {
+        let since = |entry: &Entry| entry.signal.idle.load(Ordering::SeqCst);
+        let all = self.entries.iter().map(|(key, entry)| (since(entry), key));
+        let mut idle: Vec<_> = all.filter(|(since, _)| ![BUSY, UNWANTED].contains(since)).collect();
+        // Who came first of those that have been idle equally long: after a restart that is the older.
+        let order = |(since, key): &(u32, usize)| (Reverse(age(*since, now)), *key);
+        let many = (self.entries.len() / FOUND_PART).max(FOUND_MIN).max(wanted);
+        if idle.len() > many {
+            idle.select_nth_unstable_by_key(many, order);
+            idle.truncate(many);
+        }
+        idle.sort_unstable_by_key(order);
+        self.oldest = idle.into();
+    }
+
+    /// Somebody has become idle, and was wanted.
+    fn offer(&mut self, since: u32, key: usize, now: u32) {
+        self.oldest.push_back((since, key));
+        if self.oldest.len() > 2 * self.entries.len() {
+            // Most of them have been busy in between.
+            self.look(usize::MAX, now);
+        }
+        self.wake_acceptors();
+    }
+
+    /// The unwanted connection at `signal` has ended, or is wanted again.
+    pub(super) fn settle(&mut self, idle: u32) {
+        self.unwanted -= usize::from(idle == UNWANTED);
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// Says that the connection waits for a byte, and has been idle `since` then.
+    pub(crate) fn idle(&self, since: Instant) {
+        let Self { participants, key, signal } = self;
+        if signal.idle.load(Ordering::Relaxed) != BUSY {
+            return;
+        }
+        let since = participants.stamp(since);
+        signal.idle.store(since, Ordering::SeqCst);
+        if participants.wants_idle.load(Ordering::SeqCst) {
+            participants.lock().offer(since, *key, participants.now());
+        }
+    }
+
+    /// Says that a byte has come.
+    pub(crate) fn busy(&self) {
+        let Self { participants, signal, .. } = self;
+        if signal.idle.load(Ordering::Relaxed) == BUSY {
+            return;
+        }
+        let idle = signal.idle.swap(BUSY, Ordering::SeqCst);
+        if idle == UNWANTED {
+            let mut registry = participants.lock();
+            registry.settle(idle);
+            // Another has to end instead.
+            registry.wake_acceptors();
+        }
+    }
+
+    /// Tells whether the connection is to end if it has nothing to say.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.signal.idle.load(Ordering::SeqCst) == UNWANTED
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// In which order connections are handed over: half a request comes first, and who has been idle longest
+    /// comes last, where it is cut off if there are too many.
+    pub(super) fn order(&self, now: u32) -> Option<Duration> {
+        match self.signal.idle.load(Ordering::SeqCst) {
+            BUSY => None,
+            UNWANTED => Some(Duration::MAX),
+            since => Some(age(since, now)),
+        }
+    }
+}
+
+fn age(since: u32, now: u32) -> Duration {
+    let millis = (u64::from(now) + u64::from(ROUND) - u64::from(since)) % u64::from(ROUND);
+    Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::stdin;
+    use std::os::fd::AsFd;
+    use std::sync::Arc;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::connections::registry::Participant;
+
+    /// Connections that became idle one after the other, a second apart.
+    async fn idle(participants: &Arc<Participants>, count: usize) -> Vec<Participant> {
+        let mut idle = Vec::new();
+        for _ in 0..count {
+            let participant = participants.join_connection(stdin().as_fd());
+            participant.seat().idle(Instant::now());
+            advance(Duration::from_secs(1)).await;
+            idle.push(participant);
+        }
+        idle
+    }
+
+    fn unwanted(connections: &[Participant]) -> Vec<usize> {
+        let is_unwanted = |index: &usize| connections[*index].seat().is_unwanted();
+        (0..connections.len()).filter(is_unwanted).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_been_idle_longest_ends_first_whatever_the_number_and_whoever_came_when() {
+        let participants = Arc::new(Participants::new("test".to_owned()));
+        let mut connections = idle(&participants, 1000).await;
+        // The first hundred have been asked something since.
+        for participant in &connections[..100] {
+            participant.seat().busy();
+            participant.seat().idle(Instant::now());
+        }
+        advance(SETTLED).await;
+        for most in (900..1000).rev() {
+            assert_eq!(participants.make_room(most, SETTLED), (1, Room::Made));
+        }
+        assert_eq!(unwanted(&connections), (100..200).collect::<Vec<_>>());
+        connections.drain(100..200);
+        assert_eq!(participants.make_room(10, SETTLED), (890, Room::Made));
+        assert_eq!(unwanted(&connections).len(), 890);
+        assert!(connections[90..100].iter().all(|kept| !kept.seat().is_unwanted()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_something_to_say_stays_and_another_ends_instead() {
+        let participants = Arc::new(Participants::new("test".to_owned()));
+        let connections = idle(&participants, 3).await;
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        assert_eq!(unwanted(&connections), [0]);
+        connections[0].seat().busy();
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        assert_eq!(unwanted(&connections), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_is_idle_the_next_to_be_so_is_found_without_a_look() {
+        let participants = Arc::new(Participants::new("test".to_owned()));
+        let connections: Vec<_> =
+            (0..200).map(|_| participants.join_connection(stdin().as_fd())).collect();
+        assert_eq!(participants.make_room(199, SETTLED), (0, Room::None));
+        // However often they are idle: what is remembered of them is bounded.
+        for _ in 0..100 {
+            for connection in &connections {
+                connection.seat().busy();
+                connection.seat().idle(Instant::now());
+            }
+        }
+        assert!(participants.lock().oldest.len() <= 2 * connections.len() + 1);
+        assert_eq!(participants.make_room(199, SETTLED), (0, Room::Later(SETTLED)));
+        advance(SETTLED).await;
+        assert_eq!(participants.make_room(199, SETTLED), (1, Room::Made));
+        assert_eq!(unwanted(&connections), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_by_itself_is_room_only_once() {
+        let participants = Arc::new(Participants::new("test".to_owned()));
+        let mut connections = idle(&participants, 3).await;
+        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        drop(connections.remove(0));
+        assert_eq!(participants.make_room(2, SETTLED), (0, Room::Made));
+        assert_eq!(participants.make_room(1, SETTLED), (1, Room::Made));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_49_days_time_goes_on() {
+        let participants = Arc::new(Participants::new("test".to_owned()));
+        advance(Duration::from_millis(u64::from(ROUND) - 1500)).await;
+        let connections = idle(&participants, 3).await;
+        assert_eq!(participants.make_room(1, SETTLED), (2, Room::Made));
+        assert_eq!(unwanted(&connections), [0, 1]);
+    }
+}

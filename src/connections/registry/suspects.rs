@@ -1,0 +1,70 @@
+//! Who has a thread to itself, and whose connection that is.
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use rustix::net::getpeername;
+
+use super::{Entry, Participants, Signal};
+use crate::connections::poll_counter::Polled;
+use crate::sockets::stream::canonical;
+
+/// A connection whose task was being polled at a look.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    key: usize,
+    signal: Arc<Signal>,
+    poll: u32,
+}
+
+// === impl Participants ===
+
+impl Participants {
+    /// The connections whose tasks are being polled now.
+    pub(crate) fn suspects(&self) -> Vec<Suspect> {
+        let registry = self.lock();
+        let suspect = |(key, entry): (usize, &Entry)| {
+            let poll = entry.signal.polled.current()?;
+            Some(Suspect { key, signal: Arc::clone(&entry.signal), poll })
+        };
+        registry.entries.iter().filter_map(suspect).collect()
+    }
+
+    /// The peers of those that have not come out of the same poll; none of who has no address.
+    pub(crate) fn still(&self, suspects: &[Suspect]) -> Vec<Option<SocketAddr>> {
+        let registry = self.lock();
+        let still = suspects.iter().filter(|suspect| {
+            let Suspect { key, signal, poll } = suspect;
+            signal.polled.current() == Some(*poll)
+                && registry
+                    .entries
+                    .get(*key)
+                    .is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
+        });
+        still.map(|suspect| registry.entries[suspect.key].peer()).collect()
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Who is at the other end.
+    fn peer(&self) -> Option<SocketAddr> {
+        if self.fd < 0 {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "the number of a descriptor that somebody else has")]
+        // SAFETY: the connection closes its socket right before it leaves the registry, whose lock is held. In
+        // the moment between, the number may be nobody's, which is an error, or another's, which misnames a peer.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        let peer = getpeername(socket).ok().flatten()?;
+        peer.try_into().ok().map(canonical)
+    }
+}
+
+impl AsRef<Polled> for Signal {
+    fn as_ref(&self) -> &Polled {
+        &self.polled
+    }
+}

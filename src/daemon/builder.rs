@@ -1,0 +1,378 @@
+//! The builder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use crate::BoxError;
+#[cfg(feature = "admin")]
+use crate::admin::declared::AdminPlan;
+use crate::connections::limits::Limits;
+use crate::daemon::declared::{self, ServerPlan, TaskFuture, TaskPlan};
+use crate::daemon::error::Error;
+use crate::daemon::monitor::Monitor;
+use crate::daemon::reload::{Hook, Reload};
+use crate::daemon::watchdog::{Check, Look};
+use crate::http::access::AccessLog;
+use crate::http::body::Body;
+use crate::lifecycle::phase::Latch;
+use crate::lifecycle::shutdown::Shutdown;
+#[cfg(feature = "log")]
+use crate::log::LogSettings;
+use crate::sockets::address::Listen;
+use crate::sockets::inherit::Inherited;
+
+/// An HTTP daemon under construction.
+///
+/// Its servers and tasks start together, and when one of them ends, for whatever reason, all end.
+#[derive(Debug)]
+#[must_use = "a daemon does nothing until it runs"]
+pub struct Daemon {
+    #[cfg_attr(
+        not(any(feature = "admin", feature = "log")),
+        expect(dead_code, reason = "for log and admin server")
+    )]
+    pub(crate) name: String,
+    pub(crate) servers: Vec<ServerPlan>,
+    #[cfg(feature = "admin")]
+    pub(crate) admin: AdminPlan,
+    pub(crate) tasks: Vec<TaskPlan>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) monitor: Monitor,
+    pub(crate) inherited: Option<Inherited>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) hand_over: bool,
+    pub(crate) idle_exit: Option<Duration>,
+    pub(crate) reload: Option<Arc<Hook>>,
+    pub(crate) access_log: AccessLog,
+    pub(crate) limits: Limits,
+    pub(crate) warnings: Vec<String>,
+    #[cfg(feature = "log")]
+    pub(crate) log: Option<LogSettings>,
+}
+
+// === impl Daemon ===
+
+impl Daemon {
+    /// The time that requests in flight have to finish at a stop, unless said otherwise.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// The time that idle connections may linger where nobody takes them over, unless said
+    /// otherwise.
+    pub const LINGER: Duration = Duration::from_secs(1);
+
+    /// The name of the admin server.
+    #[cfg(feature = "admin")]
+    pub const ADMIN: &str = "admin";
+
+    /// Begins a daemon; `name` is its identifier in the log.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            servers: Vec::new(),
+            #[cfg(feature = "admin")]
+            admin: AdminPlan::default(),
+            tasks: Vec::new(),
+            shutdown: Shutdown::default(),
+            monitor: Monitor::new(),
+            inherited: None,
+            checks: Vec::new(),
+            drain_timeout: Self::DRAIN_TIMEOUT,
+            linger: Self::LINGER,
+            hand_over: true,
+            idle_exit: None,
+            reload: None,
+            access_log: AccessLog::default(),
+            limits: Limits::default(),
+            warnings: Vec::new(),
+            #[cfg(feature = "log")]
+            log: Some(LogSettings::default()),
+        }
+    }
+
+    /// Adds a server for a tower service, such as an axum `Router`.
+    ///
+    /// It serves the sockets that the service manager passes under `name`
+    /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
+    /// `"unix:/run/shop.sock"`, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
+    /// an extension.
+    pub fn server<L, S, B>(mut self, name: impl Into<String>, listen: L, service: S) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: tower_service::Service<Request<Body>, Response = Response<B>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let service = TowerToHyperService::new(service);
+        self.servers.push(ServerPlan::new(name.into(), listen, service, true));
+        self
+    }
+
+    /// Adds a server for a hyper service: the shortest way from the socket to your code.
+    ///
+    /// Sockets are as with [`Daemon::server`]. Requests carry no extension.
+    pub fn hyper_server<L, S, B>(mut self, name: impl Into<String>, listen: L, service: S) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.servers.push(ServerPlan::new(name.into(), listen, service, false));
+        self
+    }
+
+    /// Adds a server for a hyper service whose requests each carry their
+    /// [`Peer`](crate::Peer) as an extension; otherwise as [`Daemon::hyper_server`].
+    pub fn hyper_server_with_peer<L, S, B>(
+        mut self,
+        name: impl Into<String>,
+        listen: L,
+        service: S,
+    ) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.servers.push(ServerPlan::new(name.into(), listen, service, true));
+        self
+    }
+
+    /// Adds the admin server, called [`Daemon::ADMIN`]: status page, `/listener`, `/live`, `/ready`,
+    /// `/status`, `/reload`, and with the feature `metrics` also `/metrics`.
+    ///
+    /// Whoever can reach it can stop the daemon: keep it on a loopback address or a Unix socket.
+    #[cfg(feature = "admin")]
+    pub fn admin<L>(mut self, listen: L) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+    {
+        self.admin.listen = Some(listen.try_into().map_err(|error| error.to_string()));
+        self
+    }
+
+    /// Allows more host names in requests to the admin server. By default these are `localhost`,
+    /// loopback addresses, and the addresses it is bound to, so that no web page can reach it
+    /// under a name of its own.
+    ///
+    /// A page from one of these hosts may ask as well, through a TLS proxy too: from `https://NAME`, and
+    /// from another port if that is in the request's `Host`.
+    #[cfg(feature = "admin")]
+    pub fn admin_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        let normal = |host: H| host.into().trim_end_matches('.').to_ascii_lowercase();
+        self.admin.guard.hosts = hosts.into_iter().map(normal).collect();
+        self
+    }
+
+    /// Allows only these users, by number, and root on the admin server's Unix sockets. Default:
+    /// whoever can open the socket's file.
+    ///
+    /// A number that a user namespace (`PrivateUsers=yes`) does not have is refused at the start: whoever has
+    /// it could not be told from others.
+    #[cfg(feature = "admin")]
+    pub fn admin_users(mut self, users: impl IntoIterator<Item = u32>) -> Self {
+        self.admin.guard.users = users.into_iter().collect();
+        self
+    }
+
+    /// Adds routes of your own to the admin server. They are behind its guard, and after its own
+    /// routes: a path that it has itself never reaches them.
+    #[cfg(feature = "admin")]
+    pub fn admin_routes(mut self, routes: axum::Router) -> Self {
+        self.admin.routes = Some(routes);
+        self
+    }
+
+    /// Shows metrics of your own in `/metrics`, after those of the daemon, whose names begin with
+    /// `lockstepd_` and `process_`.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, registry: prometheus_client::registry::Registry) -> Self {
+        self.admin.registry = Some(registry);
+        self
+    }
+
+    /// Adds a member of your own, that lives and ends with the servers.
+    ///
+    /// `start` is called once the runtime runs. The future should end soon after
+    /// [`Shutdown::triggered`], or, where handlers still give it work, after
+    /// [`Shutdown::at_rest`]; at the drain time-out it is dropped. If it ends before, with or
+    /// without an error, everything ends.
+    pub fn task<F, T, E>(mut self, name: impl Into<String>, start: F) -> Self
+    where
+        F: FnOnce(Shutdown) -> T + Send + 'static,
+        T: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let start = Box::new(move |shutdown| -> TaskFuture {
+            let task = start(shutdown);
+            Box::pin(async move { task.await.map_err(Into::into) })
+        });
+        self.tasks.push(TaskPlan { name: name.into(), start });
+        self
+    }
+
+    /// Adds a warning for the log, where it comes first: for what a program finds in its configuration
+    /// before there is a log. [`Daemon::check`] says it on standard error.
+    pub fn warning(mut self, text: impl Into<String>) -> Self {
+        self.warnings.push(text.into());
+        self
+    }
+
+    /// Sets how long requests in flight may take to finish at a stop. Default 20 s; keep it below
+    /// the unit's `TimeoutStopSec=` by some seconds.
+    ///
+    /// What has not ended 3 s after it, because it keeps its thread, is ended with the process: the log
+    /// names it, and the exit code is 3. With [`Daemon::run_until`], where the process is somebody
+    /// else's, nobody does that.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Sets how long idle connections may wait for a last request where no other process takes
+    /// them over. Default 1 s. With no connection open the stop is immediate.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets whether idle connections are given to the next process at a restart, through the
+    /// service manager's file descriptor store. Default true.
+    pub fn hand_over(mut self, hand_over: bool) -> Self {
+        self.hand_over = hand_over;
+        self
+    }
+
+    /// Sets after how long without a request the daemon stops, to be started again by the next
+    /// client. Default: it stays.
+    ///
+    /// It takes effect only where the service manager opened every socket. Upgraded connections,
+    /// and tasks as long as they run, count as activity.
+    pub fn idle_exit(mut self, time: Option<Duration>) -> Self {
+        self.idle_exit = time;
+        self
+    }
+
+    /// Sets what a reload (`SIGHUP`, `systemctl reload`) does: read and validate the configuration
+    /// whole, and return what changes. An error changes nothing, and is shown in log and STATUS.
+    ///
+    /// It runs on a thread where it may block, for 10 s at most.
+    pub fn on_reload<F, E>(mut self, reload: F) -> Self
+    where
+        F: Fn() -> Result<Reload, E> + Send + Sync + 'static,
+        E: Into<BoxError>,
+    {
+        self.reload = Some(Arc::new(Hook(Box::new(move || reload().map_err(Into::into)))));
+        self
+    }
+
+    /// Sets which requests are logged. Default [`AccessLog::Errors`].
+    pub fn access_log(mut self, access_log: AccessLog) -> Self {
+        self.access_log = access_log;
+        self
+    }
+
+    /// Sets what a client may take. The default limits are safe for a server on the internet.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how [`Daemon::run`] sets up the log; `None` leaves that to the program. A log that the
+    /// program has set up before is left alone in any case. Default: `info`, to the journal if
+    /// standard error is connected to it.
+    #[cfg(feature = "log")]
+    pub fn log(mut self, log: impl Into<Option<LogSettings>>) -> Self {
+        self.log = log.into();
+        self
+    }
+
+    /// Adds a look to those that decide whether the service manager's watchdog (`WatchdogSec=`) is
+    /// fed: while it fails, or takes longer than a quarter of that time, it is not, and the log
+    /// tells why. The manager then restarts the service.
+    ///
+    /// Look only at what a restart can mend: a database that is down is not among it.
+    pub fn watchdog_check<F, T, E>(mut self, name: impl Into<String>, look: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let look = Box::new(move || -> Look {
+            let look = look();
+            Box::pin(async move { look.await.map_err(Into::into) })
+        });
+        self.checks.push(Check { name: name.into(), look });
+        self
+    }
+
+    /// Gives the daemon what [`Inherited::take`] took. Default: it is taken when the daemon runs.
+    pub fn inherited(mut self, inherited: Inherited) -> Self {
+        self.inherited = Some(inherited);
+        self
+    }
+
+    /// Holds back readiness until the latch is released; `name` shows in `/ready` meanwhile.
+    pub fn latch(&self, name: impl Into<String>) -> Latch {
+        self.monitor.latches.latch(name)
+    }
+
+    /// A view of the daemon for the rest of the program.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// The daemon's shutdown, for handlers that have to know of it.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// The servers with their addresses, the admin server last.
+    ///
+    /// # Errors
+    /// When a name or an address cannot be used.
+    pub(crate) fn listens(&self) -> Result<Vec<(&str, &Listen)>, Error> {
+        self.limits.check()?;
+        #[cfg(feature = "admin")]
+        if let Some(host) = self.admin.guard.impossible_host() {
+            return Err(Error::Configuration(format!(
+                "\"{host}\" is no host name under which the admin server could be asked \
+                 (write a name or an IP address, without scheme, port or *)",
+            )));
+        }
+        #[cfg(feature = "admin")]
+        if let Some(user) = self.admin.guard.unknown_user() {
+            return Err(Error::Configuration(format!(
+                "user {user} cannot be told from others by the admin server, as this user namespace does not \
+                 have it (set PrivateUsers=no in the unit, or leave `users` empty and say with SocketUser=, \
+                 SocketGroup= and SocketMode= in the socket unit who may connect)",
+            )));
+        }
+        let servers = self.servers.iter().map(|plan| (&*plan.name, &plan.listen));
+        #[cfg(feature = "admin")]
+        let servers = servers.chain(self.admin.listen.iter().map(|listen| (Self::ADMIN, listen)));
+        declared::check(servers, &self.tasks)
+    }
+}

@@ -1,0 +1,115 @@
+//! What a daemon is to consist of, and the checks that need nothing else.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::BoxError;
+use crate::daemon::error::Error;
+use crate::http::connection::{Common, Shared};
+use crate::http::server::{Serve, Server};
+use crate::http::service::HttpService;
+use crate::lifecycle::shutdown::Shutdown;
+use crate::sockets::address::Listen;
+
+/// A server to be.
+pub(crate) struct ServerPlan {
+    pub(crate) name: String,
+    pub(crate) listen: Result<Listen, String>,
+    pub(crate) build: Box<dyn FnOnce(Arc<Common>) -> Arc<dyn Serve> + Send>,
+}
+
+/// A member of the program's own to be.
+pub(crate) struct TaskPlan {
+    pub(crate) name: String,
+    pub(crate) start: Box<dyn FnOnce(Shutdown) -> TaskFuture + Send>,
+}
+
+pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+
+// === impl ServerPlan ===
+
+impl ServerPlan {
+    /// `tell_peer`: each request carries its peer as an extension.
+    pub(crate) fn new<L, S>(name: String, listen: L, service: S, tell_peer: bool) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: HttpService,
+    {
+        let listen = listen.try_into().map_err(|error| error.to_string());
+        let server = name.clone();
+        let build = Box::new(move |common| -> Arc<dyn Serve> {
+            Arc::new(Server::new(
+                server,
+                Shared { service, tell_peer, idle_max: Duration::MAX, common },
+            ))
+        });
+        Self { name, listen, build }
+    }
+}
+
+/// A server's name, and where it is to listen.
+type Asked<'d> = (&'d str, &'d Result<Listen, String>);
+
+/// Checks names and addresses; answers the servers with the latter.
+///
+/// # Errors
+/// When a name or an address cannot be used.
+pub(crate) fn check<'d>(
+    servers: impl Iterator<Item = Asked<'d>>,
+    tasks: &[TaskPlan],
+) -> Result<Vec<(&'d str, &'d Listen)>, Error> {
+    let mut listens: Vec<(&str, &Listen)> = Vec::new();
+    for (name, listen) in servers {
+        if !is_name(name) {
+            return Err(Error::Configuration(format!(
+                "\"{}\" cannot name a server: use letters, digits, '-', '_' and '.', 64 at most",
+                name.escape_debug(),
+            )));
+        }
+        if listens.iter().any(|(earlier, _)| *earlier == name) {
+            return Err(same_name(name));
+        }
+        let listen = listen.as_ref().map_err(|error| {
+            Error::Configuration(format!("cannot listen for \"{name}\": {error}"))
+        })?;
+        if listen.addresses.is_empty() {
+            return Err(Error::Configuration(format!("\"{name}\" has no address to listen on")));
+        }
+        listens.push((name, listen));
+    }
+    let mut members: Vec<&str> = listens.iter().map(|(name, _)| *name).collect();
+    for task in tasks {
+        if members.contains(&&*task.name) {
+            return Err(same_name(&task.name));
+        }
+        members.push(&task.name);
+    }
+    if listens.is_empty() {
+        return Err(Error::Configuration("there is no server to run".to_owned()));
+    }
+    Ok(listens)
+}
+
+fn same_name(name: &str) -> Error {
+    Error::Configuration(format!("two members are named \"{name}\""))
+}
+
+/// Tells whether a name can stand in `FileDescriptorName=`, logs and metrics.
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
+}
+
+impl fmt::Debug for ServerPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerPlan").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TaskPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskPlan").field("name", &self.name).finish_non_exhaustive()
+    }
+}

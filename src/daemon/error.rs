@@ -1,0 +1,136 @@
+//! Every way a daemon can fail, over the modules' own errors, and the exit code of each.
+
+use std::io;
+use std::process::ExitCode;
+
+use tracing::dispatcher::has_been_set;
+
+use crate::connections::limits::LimitsError;
+use crate::handover::assignment::SocketsError;
+#[cfg(feature = "log")]
+use crate::log::{LogError, finish, stderr_is_journal};
+use crate::manager::notify::Notifier;
+use crate::sockets::inherit::InheritError;
+
+/// Why a daemon could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program or its configuration asks for something that cannot be.
+    #[error("{0}")]
+    Configuration(String),
+    /// Nobody could be served with such limits.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// What the service manager passed cannot be taken.
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
+    /// The servers cannot have their sockets.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// The log cannot be set up.
+    #[cfg(feature = "log")]
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The operating system refused something that a start needs.
+    #[error("cannot {attempt}: {source}")]
+    System {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The error of the system call.
+        source: io::Error,
+    },
+}
+
+/// The exit codes of a daemon.
+///
+/// The unit restarts the service on [`Exit::MemberFailed`] and [`Exit::CutOff`], and not on those
+/// that a restart cannot mend.
+///
+/// # Source
+/// sysexits(3) for 78.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Exit {
+    /// The daemon stopped cleanly.
+    Clean = 0,
+    /// A member failed or panicked, or the start failed for a reason that may pass by itself: an address that
+    /// is not there yet, or still somebody's.
+    MemberFailed = 1,
+    /// The command line could not be understood.
+    Usage = 2,
+    /// The drain time-out, or a second signal, cut requests off.
+    CutOff = 3,
+    /// Configuration or sockets are unusable; starting again without a change will not help.
+    Configuration = 78,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The exit code that tells of this error.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::System { .. } => Exit::MemberFailed,
+            Self::Sockets(error) if error.may_pass() => Exit::MemberFailed,
+            Self::Configuration(_) | Self::Limits(_) | Self::Inherit(_) | Self::Sockets(_) => {
+                Exit::Configuration
+            }
+            #[cfg(feature = "log")]
+            Self::Log(_) => Exit::Configuration,
+        }
+    }
+
+    /// The system's error number at the root of this error, if one is.
+    fn errno(&self) -> Option<i32> {
+        let mut error: &(dyn std::error::Error + 'static) = self;
+        loop {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return error.raw_os_error();
+            }
+            error = error.source()?;
+        }
+    }
+
+    /// Tells the operator, in the log (or on standard error where there is none), and the service
+    /// manager, in STATUS; answers the exit code for `main` to return.
+    ///
+    /// Where standard error is the journal, that is the way it goes, with the priority in front: the
+    /// journal looks up whose entry it has got, and of a process that has ended by then it knows no
+    /// unit any more. Of a stream it knows from the beginning.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        #[cfg(feature = "log")]
+        let is_journal = stderr_is_journal();
+        #[cfg(not(feature = "log"))]
+        let is_journal = false;
+        if !is_journal && has_been_set() {
+            tracing::error!("{self}");
+        }
+        // What was logged before comes first.
+        #[cfg(feature = "log")]
+        finish();
+        if is_journal {
+            for line in self.to_string().lines() {
+                eprintln!("<3>{line}");
+            }
+        } else if !has_been_set() {
+            eprintln!("lockstepd: {self}");
+        }
+        if let Ok(notifier) = Notifier::from_env() {
+            notifier.failed(&self.to_string(), self.errno());
+            notifier.flush();
+        }
+        self.exit().into()
+    }
+}
+
+// === impl Exit ===
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

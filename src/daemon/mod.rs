@@ -1,0 +1,20 @@
+//! The builder, and the order of everything: start, serve, reload, stop, upgrade; the watchdog; exit codes.
+//!
+//! `run`, `start`, `serve`, `stop` and `upgrade` are the only files that know an order. Uses every other room.
+//! Absent on purpose: anything about a single connection or request.
+
+pub(crate) mod builder;
+pub(crate) mod declared;
+pub(crate) mod error;
+pub(crate) mod idle_exit;
+pub(crate) mod monitor;
+pub(crate) mod overseer;
+pub(crate) mod reload;
+pub(crate) mod run;
+pub(crate) mod running;
+pub(crate) mod serve;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod stuck;
+pub(crate) mod upgrade;
+pub(crate) mod watchdog;

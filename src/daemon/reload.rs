@@ -1,0 +1,96 @@
+//! What can change while the daemon runs, and the hook that brings the changes.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::BoxError;
+use crate::connections::limits::Limits;
+use crate::http::access::AccessLog;
+use crate::lifecycle::settings::LiveSettings;
+#[cfg(feature = "log")]
+use crate::log::Level;
+
+/// The settings that a reload brings; what is not mentioned stays.
+#[derive(Clone, Debug, Default)]
+#[must_use = "changes take effect when the reload hook returns them"]
+#[expect(clippy::option_option, reason = "not mentioned is not the same as never")]
+pub struct Reload {
+    #[cfg(feature = "log")]
+    pub(crate) level: Option<Level>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) drain_timeout: Option<Duration>,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) idle_exit: Option<Option<Duration>>,
+    pub(crate) restart_for: Vec<String>,
+}
+
+/// Reads the configuration anew.
+pub(crate) struct Hook(pub(crate) Box<dyn Fn() -> Result<Reload, BoxError> + Send + Sync>);
+
+// === impl Reload ===
+
+impl Reload {
+    /// Changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes what is logged, where the daemon has set up the log.
+    #[cfg(feature = "log")]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Changes which requests are logged.
+    pub fn access_log(mut self, access_log: AccessLog) -> Self {
+        self.access_log = Some(access_log);
+        self
+    }
+
+    /// Changes what a client may take. Open connections keep the time-outs that they began with.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Changes the drain time-out.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = Some(timeout);
+        self
+    }
+
+    /// Changes how long idle connections linger.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = Some(linger);
+        self
+    }
+
+    /// Changes after how long the daemon leaves when it is idle, or that it stays.
+    pub fn idle_exit(mut self, time: Option<Duration>) -> Self {
+        self.idle_exit = Some(time);
+        self
+    }
+
+    /// Names a setting that was changed but takes effect at the next restart only; the log warns.
+    pub fn needs_restart(mut self, setting: impl Into<String>) -> Self {
+        self.restart_for.push(setting.into());
+        self
+    }
+
+    /// Changes the settings that it mentions.
+    pub(crate) fn apply(&self, settings: &LiveSettings) {
+        settings.update(|settings| {
+            settings.drain_timeout = self.drain_timeout.unwrap_or(settings.drain_timeout);
+            settings.linger = self.linger.unwrap_or(settings.linger);
+            settings.idle_exit = self.idle_exit.unwrap_or(settings.idle_exit);
+        });
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}

@@ -1,0 +1,285 @@
+//! Running a daemon: with `start`, `serve` and `stop` the only files that know the order.
+//!
+//! Start: sockets of the environment, before any thread exists → log → signals → sockets adopted or
+//! bound → connections taken over → members spawned → every latch down → READY=1.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime;
+use tokio::task::spawn_blocking;
+
+use crate::connections::limits::DESCRIPTORS_MIN;
+use crate::daemon::builder::Daemon;
+use crate::daemon::error::{Error, Exit};
+use crate::daemon::overseer::{Members, Overseer};
+use crate::daemon::running::Process;
+use crate::daemon::start::start;
+use crate::daemon::stop::stop_early;
+use crate::handover::assignment::Legacy;
+use crate::handover::carrier::CARRIER_VERSION;
+use crate::handover::heritage::{Heritage, InvalidHeritage};
+use crate::handover::program::{CHECK_VARIABLE, Program, VALID};
+use crate::http::access;
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::shutdown::Cause;
+use crate::lifecycle::signals::{self, Orders};
+#[cfg(feature = "log")]
+use crate::log::{LevelHandle, finish};
+use crate::manager::notify::Notifier;
+use crate::sockets::address::Listen;
+use crate::sockets::inherit::Inherited;
+
+impl Daemon {
+    /// Runs the daemon until it stops, and tells how it went by an [`Exit`] code.
+    ///
+    /// Call it from a plain `fn main`: the service manager's sockets have to be taken before the
+    /// first thread starts. It does all that a program of its own wants: sets up the log, hears
+    /// signals (`SIGTERM`, `SIGINT`, `SIGHUP`, `SIGUSR2`), raises the limit of descriptors, and
+    /// starts a runtime. [`Daemon::run_until`] does none of these.
+    ///
+    /// One thread hears the signals, and the others have them blocked. A child that is started by
+    /// [`std::process::Command`], or tokio's, has not; who calls fork(2) by itself sees to that.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        if std::env::var_os(CHECK_VARIABLE).is_some() {
+            return self.check();
+        }
+        run(self).map_or_else(|error| error.report(), Into::into)
+    }
+
+    /// Runs the daemon in the caller's runtime until `stop` is ready, or anything else stops it.
+    ///
+    /// The value of `stop` is the cause of the stop. It decides what happens to idle connections:
+    /// with [`Cause::Terminate`] they are handed to the next process, if the service manager keeps
+    /// them. Everything is drained as at any stop, and nothing of the daemon is left when this
+    /// returns, but for members that did not end in time.
+    ///
+    /// This is for tests, and for programs with a runtime of their own, which has to have its I/O
+    /// and time drivers enabled. Signals, the log and limits of the process are theirs: nothing
+    /// here touches them, and so there is no reload by `SIGHUP` and no upgrade in place. What is
+    /// said to the service manager is the same as with [`Daemon::run`].
+    ///
+    /// # Errors
+    /// When the daemon could not start. If the service manager passed sockets, they have to be
+    /// taken with [`Inherited::take`] before the runtime has started threads.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before its end, it leaves connections to themselves. Let `stop` be
+    /// ready instead.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::{Cause, Daemon, Exit};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lockstepd::BoxError> {
+    /// let router = axum::Router::new().route("/", axum::routing::get(async || "Hello"));
+    /// let daemon = Daemon::new("test").server("public", "127.0.0.1:0", router);
+    /// let monitor = daemon.monitor();
+    /// let exit = daemon
+    ///     .run_until(async {
+    ///         assert!(monitor.ready().await);
+    ///         let address = &monitor.addresses("public")[0];
+    ///         println!("ask {address} what you like");
+    ///         Cause::Terminate
+    ///     })
+    ///     .await?;
+    /// assert_eq!(exit, Exit::Clean);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_until<F>(self, stop: F) -> Result<Exit, Error>
+    where
+        F: Future<Output = Cause>,
+    {
+        if std::env::var_os(CHECK_VARIABLE).is_some() {
+            // A program that is to be replaced in place wants to know whether this one would start.
+            return self.checked().map(|()| {
+                eprintln!("{VALID}");
+                Exit::Clean
+            });
+        }
+        let phases = self.monitor.phases.clone();
+        let shutdown = self.shutdown.clone();
+        let ran = async {
+            let process = Process {
+                started: Instant::now(),
+                notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
+                program: Program::current(),
+                members: Members::default(),
+                #[cfg(feature = "log")]
+                level: LevelHandle::none(),
+            };
+            let stop = async {
+                shutdown.trigger(stop.await);
+                // The daemon hears of it, and ends.
+                std::future::pending().await
+            };
+            let notifier = process.notifier.clone();
+            // Nobody gives any: signals are the caller's.
+            let (orders, _) = Orders::new();
+            let exit = tokio::select! {
+                exit = live(self, process, &orders) => exit,
+                never = stop => never,
+            };
+            // The caller may be about to end the process. If it panics, there is nothing left to say.
+            let _ = spawn_blocking(move || notifier.flush()).await;
+            exit
+        };
+        let exit = ran.await;
+        // Also if it could not start: whoever waits for it to be ready waits no longer.
+        phases.set(Phase::Stopped);
+        exit
+    }
+
+    /// Finds out whether [`Daemon::run`] would find its configuration and sockets usable, without
+    /// binding anything. Says so on standard error, and by the exit code.
+    #[must_use]
+    pub fn check(self) -> ExitCode {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+        match self.checked() {
+            Ok(()) => {
+                eprintln!("{VALID}");
+                Exit::Clean.into()
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                error.exit().into()
+            }
+        }
+    }
+
+    fn checked(mut self) -> Result<(), Error> {
+        let early = self.inherited.take();
+        // Whoever took sockets early could do so again; otherwise they are taken here.
+        let may_take = early.as_ref().map_or_else(Inherited::check_threads, |_| Ok(()));
+        let inherited = early.map_or_else(Inherited::take, Ok)?;
+        let servers = self.listens()?;
+        #[cfg(feature = "log")]
+        if let Some(log) = &self.log {
+            log.check()?;
+        }
+        let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
+        match std::env::var(CHECK_VARIABLE) {
+            Ok(heritage) => {
+                legacy.check_passed(&servers)?;
+                may_take?;
+                check_heritage(&heritage, &servers)
+            }
+            Err(_) => Ok(legacy.check_now(&servers)?),
+        }
+    }
+}
+
+/// Finds out whether this program could take the place of the one that asks.
+fn check_heritage(heritage: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
+    let unknown = |error: InvalidHeritage| Error::Configuration(error.to_string());
+    let heritage: Heritage = heritage.parse().map_err(unknown)?;
+    if heritage.carrier != CARRIER_VERSION {
+        return Err(Error::Configuration(
+            "the running program hands connections over in another format (restart instead)"
+                .to_owned(),
+        ));
+    }
+    Ok(heritage.check(servers)?)
+}
+
+/// Runs `daemon` to its end in a runtime of its own.
+///
+/// # Errors
+/// When it could not start.
+fn run(mut daemon: Daemon) -> Result<Exit, Error> {
+    let started = Instant::now();
+    if runtime::Handle::try_current().is_ok() {
+        return Err(Error::Configuration(
+            "Daemon::run starts a runtime, and cannot be called inside of one (call it from a \
+             plain fn main, or await Daemon::run_until)"
+                .to_owned(),
+        ));
+    }
+    let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
+    daemon.inherited = Some(inherited);
+    // Before there are threads, which inherit what is blocked.
+    signals::prepare().map_err(system("reset the signals that the parent process has blocked"))?;
+    let process = Process {
+        started,
+        notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
+        #[cfg(feature = "log")]
+        level: match &daemon.log {
+            Some(log) => log.install(&daemon.name)?,
+            None => LevelHandle::none(),
+        },
+        program: Program::current(),
+        members: Members::default(),
+    };
+    raise_descriptor_limit()?;
+    let notifier = process.notifier.clone();
+    let (orders, holds) = Orders::new();
+    let overseer = Overseer {
+        shutdown: daemon.shutdown.clone(),
+        orders: orders.clone(),
+        notifier: notifier.clone(),
+        drain_timeout: daemon.drain_timeout,
+        members: process.members.clone(),
+    };
+    // To the end of all that follows.
+    let _overseeing = overseer.start(holds).map_err(system("register signal handlers"))?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let exit = runtime.block_on(live(daemon, process, &orders));
+    // Whatever was not joined by now has been given up.
+    runtime.shutdown_background();
+    notifier.flush();
+    access::flush();
+    #[cfg(feature = "log")]
+    finish();
+    exit
+}
+
+/// Lives the daemon's life, from its start to its exit.
+async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<Exit, Error> {
+    let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
+    let (shutdown, notifier) = (daemon.shutdown.clone(), process.notifier.clone());
+    let mut running = match start(daemon, inherited, process).await {
+        Err(Error::Sockets(error)) if error.may_pass() && shutdown.is_triggered() => {
+            return Ok(stop_early(&shutdown, &notifier));
+        }
+        started => started?,
+    };
+    running.show();
+    let _watching = running.watch().map_err(system("start the watchdog's thread"))?;
+    running.serve(orders).await;
+    Ok(running.stop().await)
+}
+
+/// What is attempted with a notifier.
+const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
+
+fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::System { attempt, source }
+}
+
+/// Allows as many descriptors as the hard limit does: each connection needs one, and the usual soft
+/// limit of 1024 is there for programs that use select(2).
+///
+/// # Errors
+/// When there are too few to serve anybody.
+fn raise_descriptor_limit() -> Result<(), Error> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Refused, the limit stays as it is, and accepting pauses when it is reached.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    match getrlimit(Resource::Nofile).current {
+        Some(few) if few < DESCRIPTORS_MIN => Err(Error::Configuration(format!(
+            "no more than {few} descriptors may be open, and {DESCRIPTORS_MIN} is the least to serve \
+             anybody with (raise LimitNOFILE= in the unit, or ulimit -n)"
+        ))),
+        _ => Ok(()),
+    }
+}

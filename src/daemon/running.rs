@@ -1,0 +1,109 @@
+//! A daemon whose members run, as start, run and stop pass it on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::connections::drain::Drain;
+use crate::connections::metrics::Reloads;
+use crate::daemon::overseer::Members;
+use crate::daemon::reload::Hook;
+use crate::daemon::watchdog::Check;
+use crate::handover::drain_history::History;
+use crate::handover::heritage::Heritage;
+use crate::handover::program::Program;
+use crate::http::connection::Common;
+use crate::http::server::Serve;
+use crate::lifecycle::group::Group;
+use crate::lifecycle::phase::{Latches, Phases};
+use crate::lifecycle::settings::LiveSettings;
+use crate::lifecycle::shutdown::Shutdown;
+#[cfg(feature = "log")]
+use crate::log::LevelHandle;
+use crate::manager::notify::Notifier;
+use crate::sockets::socket_file::SocketFiles;
+
+/// How long the service manager may take to read what it is told. It may be busy reading all its units anew;
+/// meanwhile everybody is served.
+pub(crate) const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A daemon whose members run.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) group: Group,
+    /// There are members besides the servers.
+    pub(crate) has_tasks: bool,
+    pub(crate) servers: Vec<Arc<dyn Serve>>,
+    pub(crate) admin: Option<Arc<dyn Serve>>,
+    pub(crate) phases: Phases,
+    /// Every server with its addresses.
+    pub(crate) addresses: String,
+    /// What went wrong last and has not been mended since.
+    pub(crate) trouble: Option<String>,
+    /// What would be left to a program that takes our place.
+    pub(crate) heritage: Heritage,
+    /// The files of Unix sockets that we bound.
+    pub(crate) files: SocketFiles,
+    /// A client can start the daemon again, whatever socket it connects to.
+    pub(crate) can_come_back: bool,
+    pub(crate) reloads: Arc<Reloads>,
+    /// The drains of the processes before this one.
+    pub(crate) history: Arc<History>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) process: Process,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) latches: Latches,
+    pub(crate) reload: Option<Arc<Hook>>,
+    /// Notified when the admin server is asked for a reload.
+    pub(crate) reload_request: Arc<Notify>,
+    pub(crate) settings: LiveSettings,
+}
+
+/// What the process was given at its start.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) started: Instant,
+    pub(crate) notifier: Notifier,
+    pub(crate) program: Program,
+    /// What the overseer wants to know of.
+    pub(crate) members: Members,
+    #[cfg(feature = "log")]
+    pub(crate) level: LevelHandle,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Shows the members to the overseer.
+    pub(crate) fn show(&self) {
+        let servers = self.drain().all().cloned().collect();
+        self.process.members.run(self.settings.clone(), self.group.polls(), servers);
+    }
+
+    /// What it takes to bring the servers to rest, from now on.
+    pub(crate) fn drain(&self) -> Drain {
+        let participants = |server: &Arc<dyn Serve>| Arc::clone(server.participants());
+        let settings = self.settings.now();
+        Drain::new(
+            self.servers.iter().map(participants).collect(),
+            self.admin.as_ref().map(participants),
+            settings.drain_timeout,
+            settings.linger,
+            self.shutdown.clone(),
+        )
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        let servers = self.servers.iter().chain(&self.admin);
+        servers.map(|server| server.participants().connections()).sum()
+    }
+
+    /// The status line while serving; trouble comes first, since the end may be cut.
+    pub(crate) fn serving(&self) -> String {
+        let trouble = self.trouble.iter().flat_map(|trouble| [trouble, "; "]);
+        trouble.chain(["Serving ", &self.addresses]).collect()
+    }
+}

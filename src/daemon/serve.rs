@@ -1,0 +1,244 @@
+//! Between start and stop: signals, orders, reloads, idleness, and the status line.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::connections::registry::Participants;
+use crate::daemon::idle_exit::{self, Idleness};
+use crate::daemon::reload::{Hook, Reload};
+use crate::daemon::running::{MANAGER_TIMEOUT, Running};
+use crate::daemon::watchdog::{Watchdog, Watching};
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::shutdown::Cause;
+use crate::lifecycle::signals::{Order, Orders};
+use crate::log::error_text::chain;
+use crate::log::message_id;
+use crate::manager::notify::STATUS_INTERVAL;
+
+/// How long a reload hook may take.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Running {
+    /// Serves until something triggers the shutdown.
+    pub(crate) async fn serve(&mut self, orders: &Orders) {
+        let shutdown = self.shutdown.clone();
+        let latches = self.latches.clone();
+        let reload_request = Arc::clone(&self.reload_request);
+        let mut seconds = interval(STATUS_INTERVAL);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status = LiveStatus::default();
+        let mut idleness = self.idleness();
+        let servers: Vec<_> = self.drain().all().cloned().collect();
+        loop {
+            let idle = async {
+                match &mut idleness {
+                    Some(idleness) => idleness.reached(&servers).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // Before the others: a service that is asked to stop at once still has been ready.
+                () = latches.released(), if self.phases.current() == Phase::Starting => self.ready(),
+                () = shutdown.triggered() => return,
+                // Triggers the shutdown.
+                () = self.group.next_end() => {}
+                order = orders.next() => match order {
+                    Order::Upgrade => self.upgrade(orders).await,
+                    Order::Reload => {
+                        self.reload().await;
+                        idleness = self.idleness();
+                    }
+                },
+                () = reload_request.notified() => {
+                    self.reload().await;
+                    idleness = self.idleness();
+                }
+                () = idle => {
+                    if idle_exit::confirm(&self.drain()).await {
+                        shutdown.trigger(Cause::Idle);
+                    }
+                }
+                _ = seconds.tick(), if self.process.notifier.is_present() => {
+                    status.show(self, &servers);
+                }
+            }
+        }
+    }
+
+    fn ready(&self) {
+        self.phases.set(Phase::Ready);
+        let startup = self.process.started.elapsed();
+        tracing::info!(
+            message_id = message_id::READY,
+            addresses = self.addresses,
+            startup_us = u64::try_from(startup.as_micros()).unwrap_or(u64::MAX),
+            "ready",
+        );
+        if self.settings.now().idle_exit.is_some() && !self.may_leave() {
+            let why = if self.has_tasks {
+                "a task runs"
+            } else {
+                "systemd has not opened every socket, and could not start the daemon again"
+            };
+            tracing::warn!("idle_exit has no effect: {why}");
+        }
+        self.process.notifier.ready(&self.serving());
+        // So that a stop knows whether there is anybody to wait for.
+        let notifier = self.process.notifier.clone();
+        tokio::spawn(async move {
+            let read = notifier.barrier(MANAGER_TIMEOUT).await;
+            // Other errors have been told by then.
+            if read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+                tracing::warn!("the service manager does not read that the service is ready");
+            }
+        });
+    }
+
+    /// Starts feeding the service manager's watchdog, if it has one for us.
+    pub(crate) fn watch(&mut self) -> io::Result<Option<Watching>> {
+        let notifier = self.process.notifier.clone();
+        let Some(limit) = notifier.watchdog_limit() else { return Ok(None) };
+        let watchdog = Watchdog {
+            limit,
+            notifier,
+            servers: self.servers.iter().chain(&self.admin).cloned().collect(),
+            polls: self.group.polls(),
+            checks: std::mem::take(&mut self.checks),
+            runtime: runtime::Handle::current(),
+        };
+        watchdog.start().map(Some)
+    }
+
+    /// Tells whether the daemon may stop when it is idle.
+    fn may_leave(&self) -> bool {
+        self.can_come_back && !self.has_tasks
+    }
+
+    fn idleness(&self) -> Option<Idleness> {
+        self.settings.now().idle_exit.filter(|_| self.may_leave()).map(Idleness::of)
+    }
+
+    /// Reads the configuration anew, and says how that went.
+    async fn reload(&mut self) {
+        if self.phases.current() != Phase::Ready {
+            tracing::warn!("not reloading: the start is not finished");
+            return;
+        }
+        self.phases.set(Phase::Reloading);
+        self.process.notifier.reloading("Reloading");
+        if let Some(hook) = self.reload.clone() {
+            self.reload_with(hook).await;
+        } else {
+            tracing::warn!("nothing to reload: the program reads nothing anew");
+        }
+        if self.shutdown.is_triggered() {
+            // STOPPING=1 follows.
+            return;
+        }
+        self.phases.set(Phase::Ready);
+        self.process.notifier.ready(&self.serving());
+    }
+
+    async fn reload_with(&mut self, hook: Arc<Hook>) {
+        let read = spawn_blocking(move || hook.0());
+        let read = tokio::select! {
+            read = timeout(RELOAD_TIMEOUT, read) => read,
+            // A stop does not wait for it.
+            () = self.shutdown.triggered() => return,
+        };
+        let read = match read {
+            Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
+            Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
+            Err(_) => Err("the reload hook did not return".to_owned()),
+        };
+        self.trouble = match read {
+            Ok(reload) => {
+                self.reloads.succeeded.add(1);
+                self.apply(reload);
+                None
+            }
+            Err(error) => {
+                self.reloads.failed.add(1);
+                tracing::error!(
+                    message_id = message_id::NOT_RELOADED,
+                    error,
+                    "not reloaded; the configuration before holds",
+                );
+                Some(format!("not reloaded: {error}"))
+            }
+        };
+    }
+
+    /// Tells every server how many connections it may have.
+    pub(crate) fn apply_limits(&self) {
+        let limits = self.common.limits();
+        let listeners = self.heritage.descriptors();
+        let public = limits.public_connections_now(self.servers.len(), listeners);
+        if limits.connections.is_some_and(|wanted| wanted > public) {
+            tracing::warn!(
+                max_connections = public,
+                "fewer connections than configured: no more descriptors may be open \
+                 (raise LimitNOFILE= in the unit, or ulimit -n)",
+            );
+        }
+        for server in &self.servers {
+            server.participants().set_limit(public);
+        }
+        if let Some(admin) = &self.admin {
+            admin.participants().set_limit(limits.admin_connections());
+        }
+        for server in self.servers.iter().chain(&self.admin) {
+            server.participants().set_tcp(limits.tcp_options());
+        }
+    }
+
+    fn apply(&self, reload: Reload) {
+        reload.apply(&self.settings);
+        #[cfg(feature = "log")]
+        if let Some(level) = reload.level {
+            self.process.level.set(&level);
+        }
+        if let Some(access_log) = reload.access_log {
+            self.common.access.set(access_log);
+        }
+        if let Some(limits) = reload.limits {
+            self.common.set_limits(limits);
+            self.apply_limits();
+        }
+        for setting in reload.restart_for {
+            tracing::warn!(
+                setting,
+                "changed, but takes effect at the next restart or upgrade only"
+            );
+        }
+        tracing::info!(message_id = message_id::RELOADED, "reloaded");
+    }
+}
+
+/// The status line while serving; sent only when it changes.
+#[derive(Debug, Default)]
+struct LiveStatus {
+    requests: u64,
+    shown: (usize, u64),
+}
+
+impl LiveStatus {
+    fn show(&mut self, running: &Running, servers: &[Arc<Participants>]) {
+        let requests = servers.iter().map(|server| server.metrics.requests()).sum::<u64>();
+        let rate = requests - std::mem::replace(&mut self.requests, requests);
+        let connections = servers.iter().map(|server| server.connections()).sum();
+        if running.phases.current() == Phase::Ready && self.shown != (connections, rate) {
+            self.shown = (connections, rate);
+            running.process.notifier.status(&format!(
+                "{}; {connections} connections, {rate} requests/s",
+                running.serving(),
+            ));
+        }
+    }
+}

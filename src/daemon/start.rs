@@ -1,0 +1,341 @@
+//! The start: from a builder and what was left to this process to running members.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+
+#[cfg(feature = "metrics")]
+use crate::admin::metrics::Metrics;
+#[cfg(feature = "admin")]
+use crate::admin::routes::Admin;
+use crate::connections::metrics::Reloads;
+use crate::connections::overview::{HandOver, ServerView};
+use crate::connections::parked::Idle;
+#[cfg(feature = "admin")]
+use crate::connections::registry::Participants;
+use crate::daemon::builder::Daemon;
+use crate::daemon::error::Error;
+use crate::daemon::running::{Process, Running};
+use crate::handover::assignment::{Legacy, SocketsError};
+use crate::handover::carrier::{CARRIER_VERSION, Taken};
+use crate::handover::drain_history::History;
+use crate::handover::heritage::{Announced, Heritage};
+use crate::http::connection::Common;
+use crate::http::server::{self, Failure, Serve};
+use crate::lifecycle::group::Group;
+use crate::lifecycle::settings::{LiveSettings, Settings};
+use crate::log::message_id;
+use crate::manager::notify::Notifier;
+use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
+use crate::sockets::address::Listen;
+use crate::sockets::bind::Binder;
+use crate::sockets::inherit::Inherited;
+use crate::sockets::listener::{Bound, Listener, Origin};
+use crate::sockets::socket_file::SocketFiles;
+
+/// Starts every member of `daemon`; has to be called inside the runtime.
+///
+/// # Errors
+/// When a server cannot have its sockets, or the shutdown is triggered while one waits for them.
+pub(crate) async fn start(
+    #[cfg_attr(not(feature = "metrics"), expect(unused_mut))] mut daemon: Daemon,
+    inherited: Inherited,
+    process: Process,
+) -> Result<Running, Error> {
+    for warning in &daemon.warnings {
+        tracing::warn!("{warning}");
+    }
+    let notifier = process.notifier.clone();
+    let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
+    let ((connections, surplus, hand_over, history), (sockets, files)) =
+        succeed(&mut legacy, inherited.carrier.as_ref(), &daemon, &notifier).await?;
+
+    let tcp = daemon.limits.tcp_options();
+    let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
+    let settings = LiveSettings::new(Settings {
+        drain_timeout: daemon.drain_timeout,
+        linger: daemon.linger,
+        hand_over: daemon.hand_over,
+        idle_exit: daemon.idle_exit,
+    });
+    let mut group = Group::new(daemon.shutdown.clone());
+    let phases = daemon.monitor.phases;
+    let reloads = Arc::<Reloads>::default();
+    let reload_request = Arc::<Notify>::default();
+    let mut sockets = sockets.into_iter();
+    let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
+    let mut views = Vec::new();
+    for plan in daemon.servers {
+        let server = (plan.build)(Arc::clone(&common));
+        server.participants().set_tcp(tcp);
+        let listeners = register(sockets.next())?;
+        views.push(ServerView::new(server.participants(), &listeners));
+        // Its sender is dropped: only the admin server can be asked to fail.
+        let (_, failures) = Failure::channel();
+        group.spawn(plan.name, server::run(Arc::clone(&server), listeners, failures));
+        servers.push(server);
+    }
+    #[cfg(not(feature = "admin"))]
+    let (admin, _) = (None, hand_over);
+    #[cfg(feature = "admin")]
+    let admin = if daemon.admin.listen.is_some() {
+        let participants = Arc::new(Participants::new(Daemon::ADMIN.to_owned()));
+        participants.set_tcp(tcp);
+        let listeners = register(sockets.next())?;
+        views.push(ServerView::new(&participants, &listeners));
+        let (failure, failures) = Failure::channel();
+        let admin = Admin {
+            name: daemon.name,
+            started: process.started,
+            started_at: SystemTime::now() - process.started.elapsed(),
+            phases: phases.clone(),
+            latches: daemon.monitor.latches.clone(),
+            shutdown: daemon.shutdown.clone(),
+            failure,
+            #[cfg(feature = "metrics")]
+            metrics: Arc::new(Metrics::new(
+                views.iter().map(|view| Arc::clone(&view.participants)).collect(),
+                Arc::clone(&reloads),
+                Arc::clone(&history),
+                daemon.admin.registry.take(),
+            )),
+            servers: views.clone(),
+            hand_over,
+            common: Arc::clone(&common),
+            settings: settings.clone(),
+            reload: Arc::clone(&reload_request),
+        };
+        let server = daemon.admin.build(admin, participants, &listeners);
+        group.spawn(Daemon::ADMIN, server::run(Arc::clone(&server), listeners, failures));
+        Some(server)
+    } else {
+        None
+    };
+    // Nobody has set it before: a daemon starts once.
+    let _ = daemon.monitor.bound.set(views.iter().map(ServerView::bound).collect());
+    open(connections, &surplus, &servers.iter().chain(&admin));
+    let has_tasks = !daemon.tasks.is_empty();
+    for plan in daemon.tasks {
+        group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
+    }
+    let running = Running {
+        group,
+        has_tasks,
+        servers,
+        admin,
+        phases,
+        addresses: addresses(&views),
+        trouble: None,
+        heritage: heritage(&views),
+        files,
+        can_come_back: views.iter().all(ServerView::is_managers),
+        reloads,
+        history,
+        common,
+        process,
+        shutdown: daemon.shutdown,
+        checks: daemon.checks,
+        latches: daemon.monitor.latches,
+        reload: daemon.reload,
+        reload_request,
+        settings,
+    };
+    running.apply_limits();
+    Ok(running)
+}
+
+/// How many connections a server may have, by its name.
+fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
+    let limits = &daemon.limits;
+    let public = limits.public_connections_now(daemon.servers.len(), listeners);
+    let is_public = |name: &str| daemon.servers.iter().any(|plan| plan.name == name);
+    move |name| if is_public(name) { public } else { limits.admin_connections() }
+}
+
+/// Takes over what the process before this one has left, connections and listeners, and binds what it has not.
+async fn succeed(
+    legacy: &mut Legacy,
+    upgrade: Option<&OwnedFd>,
+    daemon: &Daemon,
+    notifier: &Notifier,
+) -> Result<(TakenOver, (Vec<Vec<Bound>>, SocketFiles)), Error> {
+    let most = most_connections(daemon, legacy.descriptors());
+    if upgrade.is_some() {
+        // The listeners come with the connections.
+        let taken_over = take_over(legacy, upgrade, notifier, &most)?;
+        return Ok((taken_over, sockets(legacy, daemon, notifier).await?));
+    }
+    // What is in the service manager's store stays there while addresses are waited for: a start that fails, or
+    // is ended, has taken nothing.
+    let sockets = sockets(legacy, daemon, notifier).await?;
+    Ok((take_over(legacy, None, notifier, &most)?, sockets))
+}
+
+/// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
+/// however the start may fail.
+async fn sockets(
+    legacy: &mut Legacy,
+    daemon: &Daemon,
+    notifier: &Notifier,
+) -> Result<(Vec<Vec<Bound>>, SocketFiles), Error> {
+    let servers = daemon.listens()?;
+    let binder = Binder::new(notifier, daemon.shutdown.clone());
+    let sockets = legacy.distribute(&servers, &binder).await?;
+    let files = sockets.iter().flatten().filter_map(|bound| bound.file.clone()).collect();
+    let files = SocketFiles::new(files);
+    keep(&servers, &sockets, notifier);
+    Ok((sockets, files))
+}
+
+/// Connections by the name of their server.
+type Connections = Vec<(String, Idle)>;
+
+/// How many connections of each server were too many.
+type Surplus = BTreeMap<String, usize>;
+
+/// What a process before this one has handed over.
+type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<History>);
+
+/// Takes what the process before this one handed over, as far as there may be `most` connections of a server; its
+/// listeners go to `legacy`.
+fn take_over(
+    legacy: &mut Legacy,
+    upgrade: Option<&OwnedFd>,
+    notifier: &Notifier,
+    most: &dyn Fn(&str) -> usize,
+) -> Result<TakenOver, SocketsError> {
+    let mut connections = Vec::new();
+    let mut surplus = Surplus::new();
+    let mut gone = 0;
+    let mut history = History::default();
+    let carriers = std::mem::take(&mut legacy.carriers);
+    if !carriers.is_empty() {
+        // Ours now; left in the store they would hold every connection open a second time.
+        notifier.unstore(CARRIER_NAME);
+    }
+    for carrier in upgrade.into_iter().chain(&carriers) {
+        let (taken, error) = Taken::from_carrier(carrier, most);
+        if let Some(error) = error {
+            tracing::warn!(%error, "closing connections of the process before this one");
+        }
+        gone += taken.gone;
+        history = taken.history.unwrap_or(history);
+        connections.extend(taken.connections);
+        for (server, count) in taken.surplus {
+            *surplus.entry(server).or_default() += count;
+        }
+        legacy.add(taken.listeners, taken.files)?;
+    }
+    if !connections.is_empty() || gone > 0 {
+        tracing::info!(
+            message_id = message_id::TAKEN_OVER,
+            connections = connections.len(),
+            gone,
+            "took connections over",
+        );
+    }
+    let has_predecessor = upgrade.is_some() || !carriers.is_empty();
+    let hand_over = has_predecessor.then(|| HandOver {
+        way: if upgrade.is_some() { "upgrade" } else { "restart" },
+        connections: connections.len(),
+        gone,
+        time: SystemTime::now(),
+        drain_seconds: history.last.map(|last| last.duration.as_secs_f64()),
+        requests_cut_off: history.last.map(|last| last.requests),
+    });
+    Ok((connections, surplus, hand_over, Arc::new(history)))
+}
+
+/// Puts listeners of our own into the service manager's store: they outlive this process, with
+/// the clients in their queues. The files of Unix sockets come first: a listener whose file is not known
+/// again is bound anew.
+fn keep(servers: &[(&str, &Listen)], sockets: &[Vec<Bound>], notifier: &Notifier) {
+    if notifier.store_size() == Some(0) {
+        return;
+    }
+    // What the store has under the names may be of an earlier configuration.
+    notifier.unstore(FILE_NAME);
+    for file in sockets.iter().flatten().filter_map(|bound| bound.file.as_ref()) {
+        if let Err(error) = notifier.store(FILE_NAME, file.as_fd()) {
+            tracing::warn!(%error, "cannot keep a socket file in the service manager's store");
+        }
+    }
+    for ((server, _), sockets) in servers.iter().zip(sockets) {
+        let name = format!("{LISTENER_PREFIX}{server}");
+        notifier.unstore(&name);
+        for bound in sockets.iter().filter(|bound| bound.origin == Origin::Ourselves) {
+            if let Err(error) = notifier.store(&name, bound.as_fd()) {
+                tracing::warn!(
+                    server,
+                    %error,
+                    "cannot keep a listener in the service manager's store"
+                );
+            }
+        }
+    }
+}
+
+fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
+    let sockets = sockets.expect("sockets are distributed to every server");
+    let listeners: Result<_, _> = sockets.into_iter().map(Bound::register).collect();
+    Ok(listeners.map_err(SocketsError::Listen)?)
+}
+
+/// Gives the connections that were taken over to the servers of their names, the longest idle first, and tells
+/// how many have been left out.
+fn open<'s>(
+    connections: Connections,
+    surplus: &Surplus,
+    servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
+) {
+    for (name, count) in surplus {
+        if let Some(server) = servers.clone().find(|server| server.participants().server() == name)
+        {
+            server.participants().metrics.unwanted.add(*count as u64);
+        }
+        tracing::warn!(
+            server = name,
+            connections = count,
+            "closed the connections that had been idle longest: the process before this one had more \
+             than there may be now (raise max_connections, or LimitNOFILE= in the unit)",
+        );
+    }
+    let mut orphans = 0;
+    for (name, idle) in connections.into_iter().rev() {
+        match servers.clone().find(|server| server.participants().server() == name) {
+            Some(server) => {
+                server.participants().metrics.taken_over.add(1);
+                idle.stream.renew_options(server.participants().tcp());
+                server.open(idle);
+            }
+            None => orphans += 1,
+        }
+    }
+    if orphans > 0 {
+        tracing::warn!(connections = orphans, "closed connections of servers that no longer exist",);
+    }
+}
+
+/// What the servers would leave to a program that takes our place.
+fn heritage(servers: &[ServerView]) -> Heritage {
+    let listeners = servers.iter().flat_map(|view| {
+        view.sockets.iter().map(|socket| Announced {
+            server: view.participants.server().to_owned(),
+            managers: socket.is_managers(),
+            address: socket.address.clone(),
+        })
+    });
+    Heritage { carrier: CARRIER_VERSION, listeners: listeners.collect() }
+}
+
+/// `public on 0.0.0.0:9090, admin on 127.0.0.1:9091`, as STATUS and log show it.
+fn addresses(servers: &[ServerView]) -> String {
+    let server = |server: &ServerView| {
+        let sockets: Vec<_> = server.sockets.iter().map(|socket| &*socket.address).collect();
+        format!("{} on {}", server.participants.server(), sockets.join(" and "))
+    };
+    servers.iter().map(server).collect::<Vec<_>>().join(", ")
+}

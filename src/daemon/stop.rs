@@ -1,0 +1,228 @@
+//! The stop: the cause is recorded → STOPPING=1 → `/ready` says 503 → the servers come to rest →
+//! the other members are joined → exit code.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, sleep};
+
+use crate::connections::drain::{Drain, Unrest};
+use crate::connections::registry::Participants;
+use crate::daemon::error::Exit;
+use crate::daemon::running::{MANAGER_TIMEOUT, Running};
+use crate::daemon::stuck::Suspects;
+use crate::handover::carrier::{Carrier, Load, Shortage};
+use crate::handover::drain_history::{History, LastDrain};
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::shutdown::{Cause, Shutdown};
+use crate::log::message_id;
+use crate::manager::notify::Notifier;
+use crate::manager::notify::STATUS_INTERVAL;
+use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
+
+/// How long after each of our words the service manager may wait for the next before it kills us;
+/// the drain time-out is the hard cap.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// As [`MANAGER_TIMEOUT`], of a manager that has never been seen to read, or where there is no connection and all
+/// that could be lost is what `/metrics` says of this drain.
+const MANAGER_TIMEOUT_ALONE: Duration = Duration::from_millis(250);
+
+/// How long a member that was told to end where it stands may take for it.
+const ABORT: Duration = Duration::from_millis(100);
+
+impl Running {
+    /// Brings everything to its end, whatever the cause.
+    pub(crate) async fn stop(mut self) -> Exit {
+        let cause = self.shutdown.cause().cloned().unwrap_or(Cause::Terminate);
+        let notifier = self.process.notifier.clone();
+        if self.phases.current() == Phase::Starting && !cause.is_failure() {
+            // To the service manager a service that ends before it was ready has failed.
+            notifier.ready("Stopping before the start was finished");
+        }
+        self.phases.set(Phase::Draining);
+        let member = cause.member();
+        if cause.is_failure() {
+            tracing::error!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
+        } else {
+            tracing::info!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
+        }
+        notifier.stopping(&format!("Stopping: {cause}"));
+
+        let drain = self.drain();
+        let deadline = drain.started + drain.timeout;
+        let rest = async {
+            let cut = self.rest(&cause, &drain).await.requests;
+            self.shutdown.rest();
+            // Held servers never end by themselves, and the others have ended.
+            for server in drain.all() {
+                self.group.abort(server.server());
+            }
+            let late = tokio::select! {
+                late = self.group.join(deadline.max(Instant::now() + ABORT)) => late,
+                () = self.shutdown.insisted() => self.group.join(Instant::now() + ABORT).await,
+            };
+            (cut, late)
+        };
+        let (cut, late) = tokio::select! {
+            rested = rest => rested,
+            never = tell(&notifier, &cause, &drain) => never,
+        };
+        if cut > 0 {
+            tracing::warn!(
+                message_id = message_id::CUT_OFF,
+                requests = cut,
+                "requests were cut off"
+            );
+        }
+        for member in &late {
+            tracing::warn!(message_id = message_id::CUT_OFF, member, "member did not end in time");
+        }
+        if cut > 0 || !late.is_empty() {
+            let servers: Vec<_> = drain.all().cloned().collect();
+            let suspects = Suspects::now(&servers, &self.group.polls());
+            sleep(Suspects::PAUSE).await;
+            for culprit in suspects.culprits() {
+                tracing::warn!(message_id = message_id::CUT_OFF, "{culprit}");
+            }
+        }
+        let exit = match (cause.is_failure(), cut > 0 || !late.is_empty()) {
+            (true, _) => Exit::MemberFailed,
+            (false, true) => Exit::CutOff,
+            (false, false) => Exit::Clean,
+        };
+        self.phases.set(Phase::Stopped);
+        tell_stopped(&notifier, &cause, exit);
+        exit
+    }
+
+    /// Brings the servers to rest.
+    async fn rest(&self, cause: &Cause, drain: &Drain) -> Unrest {
+        if let Some(carrier) = self.carrier(cause, drain).await {
+            let unrest = drain.hold().await;
+            let (duration, requests) = (drain.started.elapsed(), unrest.requests);
+            let history = self.history.with(LastDrain { duration, requests });
+            match load(carrier, drain, history).await {
+                Ok(load) => {
+                    self.files.leave();
+                    tracing::info!(
+                        message_id = message_id::HANDED_OVER,
+                        connections = load.handed_over(),
+                        "handed connections over",
+                    );
+                    let Some(shortage) = load.shortage.as_ref().filter(|_| load.left() > 0) else {
+                        return unrest;
+                    };
+                    tracing::warn!(
+                        message_id = message_id::NOT_HANDED_OVER,
+                        connections = load.left(),
+                        error = %shortage,
+                        "not all connections could be handed over; ending the rest in order",
+                    );
+                    // What was sent waits for the next process, and new clients in the queues.
+                    for server in drain.all() {
+                        server.give_away();
+                    }
+                    return drain.end().await;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        message_id = message_id::NOT_HANDED_OVER,
+                        connections = self.connections(),
+                        %error,
+                        "cannot hand connections over; ending all in order",
+                    );
+                    // What it has got would be open a second time.
+                    self.process.notifier.unstore(CARRIER_NAME);
+                }
+            }
+        }
+        // Nobody is coming: clients are better told so than left in a queue.
+        for server in drain.all() {
+            self.process.notifier.unstore(&format!("{LISTENER_PREFIX}{}", server.server()));
+        }
+        self.process.notifier.unstore(FILE_NAME);
+        drain.end().await
+    }
+
+    /// A carrier to the next process, if there is going to be one.
+    async fn carrier(&self, cause: &Cause, drain: &Drain) -> Option<Carrier> {
+        let notifier = &self.process.notifier;
+        // The service manager starts us again after a failure, and perhaps after its own stop. A
+        // connection stored for nobody would wait in vain.
+        let restarts = cause.is_failure() || *cause == Cause::Terminate;
+        if !self.settings.now().hand_over || !notifier.is_present() || !restarts {
+            return None;
+        }
+        let listeners = self.heritage.own_descriptors();
+        let has_clients = drain.all().any(|server| server.connections() > 0);
+        let is_worth_it = has_clients && notifier.is_read();
+        let patience = if is_worth_it { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
+        match Carrier::stored(notifier, listeners, patience).await {
+            Ok(Some(carrier)) => Some(carrier),
+            Ok(None) => {
+                tracing::info!(
+                    "connections end here: the service manager does not keep them \
+                     (set FileDescriptorStoreMax= in the unit to at least {})",
+                    listeners + 1,
+                );
+                None
+            }
+            Err(error) => {
+                let error = Shortage::describe(&error);
+                tracing::warn!(
+                    message_id = message_id::NOT_HANDED_OVER,
+                    connections = self.connections(),
+                    error,
+                    "cannot reach the service manager's descriptor store; ending all connections in order",
+                );
+                notifier.unstore(CARRIER_NAME);
+                None
+            }
+        }
+    }
+}
+
+/// Ends a daemon that was waiting for an address: nothing has been served, and nothing has to be waited for.
+pub(crate) fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
+    let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
+    // To the service manager a service that ends before it was ready has failed.
+    notifier.ready("Stopping before the start was finished");
+    notifier.stopping(&format!("Stopping: {cause}"));
+    let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
+    tell_stopped(notifier, &cause, exit);
+    exit
+}
+
+fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
+    tracing::info!(
+        message_id = message_id::STOPPED,
+        cause = %cause,
+        exit_code = exit as u8,
+        "stopped",
+    );
+    notifier.status(&format!("Stopped: {cause}"));
+}
+
+/// Hands over what fits of what is held.
+async fn load(mut carrier: Carrier, drain: &Drain, history: History) -> io::Result<Load> {
+    let servers: Vec<_> = drain.all().collect();
+    carrier.load(servers, false, drain.started + drain.timeout).await;
+    carrier.finish(history)
+}
+
+/// Tells the service manager how the stop goes, once a second, and that it goes on.
+async fn tell<T>(notifier: &Notifier, cause: &Cause, drain: &Drain) -> T {
+    let mut seconds = interval(STATUS_INTERVAL);
+    loop {
+        seconds.tick().await;
+        let busy: u64 =
+            drain.all().map(|server: &Arc<Participants>| server.metrics.in_flight()).sum();
+        let left = (drain.started + drain.timeout).saturating_duration_since(Instant::now());
+        notifier.progress(
+            &format!("Stopping: {cause}; {busy} requests in flight, {} s to go", left.as_secs()),
+            EXTENSION.min(left + STATUS_INTERVAL),
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! The upgrade in place, in order: dry run → hold → carrier → the last look for signals → members
+//! end → execve(2). Up to the members' end nothing is lost if a step fails.
+
+use std::os::fd::OwnedFd;
+
+use tokio::time::Instant;
+
+use crate::connections::drain::{Drain, Unrest};
+use crate::daemon::running::Running;
+use crate::handover::carrier::Carrier;
+use crate::handover::drain_history::{History, LastDrain};
+use crate::handover::heritage::Heritage;
+use crate::handover::program::{Program, UpgradeError};
+use crate::http::access;
+use crate::lifecycle::group::Group;
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::shutdown::{Cause, Shutdown};
+use crate::lifecycle::signals::Orders;
+#[cfg(feature = "log")]
+use crate::log::flush;
+use crate::log::message_id;
+
+impl Running {
+    /// Replaces the program in place; returns only if that did not work out.
+    pub(crate) async fn upgrade(&mut self, orders: &Orders) {
+        if self.phases.current() != Phase::Ready {
+            tracing::warn!("not upgrading: the start is not finished");
+            return;
+        }
+        tracing::info!("upgrading in place");
+        self.phases.set(Phase::Reloading);
+        self.process.notifier.reloading("Upgrading in place");
+        let drain = self.drain();
+        let error = self.replace(&drain, orders).await;
+        drain.release();
+        self.shutdown.set_draining(false);
+        if self.shutdown.is_triggered() {
+            // STOPPING=1 follows.
+            return;
+        }
+        tracing::error!(message_id = message_id::NOT_UPGRADED, %error, "not upgraded");
+        self.trouble = Some(format!("not upgraded: {error}"));
+        self.phases.set(Phase::Ready);
+        self.process.notifier.ready(&self.serving());
+    }
+
+    async fn replace(&mut self, drain: &Drain, orders: &Orders) -> UpgradeError {
+        let heritage = self.heritage.reachable(&self.files);
+        let prepared = tokio::select! {
+            prepared = prepare(
+                &self.process.program,
+                &heritage,
+                drain,
+                &self.shutdown,
+                &self.history,
+            ) => prepared,
+            () = stopped(&self.shutdown, &mut self.group) => {
+                return UpgradeError::Stopping;
+            }
+        };
+        let (connections, theirs) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return error,
+        };
+        // From here on a signal waits for the new program; one that came before is heard now.
+        let held = tokio::select! {
+            () = stopped(&self.shutdown, &mut self.group) => return UpgradeError::Stopping,
+            held = orders.hold() => held,
+        };
+        let Some(held) = held.filter(|_| !self.shutdown.is_triggered()) else {
+            return UpgradeError::Stopping;
+        };
+        if self.has_tasks {
+            // From here there is no way back; the dry run has shown that none is needed.
+            self.shutdown.trigger(Cause::Upgrade);
+            self.shutdown.rest();
+            for server in drain.all() {
+                self.group.abort(server.server());
+            }
+            for member in self.group.join(drain.started + drain.timeout).await {
+                tracing::warn!(member, "member did not end in time");
+            }
+        }
+        tracing::info!(
+            message_id = message_id::HANDED_OVER,
+            connections,
+            "handed connections over"
+        );
+        // The threads that write the log, and those that tell the manager, end with the program.
+        self.process.notifier.flush();
+        access::flush();
+        #[cfg(feature = "log")]
+        flush();
+        self.process.program.replace(&theirs, &held)
+    }
+}
+
+/// Waits until a signal, a request or a member's end has triggered the shutdown.
+async fn stopped(shutdown: &Shutdown, group: &mut Group) {
+    loop {
+        tokio::select! {
+            () = shutdown.triggered() => return,
+            () = group.next_end() => {}
+        }
+    }
+}
+
+/// Brings everything to the point from which the program can be replaced; answers the number of
+/// connections in the carrier, and its end for the new program.
+async fn prepare(
+    program: &Program,
+    heritage: &Heritage,
+    drain: &Drain,
+    shutdown: &Shutdown,
+    history: &History,
+) -> Result<(u64, OwnedFd), UpgradeError> {
+    program.dry_run(heritage).await?;
+    let begin = Instant::now();
+    // Not before: a program that refuses to start ends nobody's stream.
+    shutdown.set_draining(true);
+    let Unrest { connections, .. } = drain.hold().await;
+    if connections > 0 {
+        return Err(UpgradeError::Busy { connections });
+    }
+    let (mut carrier, theirs) = Carrier::new()?;
+    let servers: Vec<_> = drain.all().collect();
+    let load = carrier.load(servers, true, drain.started + drain.timeout).await;
+    if let Some(shortage) = load.shortage {
+        // Unlike at a stop, whoever has no room can stay where they are.
+        return Err(UpgradeError::Shortage { connections: load.left(), shortage });
+    }
+    // With a request in flight there is no way here. The time of the dry run is nobody's wait.
+    let last = LastDrain { duration: begin.elapsed(), requests: 0 };
+    let load = carrier.finish(history.with(last))?;
+    Ok((load.handed_over(), theirs))
+}

@@ -1,0 +1,473 @@
+//! Which sockets each server gets: those passed under its name, or else its own addresses.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::fs::fstat;
+use rustix::process::{Pid, getppid};
+
+use crate::handover::carrier::Left;
+use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
+use crate::sockets::address::{Address, Listen};
+use crate::sockets::bind::Binder;
+use crate::sockets::inherit::{Descriptor, Misdirected};
+use crate::sockets::listener::{Bound, ListenError, Origin, wildcard_is_dual};
+
+/// What was left to this process, sorted by use, each listener having been checked.
+#[derive(Debug, Default)]
+pub(crate) struct Legacy {
+    /// Sockets of the service manager.
+    passed: Vec<Passed>,
+    /// Those of them that have no name yet.
+    nameless: Vec<(RawFd, OwnedFd)>,
+    /// Sockets that somebody else was to have.
+    misdirected: Option<Misdirected>,
+    /// Listeners that an earlier life of this program bound, by server.
+    kept: Vec<(String, Bound)>,
+    /// The files of those that are Unix sockets.
+    files: Vec<OwnedFd>,
+    /// Carriers of connections.
+    pub(crate) carriers: Vec<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Passed {
+    number: RawFd,
+    name: String,
+    inode: u64,
+    bound: Bound,
+}
+
+/// Why the servers cannot have their sockets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SocketsError {
+    /// A server has no socket although others have theirs from the service manager.
+    #[error(
+        "no inherited socket is named \"{server}\"; received: {received} \
+         (set FileDescriptorName={server} in its socket unit and list that in Sockets=, \
+         see with systemctl status whether that unit has failed, or configure an address)"
+    )]
+    Missing {
+        /// The server.
+        server: String,
+        /// The names that were passed.
+        received: String,
+    },
+    /// A socket is meant for a server that does not exist.
+    #[error(
+        "no server is named \"{name}\" as inherited descriptor {number} is; servers: {servers} \
+         (correct FileDescriptorName= in its socket unit)"
+    )]
+    Unknown {
+        /// The descriptor's name.
+        name: String,
+        /// The descriptor's number.
+        number: RawFd,
+        /// The servers there are.
+        servers: String,
+    },
+    /// Sockets have no names, and it cannot be told for which server they are.
+    #[error(
+        "{descriptors} descriptors were passed without names, as LISTEN_FDNAMES is missing; servers \
+         without a configured address: {servers} (let whoever passes them name them: \
+         FileDescriptorName= in socket units, --fdname= of systemd-socket-activate; or configure \
+         addresses so that one server is left without)"
+    )]
+    Nameless {
+        /// How many there are.
+        descriptors: usize,
+        /// The servers that could have them.
+        servers: String,
+    },
+    /// The sockets of a server went to another process.
+    #[error(
+        "\"{server}\" has no socket: LISTEN_PID says that those passed are for process {pid}{whose}, and \
+         this is {own} (let ExecStart= start the program itself, or a shell that starts it with exec; \
+         or configure an address)"
+    )]
+    Misdirected {
+        /// The server.
+        server: String,
+        /// The process, as it is written in `LISTEN_PID`.
+        pid: String,
+        /// Who that is, if it is known.
+        whose: &'static str,
+        /// The number of this process.
+        own: u32,
+    },
+    /// One socket was passed twice.
+    #[error(
+        "inherited descriptors \"{first}\" and \"{second}\" are the same socket \
+         (let each socket unit have an address of its own)"
+    )]
+    Duplicate {
+        /// The name of the one.
+        first: String,
+        /// The name of the other.
+        second: String,
+    },
+    /// Two listeners are to have one address.
+    #[error(
+        "\"{first}\" and \"{second}\" cannot both listen on {address} (give one of them another)"
+    )]
+    Conflict {
+        /// The server that has it.
+        first: String,
+        /// The server that wants it, too.
+        second: String,
+        /// The address.
+        address: Address,
+    },
+    /// A socket cannot be used.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+// === impl SocketsError ===
+
+impl SocketsError {
+    /// Tells whether it may work later without anybody's doing.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Listen(error) if error.may_pass())
+    }
+}
+
+// === impl Legacy ===
+
+impl Legacy {
+    /// Sorts inherited descriptors.
+    pub(crate) fn sort(
+        descriptors: Vec<Descriptor>,
+        misdirected: Option<Misdirected>,
+    ) -> Result<Self, SocketsError> {
+        let mut legacy = Self { misdirected, ..Self::default() };
+        for Descriptor { number, name, fd } in descriptors {
+            let Some(name) = name else {
+                legacy.nameless.push((number, fd));
+                continue;
+            };
+            if name == CARRIER_NAME {
+                legacy.carriers.push(fd);
+            } else if name == FILE_NAME {
+                legacy.files.push(fd);
+            } else if let Some(server) = name.strip_prefix(LISTENER_PREFIX) {
+                let server = server.to_owned();
+                legacy.kept.push((server, Bound::adopt(number, &name, fd, Origin::Ourselves)?));
+            } else {
+                legacy.pass(number, name, fd)?;
+            }
+        }
+        Ok(legacy)
+    }
+
+    /// Adds listeners that came in a carrier, and the files of those that are Unix sockets.
+    pub(crate) fn add(&mut self, left: Vec<Left>, files: Vec<OwnedFd>) -> Result<(), SocketsError> {
+        self.files.extend(files);
+        for Left { server, managers, fd } in left {
+            let number = fd.as_raw_fd();
+            if managers {
+                self.pass(number, server, fd)?;
+            } else {
+                let bound = Bound::adopt(number, &server, fd, Origin::Ourselves)?;
+                self.kept.push((server, bound));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every server its sockets, binding where none was left.
+    pub(crate) async fn distribute(
+        &mut self,
+        servers: &[(&str, &Listen)],
+        binder: &Binder<'_>,
+    ) -> Result<Vec<Vec<Bound>>, SocketsError> {
+        self.check(servers)?;
+        if let Some(Misdirected { pid }) = &self.misdirected {
+            tracing::warn!(
+                listen_pid = pid,
+                "sockets were passed, but to another process; binding the configured addresses",
+            );
+        }
+        for (_, kept) in &mut self.kept {
+            kept.claim_file(&mut self.files);
+        }
+        let mut plans: Vec<Vec<Plan<'_>>> = Vec::with_capacity(servers.len());
+        for (name, listen) in servers {
+            let (mine, others) = std::mem::take(&mut self.passed)
+                .into_iter()
+                .partition::<Vec<_>, _>(|passed| passed.name == *name);
+            self.passed = others;
+            if !mine.is_empty() && listen.explicit {
+                tracing::info!(
+                    server = name,
+                    "sockets from the service manager take the place of configured addresses",
+                );
+            }
+            plans.push(if mine.is_empty() {
+                let plan = |address| self.plan(name, address, listen.v6only(address, servers));
+                listen.addresses.iter().map(plan).collect()
+            } else {
+                mine.into_iter().map(|passed| Plan::Left(passed.bound)).collect()
+            });
+        }
+        // Before anything is bound: an old address may be in the way of a new one.
+        self.close_unused(servers, binder);
+        let mut sockets: Vec<Vec<Bound>> = Vec::with_capacity(servers.len());
+        let left = left(servers, &plans);
+        for ((name, listen), plans) in servers.iter().zip(plans) {
+            let mut mine = Vec::with_capacity(plans.len());
+            for plan in plans {
+                match plan.carry_out(name, listen, servers, &left, binder).await {
+                    Ok(bound) => mine.push(bound),
+                    Err(error) => {
+                        // A start that fails leaves nothing behind.
+                        sockets.into_iter().flatten().chain(mine).for_each(Bound::give_up);
+                        return Err(in_our_own_way(error, &left));
+                    }
+                }
+            }
+            sockets.push(mine);
+        }
+        Ok(sockets)
+    }
+
+    /// Finds out whether [`Legacy::distribute`] has what it needs, without binding.
+    pub(crate) fn check(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        self.check_passed(servers)?;
+        if let Some(Misdirected { pid }) = &self.misdirected {
+            let default = servers.iter().find(|(_, listen)| !listen.explicit);
+            if let Some((server, _)) = default {
+                let is_parent = pid.parse().ok() == getppid().map(Pid::as_raw_nonzero);
+                return Err(SocketsError::Misdirected {
+                    server: (*server).to_owned(),
+                    pid: pid.clone(),
+                    whose: if is_parent { ", which has started this one" } else { "" },
+                    own: std::process::id(),
+                });
+            }
+        }
+        check_addresses(&self.names(), servers)
+    }
+
+    /// Does the same, and finds out whether the network interfaces of addresses are there, for which a start waits.
+    pub(crate) fn check_now(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        self.check(servers)?;
+        let is_passed = |server| self.passed.iter().any(|passed| passed.name == server);
+        let bound = servers.iter().filter(|(server, _)| !is_passed(*server));
+        for (server, listen) in bound {
+            for address in &listen.addresses {
+                Bound::check_interface(address, server)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many descriptors it holds for listeners.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.passed.len() + self.nameless.len() + self.kept.len() + self.files.len()
+    }
+
+    fn names(&self) -> Vec<(&str, RawFd)> {
+        self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect()
+    }
+
+    /// Finds out whether the service manager's sockets are those of these servers.
+    pub(crate) fn check_passed(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        self.name(servers)?;
+        check_names(&self.names(), servers)?;
+        for (index, passed) in self.passed.iter().enumerate() {
+            let same = |earlier: &&Passed| earlier.inode == passed.inode;
+            if let Some(earlier) = self.passed[..index].iter().find(same) {
+                return Err(SocketsError::Duplicate {
+                    first: earlier.name.clone(),
+                    second: passed.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives sockets without names to the one server that can be meant, if there is one.
+    fn name(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
+        let nameless = std::mem::take(&mut self.nameless);
+        if nameless.is_empty() {
+            return Ok(());
+        }
+        let defaults = servers.iter().filter(|(_, listen)| !listen.explicit).map(|(name, _)| *name);
+        let candidates: Vec<_> = match servers {
+            [(only, _)] => vec![*only],
+            _ => defaults.collect(),
+        };
+        let [server] = candidates[..] else {
+            let servers =
+                if candidates.is_empty() { "none".to_owned() } else { candidates.join(", ") };
+            return Err(SocketsError::Nameless { descriptors: nameless.len(), servers });
+        };
+        for (number, fd) in nameless {
+            self.pass(number, server.to_owned(), fd)?;
+        }
+        Ok(())
+    }
+
+    /// A listener of an earlier life where it fits: its queue of clients goes on.
+    fn plan<'a>(&mut self, server: &str, address: &'a Address, v6only: bool) -> Plan<'a> {
+        let fits = |(name, kept): &(String, Bound)| {
+            let is_open = !(v6only && kept.is_dual());
+            name == server && address.fits(&kept.address) && kept.is_reachable() && is_open
+        };
+        match self.kept.iter().position(fits) {
+            Some(index) => {
+                let mut bound = self.kept.swap_remove(index).1;
+                bound.address = address.of_bound(bound.address);
+                Plan::Left(bound)
+            }
+            None => Plan::Bind(address),
+        }
+    }
+
+    fn close_unused(&mut self, servers: &[(&str, &Listen)], binder: &Binder<'_>) {
+        for (server, unused) in self.kept.drain(..) {
+            if !servers.iter().any(|(name, _)| *name == server) {
+                // Left in the store it would let clients in whom nobody answers.
+                binder.forget(&server);
+            }
+            tracing::info!(
+                server,
+                address = %unused.address,
+                "closing a listener that is no longer configured, or whose socket file is gone",
+            );
+            unused.close();
+        }
+    }
+
+    fn pass(&mut self, number: RawFd, name: String, fd: OwnedFd) -> Result<(), SocketsError> {
+        // A descriptor that cannot be asked is no socket either, which the next line says.
+        let inode = fstat(&fd).map_or(0, |stat| stat.st_ino);
+        let bound = Bound::adopt(number, &name, fd, Origin::Manager)?;
+        self.passed.push(Passed { number, name, inode, bound });
+        Ok(())
+    }
+}
+
+/// Where one socket of a server comes from.
+#[derive(Debug)]
+enum Plan<'a> {
+    Left(Bound),
+    Bind(&'a Address),
+}
+
+impl Plan<'_> {
+    async fn carry_out(
+        self,
+        server: &str,
+        listen: &Listen,
+        all: &[(&str, &Listen)],
+        left: &[(String, Address)],
+        binder: &Binder<'_>,
+    ) -> Result<Bound, ListenError> {
+        match self {
+            Self::Left(bound) => Ok(bound),
+            Self::Bind(address) => {
+                // What we have ourselves nobody gives up while it is waited for.
+                let is_ours = left.iter().any(|(_, other)| has_it(other, address));
+                let v6only = listen.v6only(address, all);
+                binder.bind(address, server, listen.mode, v6only, !is_ours).await
+            }
+        }
+    }
+}
+
+/// The addresses of sockets that were left to the servers.
+fn left(servers: &[(&str, &Listen)], plans: &[Vec<Plan<'_>>]) -> Vec<(String, Address)> {
+    let of_server = |((name, _), plans): (&(&str, &Listen), &Vec<Plan<'_>>)| {
+        let left = plans.iter().filter_map(|plan| match plan {
+            Plan::Left(bound) => Some(bound.address.clone()),
+            Plan::Bind(_) => None,
+        });
+        left.map(|address| ((*name).to_owned(), address)).collect::<Vec<_>>()
+    };
+    servers.iter().zip(plans).flat_map(of_server).collect()
+}
+
+/// Tells whether a socket on `other` keeps one on `address` from being bound.
+fn has_it(other: &Address, address: &Address) -> bool {
+    match other {
+        Address::Tcp(_) | Address::Zoned { .. } => {
+            let (one, two) = (other.covers_ipv4(address), address.covers_ipv4(other));
+            one || two || other.conflicts_with(address) || both_wildcards(other, address)
+        }
+        Address::Unix(_) => other == address,
+    }
+}
+
+/// Whoever has an address that a server wants: if that is a socket which was left to us, says which.
+fn in_our_own_way(error: ListenError, left: &[(String, Address)]) -> SocketsError {
+    let ListenError::Bind { address, server, .. } = &error else { return error.into() };
+    match left.iter().find(|(_, other)| error.is_in_use() && has_it(other, address)) {
+        Some((first, _)) => SocketsError::Conflict {
+            first: first.clone(),
+            second: server.clone(),
+            address: address.clone(),
+        },
+        None => error.into(),
+    }
+}
+
+fn both_wildcards(one: &Address, other: &Address) -> bool {
+    one.is_wildcard() && other.is_wildcard() && one.port() == other.port()
+}
+
+/// Checks that every server that needs a passed socket has one, and no socket is without a server.
+pub(crate) fn check_names(
+    passed: &[(&str, RawFd)],
+    servers: &[(&str, &Listen)],
+) -> Result<(), SocketsError> {
+    for (server, listen) in servers {
+        let is_passed = passed.iter().any(|(name, _)| name == server);
+        if !passed.is_empty() && !listen.explicit && !is_passed {
+            let received: Vec<_> = passed.iter().map(|(name, _)| *name).collect();
+            let server = (*server).to_owned();
+            return Err(SocketsError::Missing { server, received: received.join(", ") });
+        }
+    }
+    for (name, number) in passed {
+        if !servers.iter().any(|(server, _)| server == name) {
+            let names: Vec<_> = servers.iter().map(|(server, _)| *server).collect();
+            return Err(SocketsError::Unknown {
+                name: name.escape_debug().to_string(),
+                number: *number,
+                servers: names.join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks, without binding, the addresses of servers to which none was passed.
+pub(crate) fn check_addresses(
+    passed: &[(&str, RawFd)],
+    servers: &[(&str, &Listen)],
+) -> Result<(), SocketsError> {
+    let bound = servers.iter().filter(|(server, _)| !passed.iter().any(|(name, _)| name == server));
+    let mut seen: Vec<(&str, &Address, bool)> = Vec::new();
+    for (server, listen) in bound {
+        for address in &listen.addresses {
+            let v6only = listen.v6only(address, servers);
+            let is_in_the_way = |(_, other, other_v6only): &&(&str, &Address, bool)| {
+                let covers = (address.covers_ipv4(other) && !v6only)
+                    || (other.covers_ipv4(address) && !other_v6only);
+                address.conflicts_with(other) || (covers && wildcard_is_dual())
+            };
+            if let Some((first, ..)) = seen.iter().find(is_in_the_way) {
+                return Err(SocketsError::Conflict {
+                    first: (*first).to_owned(),
+                    second: (*server).to_owned(),
+                    address: address.clone(),
+                });
+            }
+            Bound::check_path(address, server)?;
+            seen.push((server, address, v6only));
+        }
+    }
+    Ok(())
+}

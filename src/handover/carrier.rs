@@ -1,0 +1,371 @@
+//! Giving live connections, and listeners of our own, to the next process.
+//!
+//! One *carrier* takes them all: a pair of connected Unix sockets. We write into one end; the other
+//! is what the next process gets, from the service manager's file descriptor store or by
+//! inheritance. What we wrote waits in the kernel meanwhile, even when this process is gone.
+//! Storing each connection by itself would make the manager's work quadratic.
+//!
+//! # Format
+//! The carrier's first message brings a memfd with the records; each of the others brings the end of a
+//! *branch*, which is another such pair: a carrier holds some hundreds of messages (`net.core.wmem_max`
+//! is what bounds it), its branches hold that much each. A message is a header of [`HEADER`] bytes
+//! (magic, version) with 1 to 253 descriptors. In a branch they are listeners and connections, in the
+//! order of their records.
+//! The memfd holds [`Frame`]s in postcard's encoding, each behind its length: one for each message of
+//! the branches, and the [`History`] at last. It is written while the descriptors travel already: a
+//! memfd for each message would be one more descriptor in flight for each 253.
+//! A reader that does not know the version closes what it got: its clients see an orderly end of the
+//! connection.
+//!
+//! # All that fits
+//! What the kernel does not take any more stays with us, to be ended in order. It refuses more when a
+//! user has as many descriptors in flight as one process may have open (`RLIMIT_NOFILE`), its other
+//! processes' included, unless it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
+//!
+//! # Source
+//! unix(7) `SCM_RIGHTS`, `ETOOMANYREFS`; systemd.service(5) `FileDescriptorStoreMax=`, `sd_notify(3)`
+//! `FDSTORE=1`.
+
+mod load;
+mod taken;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    sendmsg, socketpair, sockopt,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+pub(crate) use self::load::{Load, Shortage};
+use self::load::{PATIENCE, RETRY};
+pub(crate) use self::taken::{Left, Taken};
+use crate::connections::body_remainder::Rest;
+use crate::connections::limits::Waiting;
+use crate::connections::registry::{Deposit, Participants};
+use crate::handover::drain_history::History;
+use crate::manager::notify::Notifier;
+use crate::manager::store_names::CARRIER_NAME;
+use crate::sockets::listener::Listener;
+
+/// The version of the format.
+pub(crate) const CARRIER_VERSION: u8 = 5;
+
+/// The first bytes of every message; the last byte is the version.
+const HEADER: [u8; 10] = [b'l', b'o', b'c', b'k', b's', b't', b'e', b'p', b'd', CARRIER_VERSION];
+
+/// The most descriptors that the kernel passes in one message (`SCM_MAX_FD`).
+const DESCRIPTORS_MAX: usize = 253;
+
+/// How many bytes of messages a pair may hold, if the kernel lets it: it caps this at `net.core.wmem_max`.
+const BUFFER: usize = 64 << 20;
+
+/// The carrier's end that we write into.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    end: OwnedFd,
+    records: File,
+    /// How many bytes of the records are of messages that have been sent.
+    written: u64,
+    /// The branch that is being filled.
+    branch: Option<OwnedFd>,
+    buffer: usize,
+    load: Load,
+}
+
+/// What is said about a descriptor.
+#[derive(Debug, Deserialize, Serialize)]
+enum Record {
+    /// `fresh`: it has had no request yet.
+    Connection {
+        server: String,
+        peer: String,
+        unread: Vec<u8>,
+        skip: Option<Rest>,
+        fresh: bool,
+    },
+    Listener {
+        server: String,
+        managers: bool,
+    },
+    /// That of a Unix socket that we bound.
+    SocketFile,
+}
+
+/// A part of the records.
+#[derive(Debug, Deserialize, Serialize)]
+enum Frame {
+    /// What is said about the descriptors of one message.
+    Batch(Vec<Record>),
+    End(History),
+}
+
+// === impl Carrier ===
+
+impl Carrier {
+    /// Makes a carrier; the second value is the end for the next process.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        Self::with_buffer(BUFFER)
+    }
+
+    /// With another size of its branches' buffers.
+    fn with_buffer(buffer: usize) -> io::Result<(Self, OwnedFd)> {
+        let (end, theirs) = pair(BUFFER)?;
+        let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC)?;
+        send(&end, &[records.as_fd()])?;
+        let records = records.into();
+        let load = Load::default();
+        Ok((Self { end, records, written: 0, branch: None, buffer, load }, theirs))
+    }
+
+    /// Puts a new carrier into the service manager's store, where `others` descriptors of ours are;
+    /// `None` if the store does not keep it.
+    ///
+    /// What a manager does not keep it closes, which is a hang-up at our end. systemd before 254
+    /// does so before it answers the barrier, and tells of its store in no other way. From 254 on a
+    /// child of it closes the descriptor, at some time; there the store's size is what counts.
+    ///
+    /// Waits until the manager has read what we sent, for `patience` at most.
+    ///
+    /// # Errors
+    /// When the manager cannot be reached.
+    pub(crate) async fn stored(
+        notifier: &Notifier,
+        others: usize,
+        patience: Duration,
+    ) -> io::Result<Option<Self>> {
+        if notifier.store_size().is_some_and(|size| size <= others) {
+            return Ok(None);
+        }
+        let end = Instant::now() + PATIENCE;
+        let (carrier, theirs) = loop {
+            match Self::new() {
+                Err(error) if is_crowded(&error) && Instant::now() < end => sleep(RETRY).await,
+                made => break made?,
+            }
+        };
+        notifier.store(CARRIER_NAME, theirs.as_fd())?;
+        drop(theirs);
+        notifier.barrier(patience).await?;
+        Ok(carrier.is_open()?.then_some(carrier))
+    }
+
+    /// Tells whether somebody has the other end.
+    fn is_open(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.end, PollFlags::empty())];
+        // A signal interrupts it, though it does not wait.
+        retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))?;
+        Ok(!fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
+    }
+
+    /// Writes every deposited connection of `servers`, as many as fit, and their listeners if
+    /// `listeners` says so. Where other processes of our user are in the way it waits a little, not
+    /// beyond `end`.
+    ///
+    /// The deposits stay where they are: until this process ends, nothing is lost by failing.
+    pub(crate) async fn load<'p, S>(&mut self, servers: S, listeners: bool, end: Instant) -> &Load
+    where
+        S: IntoIterator<Item = &'p Arc<Participants>> + Clone,
+    {
+        let end = end.min(Instant::now() + PATIENCE);
+        let _turn = turn(end).await;
+        loop {
+            self.fill(servers.clone(), listeners);
+            match &self.load.shortage {
+                Some(Shortage(Errno::TOOMANYREFS)) if Instant::now() < end => sleep(RETRY).await,
+                _ => return &self.load,
+            }
+        }
+    }
+
+    /// Writes what has not been written yet and fits now.
+    fn fill<'p>(
+        &mut self,
+        servers: impl IntoIterator<Item = &'p Arc<Participants>>,
+        listeners: bool,
+    ) {
+        self.load.left.clear();
+        self.load.shortage = None;
+        for server in servers {
+            server.give(|deposits| {
+                let mut batch = Batch::default();
+                for (deposit, given) in deposits {
+                    match deposit {
+                        Deposit::Listener(_) if !listeners => {}
+                        _ => batch.push(server.server(), deposit, given),
+                    }
+                    if batch.is_full() {
+                        self.add(server.server(), std::mem::take(&mut batch));
+                    }
+                }
+                self.add(server.server(), batch);
+            });
+        }
+    }
+
+    fn add(&mut self, server: &str, batch: Batch<'_>) {
+        let Batch { records, fds, given } = batch;
+        let is_connection = |record: &&Record| matches!(record, Record::Connection { .. });
+        let connections = records.iter().filter(is_connection).count() as u64;
+        let sent = match &self.load.shortage {
+            None => self.send(records, &fds),
+            Some(Shortage(error)) => Err(*error),
+        };
+        let count = match sent {
+            Ok(()) => {
+                for given in given {
+                    *given = true;
+                }
+                &mut self.load.handed_over
+            }
+            Err(error) => {
+                self.load.shortage = Some(Shortage(error));
+                &mut self.load.left
+            }
+        };
+        *count.entry(server.to_owned()).or_default() += connections;
+    }
+
+    /// Sends descriptors with their records, in a new branch if there is no room in the last.
+    fn send(&mut self, records: Vec<Record>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        if fds.is_empty() {
+            return Ok(());
+        }
+        // First: what is sent without a record would be lost.
+        let length = self.write(&Frame::Batch(records))?;
+        let sent = self.branch.as_ref().map(|branch| send(branch, fds));
+        match sent {
+            Some(Ok(())) => {}
+            None | Some(Err(Errno::AGAIN | Errno::NOBUFS)) => {
+                let (branch, theirs) = pair(self.buffer)?;
+                send(&self.end, &[theirs.as_fd()])?;
+                self.branch = None;
+                send(&branch, fds)?;
+                self.branch = Some(branch);
+            }
+            Some(Err(error)) => return Err(error),
+        }
+        self.written += length;
+        Ok(())
+    }
+
+    /// Writes a frame behind what belongs to messages that were sent; answers its length.
+    fn write(&self, frame: &Frame) -> Result<u64, Errno> {
+        let bytes = postcard::to_stdvec(frame).map_err(|_| Errno::INVAL)?;
+        let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?;
+        let bytes = [&length.to_le_bytes(), &bytes[..]].concat();
+        let written = self.records.write_all_at(&bytes, self.written);
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// Ends the carrier with `history` and its own numbers in it.
+    ///
+    /// # Errors
+    /// When nobody has the other end any more, or the kernel does not take it.
+    pub(crate) fn finish(self, mut history: History) -> io::Result<Load> {
+        for (server, count) in &self.load.handed_over {
+            history.hand_over(server, *count);
+        }
+        for (server, count) in &self.load.left {
+            history.leave(server, *count);
+        }
+        let length = self.write(&Frame::End(history))?;
+        // Behind it may be the rest of what was not sent.
+        self.records.set_len(self.written + length)?;
+        // A manager that closes what it does not keep may have taken its time.
+        if self.is_open()? { Ok(self.load) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+}
+
+/// Waits for its turn among the processes of this program: two that each had half of what one user may have
+/// in flight would wait for each other. `None` if it does not come by `end`: then it goes without.
+///
+/// The lock is on the executable, the one file that all of them can open, whatever their sandboxes.
+async fn turn(end: Instant) -> Option<File> {
+    let executable = File::open("/proc/self/exe").ok()?;
+    loop {
+        match flock(&executable, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(executable),
+            Err(Errno::AGAIN) if Instant::now() < end => sleep(RETRY).await,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The records and descriptors of one message.
+#[derive(Debug, Default)]
+struct Batch<'d> {
+    records: Vec<Record>,
+    fds: Vec<BorrowedFd<'d>>,
+    /// Where it is noted that they were sent.
+    given: Vec<&'d mut bool>,
+}
+
+impl<'d> Batch<'d> {
+    fn push(&mut self, server: &str, deposit: &'d Deposit, given: &'d mut bool) {
+        let server = server.to_owned();
+        let (record, fd) = match deposit {
+            Deposit::Connection(idle) => {
+                let peer = idle.stream.peer().to_string();
+                let unread = idle.unread.to_vec();
+                let skip = idle.skip;
+                let fresh = idle.waiting == Waiting::FirstByte;
+                (Record::Connection { server, peer, unread, skip, fresh }, idle.stream.as_fd())
+            }
+            Deposit::Listener(listener) => {
+                let managers = listener.is_managers();
+                (Record::Listener { server, managers }, listener.as_fd())
+            }
+        };
+        self.records.push(record);
+        self.fds.push(fd);
+        self.given.push(given);
+        if let Deposit::Listener(Listener { file: Some(file), .. }) = deposit {
+            self.records.push(Record::SocketFile);
+            self.fds.push(file.as_fd());
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        // Of the next there may be two.
+        self.fds.len() > DESCRIPTORS_MAX - 2
+    }
+}
+
+/// Tells whether other processes of our user have too many descriptors in flight.
+fn is_crowded(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::TOOMANYREFS)
+}
+
+/// Two connected sockets, of which what is written into the first waits at the second.
+fn pair(buffer: usize) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (end, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_send_buffer_size(&end, buffer)?;
+    Ok((end, theirs))
+}
+
+fn send(end: &OwnedFd, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fits = ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    debug_assert!(fits, "a batch is never larger than a message");
+    sendmsg(end, &[IoSlice::new(&HEADER)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}

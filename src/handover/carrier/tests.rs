@@ -1,0 +1,286 @@
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{taken::CarrierError, *};
+use crate::connections::parked::Idle;
+use crate::connections::registry::Participant;
+use crate::handover::drain_history::LastDrain;
+use crate::sockets::stream::Stream;
+
+/// A carrier of one branch with one message, as `header`, `records` and the descriptors make it.
+struct Forged<'f> {
+    header: &'f [u8],
+    records: &'f [u8],
+    has_records: bool,
+    fds: Vec<BorrowedFd<'f>>,
+}
+
+impl Forged<'_> {
+    fn take(&self) -> (Taken, Option<CarrierError>) {
+        let (carrier, theirs) = pair(BUFFER).unwrap();
+        let (branch, branch_theirs) = pair(BUFFER).unwrap();
+        let records = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
+        records.write_all_at(self.records, 0).unwrap();
+        if self.has_records {
+            send_as(&carrier, self.header, &[records.as_fd()]);
+        }
+        send_as(&carrier, self.header, &[branch_theirs.as_fd()]);
+        send_as(&branch, self.header, &self.fds);
+        drop((carrier, branch, branch_theirs));
+        Taken::from_carrier(&theirs, &|_| usize::MAX)
+    }
+}
+
+fn send_as(end: &OwnedFd, header: &[u8], fds: &[BorrowedFd<'_>]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(fds.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(fds)));
+    sendmsg(end, &[IoSlice::new(header)], &mut ancillary, SendFlags::empty()).unwrap();
+}
+
+/// What is taken from a carrier with one connection, and the other end of that.
+fn take(header: &[u8], records: &[u8]) -> (Taken, Option<CarrierError>, UnixStream) {
+    let (client, server) = UnixStream::pair().unwrap();
+    let forged = Forged { header, records, has_records: true, fds: vec![server.as_fd()] };
+    let (taken, error) = forged.take();
+    (taken, error, client)
+}
+
+/// The records of one connection.
+fn record(unread: &[u8]) -> Vec<u8> {
+    let record = Record::Connection {
+        server: "public".to_owned(),
+        peer: "unix".to_owned(),
+        unread: unread.to_vec(),
+        skip: Some(Rest::Counted(3)),
+        fresh: false,
+    };
+    let frames = [Frame::Batch(vec![record]), Frame::End(History::default())];
+    frames.iter().flat_map(framed).collect()
+}
+
+fn framed(frame: &Frame) -> Vec<u8> {
+    let bytes = postcard::to_stdvec(frame).unwrap();
+    [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), &bytes[..]].concat()
+}
+
+#[tokio::test]
+async fn a_connection_arrives_with_its_server_and_what_was_read_of_it() {
+    let (taken, error, _client) = take(&HEADER, &record(b"GET / HT"));
+    assert!(error.is_none());
+    let [(server, idle)] = &taken.connections[..] else { panic!("{taken:?}") };
+    assert_eq!(
+        (&**server, &*idle.unread, idle.skip),
+        ("public", &b"GET / HT"[..], Some(Rest::Counted(3)))
+    );
+}
+
+#[tokio::test]
+async fn what_another_version_wrote_is_closed() {
+    let mut header = HEADER;
+    header[9] = CARRIER_VERSION + 1;
+    let (taken, error, mut client) = take(&header, &record(b""));
+    assert!(matches!(error, Some(CarrierError::Format)));
+    assert!(taken.connections.is_empty());
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client sees an orderly end");
+}
+
+#[tokio::test]
+async fn records_that_make_no_sense_are_closed() {
+    for records in [
+        &b""[..],
+        b"\xff\xff\xff\xff\xff",
+        &record(b"x")[..7],
+        b"\x00",
+        b"\x00\x00\x00\x00",
+        b"\x02\x00\x00\x00\x00\x00",
+        &framed(&Frame::End(History::default())),
+    ] {
+        let (taken, error, mut client) = take(&HEADER, records);
+        assert!(matches!(error, Some(CarrierError::Format)), "{records:?}");
+        assert!(taken.connections.is_empty() && taken.listeners.is_empty());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn an_empty_carrier_holds_nothing() {
+    let (carrier, theirs) = pair(BUFFER).unwrap();
+    drop(carrier);
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
+    let (carrier, theirs) = Carrier::new().unwrap();
+    carrier.finish(History::default()).unwrap();
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
+    assert_eq!(taken.history, Some(History::default()));
+}
+
+/// Waiting connections of a server, each with its client, as they are in a drain.
+fn held(count: usize) -> (Arc<Participants>, Vec<UnixStream>, Vec<Participant>) {
+    let participants = Arc::new(Participants::new("public".to_owned()));
+    let (mut clients, mut members) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (client, server) = UnixStream::pair().unwrap();
+        let idle = Idle::fresh(Stream::adopt(server.into()).unwrap());
+        let member = participants.join_connection(idle.stream.as_fd());
+        member.deposit(Deposit::Connection(idle));
+        clients.push(client);
+        members.push(member);
+    }
+    (participants, clients, members)
+}
+
+#[tokio::test]
+async fn connections_that_fill_a_branch_go_on_in_others() {
+    let (server, _clients, _members) = held(5000);
+    // What the kernel makes of it holds two or three messages.
+    let (mut carrier, theirs) = Carrier::with_buffer(0).unwrap();
+    let load = carrier.load([&server], false, Instant::now()).await;
+    assert!(load.shortage.is_none(), "{load:?}");
+    let load = carrier.finish(History::default()).unwrap();
+    assert_eq!((load.handed_over(), load.left()), (5000, 0));
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!((taken.connections.len(), taken.surplus.len()), (5000, 0));
+    assert_eq!(taken.history.unwrap().handed_over["public"], 5000);
+}
+
+#[tokio::test]
+async fn a_connection_is_given_once_however_often_it_is_tried() {
+    let (server, _clients, _members) = held(300);
+    let (mut carrier, theirs) = Carrier::new().unwrap();
+    for _ in 0..3 {
+        carrier.load([&server], false, Instant::now()).await;
+    }
+    assert_eq!(carrier.finish(History::default()).unwrap().handed_over(), 300);
+    let (taken, _) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    assert_eq!(taken.connections.len(), 300);
+}
+
+#[tokio::test]
+async fn what_has_no_room_is_closed_and_counted_and_the_rest_taken() {
+    let (server, _clients, _members) = held(600);
+    let (mut carrier, theirs) = Carrier::new().unwrap();
+    carrier.load([&server], false, Instant::now()).await;
+    carrier.finish(History::default()).unwrap();
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| 400);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!((taken.connections.len(), taken.surplus["public"]), (400, 200));
+    assert!(taken.history.is_some());
+}
+
+/// The number by which the kernel knows a socket, whoever has it.
+fn inode(fd: impl AsFd) -> u64 {
+    rustix::fs::fstat(fd).unwrap().st_ino
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_in_a_carrier_nothing_of_it_stays_open(
+        header in prop_oneof![Just(HEADER.to_vec()), prop::collection::vec(any::<u8>(), 1..24)],
+        mut records in prop_oneof![Just(record(b"GET")), prop::collection::vec(any::<u8>(), 0..64)],
+        change in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        sockets in 0..4_usize,
+        has_records: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        if let (Some((at, byte)), false) = (change, records.is_empty()) {
+            let at = at.index(records.len());
+            records[at] = byte;
+        }
+        let (clients, servers): (Vec<_>, Vec<_>) =
+            (0..sockets).map(|_| UnixStream::pair().unwrap()).unzip();
+        let fds = servers.iter().map(AsFd::as_fd).collect();
+        let forged = Forged { header: &header, records: &records, has_records, fds };
+        let (taken, _) = forged.take();
+        drop(servers);
+        prop_assert!(taken.connections.len() + taken.listeners.len() <= sockets);
+        drop(taken);
+        for mut client in clients {
+            prop_assert_eq!(client.read(&mut [0]).unwrap(), 0, "the client sees an end");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_put_into_a_carrier_arrives_in_order_and_unchanged(
+        deposits in prop::collection::vec(
+            (
+                "[a-z]{1,9}",
+                prop::collection::vec(any::<u8>(), 0..99),
+                any::<Option<u64>>().prop_map(|count| count.map(Rest::Counted)),
+                any::<bool>(),
+                any::<Option<bool>>(),
+            ),
+            0..600,
+        ),
+        duration: Duration,
+        requests: u64,
+        size in 1..=DESCRIPTORS_MAX,
+        buffer in prop_oneof![Just(0), Just(20_000), Just(BUFFER)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        // Small, so that a few messages fill a branch.
+        let (mut carrier, theirs) = Carrier::with_buffer(buffer).unwrap();
+        let pairs: Vec<_> = deposits.iter().map(|_| UnixStream::pair().unwrap()).collect();
+        let (mut connections, mut listeners) = (Vec::new(), Vec::new());
+        let mut records = Vec::new();
+        for ((server, unread, skip, fresh, listener), (_, socket)) in deposits.into_iter().zip(&pairs) {
+            records.push(if let Some(managers) = listener {
+                listeners.push((server.clone(), managers, inode(socket)));
+                Record::Listener { server, managers }
+            } else {
+                connections.push((server.clone(), unread.clone(), skip, fresh, inode(socket)));
+                Record::Connection { server, peer: String::new(), unread, skip, fresh }
+            });
+        }
+        let mut fds = pairs.iter().map(|(_, socket)| socket.as_fd());
+        while !records.is_empty() {
+            let rest = records.split_off(records.len().min(size));
+            let fds: Vec<_> = fds.by_ref().take(size).collect();
+            carrier.send(std::mem::replace(&mut records, rest), &fds).unwrap();
+        }
+        let history = History::default().with(LastDrain { duration, requests });
+        carrier.finish(history.clone()).unwrap();
+        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+        prop_assert!(error.is_none() && taken.gone == 0, "{:?}", error);
+        prop_assert_eq!(taken.history, Some(history));
+        let came: Vec<_> = taken.connections.iter().map(|(server, idle)| {
+            let fresh = idle.waiting == Waiting::FirstByte;
+            (server.clone(), idle.unread.to_vec(), idle.skip, fresh, inode(idle.stream.as_fd()))
+        }).collect();
+        prop_assert_eq!(came, connections);
+        let came: Vec<_> = taken.listeners.iter().map(|left| {
+            (left.server.clone(), left.managers, inode(&left.fd))
+        }).collect();
+        prop_assert_eq!(came, listeners);
+    }
+}
+
+#[tokio::test]
+async fn who_has_asked_something_is_taken_however_many_there_may_be() {
+    let (server, mut clients, _members) = held(9);
+    for asking in clients.iter_mut().step_by(2) {
+        asking.write_all(b"GET / HT").unwrap();
+    }
+    let (mut carrier, theirs) = Carrier::new().unwrap();
+    carrier.load([&server], false, Instant::now()).await;
+    carrier.finish(History::default()).unwrap();
+    let (taken, error) = Taken::from_carrier(&theirs, &|_| 2);
+    assert!(error.is_none(), "{error:?}");
+    let asking = taken.connections.iter().filter(|(_, idle)| idle.stream.has_unread()).count();
+    assert_eq!(asking, 5);
+    assert_eq!(taken.connections.len() + taken.surplus["public"], 9);
+    assert!(taken.connections.len() <= 7, "idle ones beyond the limit are left out");
+}

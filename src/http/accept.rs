@@ -1,0 +1,271 @@
+//! Accepting connections on one listener.
+//!
+//! Errors of accept(2) come in three classes: a connection that died in the queue wants the next
+//! accept at once; a lack of descriptors or memory wants a pause and a log line, never an exit and
+//! never a spin; anything else means that the listener itself is broken and ends the server.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::connections::registry::{Deposit, Mode, Participant, Participants, Room, SETTLED};
+use crate::sockets::listener::{Listener, Origin};
+use crate::sockets::stream::Stream;
+
+/// The first pause when descriptors or memory are short; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// That clients have to wait is told once in this time; the metrics count every time.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many idle connections were closed for others is told once in this time.
+const CLOSED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long room may be lacking while nobody has been idle for long: then whoever is idle at all has to end.
+const PRESSING: Duration = Duration::from_secs(1);
+
+/// What an error of accept(2) is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Class {
+    /// The connection: it is gone.
+    Connection,
+    /// The machine: it is short of something.
+    Shortage,
+    /// The listener: it is of no use any more.
+    Listener,
+}
+
+/// Accepts until the server stops; each connection is given to `serve`.
+///
+/// # Errors
+/// When the listener itself is broken.
+pub(crate) async fn accept(
+    mut listener: Listener,
+    participant: Participant,
+    mut serve: impl FnMut(Stream),
+) -> io::Result<()> {
+    let seat = participant.seat();
+    let participants = seat.participants();
+    let mut pause = PAUSE_MIN;
+    let mut crowd = Crowd::default();
+    let mut told_short = None;
+    loop {
+        let accepted = poll_fn(|cx| match participant.poll_turn(cx) {
+            // A connection that ends wakes us.
+            Mode::Serve if participants.is_full() => {
+                crowd.make_room(cx, &listener, participants);
+                Poll::Pending
+            }
+            Mode::Serve => {
+                listener.set_options(participants.tcp());
+                listener.poll_accept(cx).map(Ok)
+            }
+            mode @ (Mode::Hold | Mode::Linger | Mode::Close) => Poll::Ready(Err(mode)),
+        })
+        .await;
+        match accepted {
+            Ok(Ok(stream)) => {
+                pause = PAUSE_MIN;
+                participants.metrics.accepted.add(1);
+                serve(stream);
+                crowd.has_passed(participants);
+            }
+            Ok(Err(error)) => match Class::of(&error) {
+                Class::Connection => participants.metrics.accept_aborts.add(1),
+                Class::Shortage => {
+                    participants.metrics.accept_shortages.add(1);
+                    if is_due(&mut told_short, LOG_INTERVAL) {
+                        tracing::warn!(
+                            server = participants.server(),
+                            address = %listener.address,
+                            %error,
+                            "cannot accept for now; connections wait in the queue",
+                        );
+                    }
+                    // Whoever has been idle longest has what is wanted.
+                    let most = participants.connections().saturating_sub(1);
+                    let (closed, _) = participants.make_room(most, SETTLED);
+                    crowd.tell(closed, participants);
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        // A stop does not wait for the shortage to end.
+                        () = poll_fn(|cx| match participant.poll_turn(cx) {
+                            Mode::Serve => Poll::Pending,
+                            Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
+                        }) => {}
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Class::Listener => return Err(error),
+            },
+            Err(Mode::Hold) => {
+                participant.deposit(Deposit::Listener(listener));
+                let Deposit::Listener(returned) = poll_fn(|cx| participant.poll_released(cx)).await
+                else {
+                    unreachable!("a participant gets back what it deposited");
+                };
+                listener = returned;
+            }
+            Err(_) => {
+                crowd.tell_closed(participants);
+                // The queue of a listener that the manager holds stays there for our successor.
+                // That of our own dies with it: whoever waits there is served first.
+                if listener.origin == Origin::Ourselves {
+                    accept_queue(&listener, &mut serve);
+                }
+                listener.close();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What an acceptor remembers while its server has all the connections it may have.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// It has, and clients have waited since.
+    is_full: bool,
+    told_full: Option<Instant>,
+    told_closed: Option<Instant>,
+    /// Idle connections that were closed and have not been told.
+    closed: usize,
+    /// Since when there has been no room, and nobody to make it.
+    lacks_since: Option<Instant>,
+    /// Fires when somebody has been idle for long enough.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Tells whether something may be told again, and notes that it is.
+fn is_due(told: &mut Option<Instant>, interval: Duration) -> bool {
+    let is_due = told.is_none_or(|told| told.elapsed() >= interval);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
+}
+
+/// Accepts what is queued now, asking the kernel itself: the runtime may not have heard of the
+/// last ones yet.
+fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
+    loop {
+        match listener.accept_now() {
+            Ok(stream) => serve(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if Class::of(&error) == Class::Connection => {}
+            Err(_) => return,
+        }
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    /// Makes room for the client that waits, if one does, and for those above a limit that was lowered.
+    fn make_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        listener: &Listener,
+        participants: &Participants,
+    ) {
+        let is_waited = listener.poll_waiting(cx).is_ready();
+        if is_waited && !self.is_full {
+            self.is_full = true;
+            participants.metrics.full.add(1);
+            if is_due(&mut self.told_full, LOG_INTERVAL) {
+                tracing::warn!(
+                    server = participants.server(),
+                    connections = participants.limit(),
+                    "the server has all the connections it may have; idle ones are closed for new \
+                     ones, or more wait in the queue (raise max_connections, or LimitNOFILE= in the unit)",
+                );
+            }
+        }
+        let most = participants.limit().saturating_sub(usize::from(is_waited));
+        loop {
+            let lacking = self.lacks_since.map_or(Duration::ZERO, |since| since.elapsed());
+            let idle = if lacking < PRESSING { SETTLED } else { Duration::ZERO };
+            let (closed, room) = participants.make_room(most, idle);
+            self.tell(closed, participants);
+            if closed > 0 || room == Room::Made {
+                self.lacks_since = None;
+            } else {
+                self.lacks_since.get_or_insert_with(Instant::now);
+            }
+            let Room::Later(time) = room else { return };
+            let time = time.min(PRESSING.saturating_sub(lacking));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
+            timer.as_mut().reset(Instant::now() + time);
+            if timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// Tells how many idle connections were closed, now and then.
+    fn tell(&mut self, closed: usize, participants: &Participants) {
+        self.closed += closed;
+        if self.closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
+            self.tell_closed(participants);
+        }
+    }
+
+    /// Tells how many were closed and have not been told.
+    fn tell_closed(&mut self, participants: &Participants) {
+        if self.closed > 0 {
+            tracing::info!(
+                server = participants.server(),
+                connections = std::mem::take(&mut self.closed),
+                "closed the connections that had been idle longest, to make room for others",
+            );
+        }
+    }
+
+    /// A client has been accepted.
+    fn has_passed(&mut self, participants: &Participants) {
+        self.lacks_since = None;
+        self.tell(0, participants);
+        // One line each time that the server fills up, not one for each client that waits.
+        let limit = participants.limit();
+        if self.is_full && participants.connections() < limit - limit.div_ceil(8) {
+            self.is_full = false;
+            participants.has_room();
+        }
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::INVAL | Errno::FAULT) => {
+                Self::Listener
+            }
+            // Errors of the network that Linux passes on, accept(2), and interruptions.
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::INTR
+                | Errno::AGAIN
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::TIMEDOUT
+                | Errno::NOTCONN,
+            ) => Self::Connection,
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and what is not known: a firewall's EPERM would
+            // come again at once.
+            _ => Self::Shortage,
+        }
+    }
+}

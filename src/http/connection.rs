@@ -1,0 +1,345 @@
+//! One connection's life: idle, serving, or seen off.
+//!
+//! ```text
+//!  accepted ─┐                 ┌──── the next byte arrives ────┐
+//!            ▼                 │                               ▼
+//!        ┌────────────── parked (a socket, nothing else)    serving (a hyper connection)
+//!  taken │                     ▲                               │
+//!  over ─┘                     └── between two requests ◄──────┤
+//!                              │                               ├─► seen off, and closed
+//!                     deposited while held                     └─► upgraded
+//! ```
+//!
+//! An idle connection is nothing but a socket and, at times, bytes that were read but belong to a
+//! request that is not whole yet. That makes it cheap to keep and trivial to hand over: hyper's
+//! connection is taken apart whenever no request is in flight, and put together again when the
+//! next byte arrives. A connection that is busy stays built: if the next request came within
+//! `STAY` of the last parking, it is parked only after it has been idle for as long, or twice that.
+//!
+//! Invariants:
+//! - A connection is taken apart only where [`crate::http::framing`] allows it: between two requests, or in a
+//!   body that nobody wants, with everything written. What hyper had read of the next request goes along.
+//! - In Linger and Close a connection that has sent a byte is answered, with
+//!   `Connection: close`, before it ends.
+
+mod close;
+mod farewell;
+mod park;
+mod switch;
+
+use std::future::poll_fn;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::consume_budget;
+use tokio::time::Instant;
+
+use self::close::close;
+use self::park::{end_of, park};
+use self::switch::Switchable;
+use crate::connections::limits::{Limits, Waiting};
+use crate::connections::parked::Idle;
+use crate::connections::registry::{Mode, Participant, Participants};
+use crate::http::access::{AccessLog, AccessSetting};
+use crate::http::activity::{Activity, Standing};
+use crate::http::exchange::Watched;
+use crate::http::io::Io;
+use crate::http::service::HttpService;
+use crate::http::timeouts::Patience;
+use crate::sockets::stream::Peer;
+
+/// How soon the next request has to come for a connection to stay built.
+const STAY: Duration = Duration::from_millis(20);
+
+/// What all connections of one server share.
+#[derive(Debug)]
+pub(crate) struct Shared<S> {
+    pub(crate) service: S,
+    /// Tell the service each request's peer.
+    pub(crate) tell_peer: bool,
+    /// The most time that a connection may be idle, if that is less than the limits say.
+    pub(crate) idle_max: Duration,
+    pub(crate) common: Arc<Common>,
+}
+
+/// What all connections of all servers share; a reload may change it.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) access: AccessSetting,
+    limits: RwLock<Arc<Limits>>,
+}
+
+/// How serving came to its end.
+enum Served {
+    /// So many requests have been served.
+    Idle(Idle, Participant, u32),
+    /// No request follows, but the client may still be sending.
+    Over(Idle, Participant),
+    Closed,
+}
+
+/// Why a built connection is not polled any more.
+enum End {
+    /// hyper is done with it.
+    Hyper(hyper::Result<()>),
+    /// It is between two requests, or in a body that nobody wants: it stands so.
+    Idle(Standing),
+    TimedOut(Waiting),
+    /// It is to end, and what has come last, or is still to come, needs no answer.
+    Unanswered,
+    /// What may come is no request.
+    Over,
+}
+
+// === impl Common ===
+
+impl Common {
+    pub(crate) fn new(access: AccessLog, limits: Limits) -> Self {
+        Self { access: AccessSetting::new(access), limits: RwLock::new(Arc::new(limits)) }
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
+    }
+}
+
+// === impl Shared ===
+
+impl<S> Shared<S> {
+    /// The service in the dress in which hyper gets it, and hyper's settings.
+    fn watched(
+        &self,
+        activity: &Arc<Activity>,
+        limits: &Limits,
+    ) -> (http1::Builder, Watched<'_, S>) {
+        let mut builder = http1::Builder::new();
+        builder
+            .max_headers(limits.headers)
+            .max_header_size(limits.head_size)
+            .max_buf_size(limits.head_buffer());
+        let service = Watched {
+            service: &self.service,
+            activity: Arc::clone(activity),
+            access: &self.common.access,
+            tell_peer: self.tell_peer,
+        };
+        (builder, service)
+    }
+}
+
+/// Lives the life of a connection to its end.
+///
+/// No async function: it would keep room for its arguments twice, and for everybody who is parked.
+pub(crate) fn run<S>(
+    idle: Idle,
+    participant: Participant,
+    shared: Arc<Shared<S>>,
+) -> impl Future<Output = ()> + Send
+where
+    S: HttpService,
+{
+    let (mut idle, mut participant) = (Some(idle), Some(participant));
+    async move {
+        // A client that has sent one request may never send another.
+        let mut has_served = false;
+        // Since when no request has come: what wakes us in vain does not count.
+        let mut since = Instant::now();
+        loop {
+            // Whatever a client does, its task lets others have their turn.
+            consume_budget().await;
+            let limits = shared.common.limits();
+            let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
+            park(&mut idle, participant.as_ref(), &since, end.unwrap_or(since)).await;
+            let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
+            let stay = has_served && since.elapsed() < STAY;
+            // Boxed, so that a parked connection's task does not keep the room for a built one.
+            match Box::pin(serve(readable, member, stay, &shared, limits)).await {
+                Served::Idle(connection, membership, requests) => {
+                    (idle, participant) = (Some(connection), Some(membership));
+                    if requests > 0 {
+                        (has_served, since) = (true, Instant::now());
+                    }
+                }
+                Served::Over(connection, membership) => {
+                    (idle, participant) = (Some(connection), Some(membership));
+                }
+                Served::Closed => return,
+            }
+        }
+    }
+}
+
+/// Sends one request to the service over a connection in memory; answers whether it was answered.
+pub(crate) async fn probe<S>(shared: Arc<Shared<S>>, participants: Arc<Participants>) -> bool
+where
+    S: HttpService,
+{
+    static UNLOGGED: AccessSetting = AccessSetting::new(AccessLog::Off);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
+        User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
+    let activity = Arc::new(Activity::new(participants, Peer::Unix { uid: None }));
+    // What comes from ourselves needs not be told apart.
+    activity.wire().unfollow();
+    let (builder, mut service) = shared.watched(&activity, &Limits::default());
+    // Nobody's request, and in nobody's log.
+    service.access = &UNLOGGED;
+    let (mut client, server) = tokio::io::duplex(REQUEST.len());
+    let connection = builder.serve_connection(TokioIo::new(server), service);
+    let exchange = async {
+        client.write_all(REQUEST).await?;
+        client.read_u8().await
+    };
+    // The first byte of an answer is enough; the rest of a large one may stay where it is.
+    tokio::select! {
+        answered = exchange => answered.is_ok(),
+        _ = connection => false,
+    }
+}
+
+/// Serves requests until the connection is idle again or has ended.
+async fn serve<S>(
+    idle: Idle,
+    participant: Participant,
+    stay: bool,
+    shared: &Shared<S>,
+    limits: Arc<Limits>,
+) -> Served
+where
+    S: HttpService,
+{
+    let seat = participant.seat().clone();
+    let activity = Arc::new(Activity::new(Arc::clone(seat.participants()), idle.stream.peer()));
+    let (mut builder, service) = shared.watched(&activity, &limits);
+    let mut closing = is_closing(seat.mode());
+    if closing {
+        activity.closing();
+    }
+    let waiting = idle.waiting;
+    let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), participant));
+    let connection = builder.keep_alive(!closing).serve_connection(io, service);
+    let mut connection = Switchable::Http(connection);
+    let mut patience = Patience::default();
+    // All of a body that nobody wants has come at the last look, and hyper did not give it out.
+    let mut stalled = false;
+
+    let end = poll_fn(|cx| {
+        let mode = seat.poll_mode(cx);
+        activity.asked_for(mode);
+        loop {
+            // Only as long as the answer's head can say so; later it lingers like the others.
+            if is_closing(mode) && !closing && activity.is_answering() {
+                closing = true;
+                activity.closing();
+                connection.graceful_shutdown();
+            }
+            if let Poll::Ready(result) = connection.poll(&activity, cx) {
+                return Poll::Ready(End::Hyper(result));
+            }
+            // Reading on may be what hyper was waiting for.
+            let goes_on = activity.poll_leftover(cx) || activity.owes_read();
+            stalled &= !goes_on;
+            if !goes_on && (closing || !is_closing(mode) || !activity.is_answering()) {
+                break;
+            }
+        }
+        if activity.owes_flush() {
+            cx.waker().wake_by_ref();
+        }
+        if activity.has_gone_on() {
+            // To the next request, without having been idle.
+            seat.finished();
+        }
+        let standing = activity.standing(cx);
+        match standing {
+            Standing::Idle => {}
+            // The rest is skipped without hyper, here or in the next process.
+            Standing::Owed if mode != Mode::Serve || stalled || activity.is_given_up() => {
+                return Poll::Ready(End::Idle(standing));
+            }
+            Standing::Busy | Standing::Owed => {
+                // hyper 1.12 never tells the end of a body with trailers whose answer has gone out before.
+                stalled = standing == Standing::Owed && !activity.wire().is_in_body();
+                return patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut);
+            }
+            Standing::Over => return Poll::Ready(End::Over),
+        }
+        seat.finished();
+        let half_a_head = activity.is_mid_head();
+        match mode {
+            // Half a request is none that has to be answered.
+            Mode::Close if half_a_head && closing => Poll::Ready(End::Unanswered),
+            // The rest of the head is awaited where the beginning is.
+            Mode::Serve if half_a_head => {
+                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+            }
+            Mode::Linger if half_a_head && closing => {
+                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+            }
+            Mode::Serve if stay => {
+                patience.poll_idle_for(STAY, &activity, cx).map(|()| End::Idle(standing))
+            }
+            Mode::Serve | Mode::Hold | Mode::Linger | Mode::Close => {
+                Poll::Ready(End::Idle(standing))
+            }
+        }
+    })
+    .await;
+
+    // Taken apart, the connection drops the request, which then is not waiting any more.
+    let answering = activity.is_answering();
+    if answering && matches!(end, End::TimedOut(Waiting::Body)) {
+        activity.exchange().answered(StatusCode::REQUEST_TIMEOUT, Some(0));
+    }
+    let Some(parts) = connection.into_parts() else {
+        // The upgraded stream, wherever it is now, holds the participant.
+        seat.upgraded();
+        return Served::Closed;
+    };
+    let io = parts.io.into_inner();
+    if let End::Idle(standing) = end {
+        let has_ended = standing == Standing::Idle;
+        if let Some((read, skip)) = activity.wire().take_apart(&parts.read_buf, has_ended) {
+            let Io { idle: Idle { stream, unread, .. }, participant, .. } = io;
+            let unread = joined(read, unread);
+            // Readiness may have been a false alarm.
+            let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
+            let idle = Idle { stream, unread, skip, waiting };
+            return Served::Idle(idle, participant, activity.requests());
+        }
+        debug_assert!(false, "hyper and we do not see a request's end in the same place");
+        tracing::error!(
+            server = seat.participants().server(),
+            peer = %io.idle.stream.peer(),
+            "a connection is closed, as there is no telling where its next request begins \
+             (a fault of lockstepd or hyper: please report it)",
+        );
+    }
+    let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
+    close(end, io, &seat, &shared.common.access, answering, is_heard_out).await
+}
+
+/// What hyper has read, and what comes after it.
+fn joined(read: Bytes, unread: Bytes) -> Bytes {
+    match (read.is_empty(), unread.is_empty()) {
+        (true, _) => unread,
+        (false, true) => read,
+        (false, false) => [read, unread].concat().into(),
+    }
+}
+
+fn is_closing(mode: Mode) -> bool {
+    matches!(mode, Mode::Linger | Mode::Close)
+}
+
+#[cfg(test)]
+mod model;

@@ -1,0 +1,88 @@
+//! The end of a connection that was not left idle: what is answered last, logged and counted.
+
+use std::future::poll_fn;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use tokio::time::timeout;
+
+use super::farewell::{self, LAST_WORDS};
+use super::{End, Served};
+use crate::connections::limits::Waiting;
+use crate::connections::registry::Seat;
+use crate::http::access::{self, AccessSetting};
+use crate::http::io::Io;
+use crate::sockets::stream::Peer;
+
+/// Ends a connection that was not left idle, and tells why. `answering`: a request has no answer yet;
+/// `is_heard_out`: hyper has read nothing that it has not used.
+pub(super) async fn close(
+    end: End,
+    mut io: Io,
+    seat: &Seat,
+    access: &AccessSetting,
+    answering: bool,
+    is_heard_out: bool,
+) -> Served {
+    let (server, peer) = (seat.participants(), io.idle.stream.peer());
+    let lingers = match end {
+        End::Hyper(Err(error)) => {
+            match status_of(&error) {
+                Some(status) => access::refused(access, server, peer, status, &error),
+                None => log_end(server.server(), peer, &error),
+            }
+            true
+        }
+        End::Hyper(Ok(())) => !is_heard_out,
+        End::TimedOut(waiting) => {
+            server.metrics.timeouts[waiting as usize].add(1);
+            if waiting == Waiting::Head {
+                let why = "its head did not come in time";
+                access::refused(access, server, peer, StatusCode::REQUEST_TIMEOUT, &why);
+            }
+            let answers = waiting == Waiting::Head || (waiting == Waiting::Body && answering);
+            if answers {
+                let said = request_timeout();
+                let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
+                // Whoever does not take so few bytes does not get them.
+                let _ = timeout(LAST_WORDS, answer).await;
+            }
+            answers
+        }
+        End::Over => true,
+        End::Idle(_) | End::Unanswered => false,
+    };
+    if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
+        let (idle, participant) = farewell::say(io).await;
+        return Served::Over(idle, participant);
+    }
+    // With the socket, and not before, the connection stops to count as open.
+    drop(io);
+    Served::Closed
+}
+
+/// The status with which hyper has answered what it could not understand.
+fn status_of(error: &hyper::Error) -> Option<StatusCode> {
+    if !error.is_parse() || error.is_parse_version_h2() {
+        None
+    } else if !error.is_parse_too_large() {
+        Some(StatusCode::BAD_REQUEST)
+    } else if error.to_string() == "URI too long" {
+        Some(StatusCode::URI_TOO_LONG)
+    } else {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    }
+}
+
+fn log_end(server: &str, peer: Peer, error: &hyper::Error) {
+    let error: &dyn std::error::Error = error;
+    tracing::debug!(server, %peer, error, "connection ended");
+}
+
+/// The answer to a request that does not come, when nothing else has been said.
+fn request_timeout() -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\ndate: {date}\r\n\r\n"
+    )
+}

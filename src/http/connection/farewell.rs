@@ -1,0 +1,86 @@
+//! The end of a connection whose client may still be sending, RFC 9112 section 9.6: closing a socket with
+//! unread bytes resets the connection, and the reset would overtake our last answer.
+//!
+//! The answer has been given, and we have said that nothing follows. What still comes is read and forgotten,
+//! here or in the next process: a client that sends a long body does not look for an answer before it has
+//! sent it all.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::is_closing;
+use super::park::wait_held;
+use crate::connections::body_remainder::Rest;
+use crate::connections::limits::Waiting;
+use crate::connections::parked::Idle;
+use crate::connections::registry::{Mode, Participant};
+use crate::http::io::Io;
+
+/// How long the last answer may take to reach the socket. Whoever does not take so little does not get it.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a client may say nothing, and how long it may go on, as nginx has it.
+const PATIENCE: Patience =
+    Patience { pause: Duration::from_secs(5), most: Duration::from_secs(30) };
+
+/// The same where nobody comes after us, and a stop waits for it.
+const PATIENCE_AT_STOP: Patience =
+    Patience { pause: Duration::from_secs(1), most: Duration::from_secs(3) };
+
+struct Patience {
+    pause: Duration,
+    most: Duration,
+}
+
+/// Says that nothing follows, having sent the answers that were put off when hyper gave the connection up.
+pub(super) async fn say(mut io: Io) -> (Idle, Participant) {
+    // A peer that is gone, or takes nothing, does not get it.
+    let _ = timeout(LAST_WORDS, poll_fn(|cx| io.poll_outbox(cx))).await;
+    let Io { idle: Idle { mut stream, .. }, participant, .. } = io;
+    let _ = stream.shutdown();
+    let (unread, skip) = (Bytes::new(), Some(Rest::Nobodys(0)));
+    (Idle { stream, unread, skip, waiting: Waiting::Idle }, participant)
+}
+
+/// Reads and forgets what comes, until the client has ended the connection or its time is over.
+pub(super) async fn see_off(idle: &mut Option<Idle>, participant: &Participant) {
+    let begun = Instant::now();
+    let (mut heard_at, mut heard) = (begun, 0);
+    let mut timer = pin!(sleep_until(begun + PATIENCE.most));
+    let mut poll = |idle: &mut Option<Idle>, cx: &mut Context<'_>| {
+        let mode = participant.seat().poll_mode(cx);
+        if mode == Mode::Hold {
+            return Poll::Ready(mode);
+        }
+        participant.seat().finished();
+        let Some(idle) = idle else { return Poll::Ready(Mode::Close) };
+        if idle.poll_request(cx).is_ready() {
+            // There is no next request: this is the end.
+            return Poll::Ready(Mode::Close);
+        }
+        let forgotten = idle.forgotten();
+        if forgotten != Some(heard) {
+            (heard_at, heard) = (Instant::now(), forgotten.unwrap_or_default());
+        }
+        let patience = if is_closing(mode) { PATIENCE_AT_STOP } else { PATIENCE };
+        let end = (heard_at + patience.pause).min(begun + patience.most);
+        if timer.deadline() != end {
+            timer.as_mut().reset(end);
+        }
+        timer.as_mut().poll(cx).map(|()| {
+            let server = participant.seat().participants().server();
+            let peer = idle.stream.peer();
+            tracing::debug!(server, %peer, bytes = heard, "a client did not end its connection in time");
+            Mode::Close
+        })
+    };
+    while poll_fn(|cx| poll(idle, cx)).await == Mode::Hold {
+        wait_held(idle, participant).await;
+    }
+    idle.take();
+}

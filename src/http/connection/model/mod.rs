@@ -1,0 +1,212 @@
+//! A model of what a connection does: generated requests, handlers and changes of mode.
+//!
+//! What has to hold for all of them ([`Heard`]):
+//! 1. The handlers see the requests that were sent, in their order, each once, and nothing else. Bodies
+//!    are made of requests, so that a byte of a body that is taken for a request shows at once.
+//! 2. Every answer belongs to the request of its place, and comes whole.
+//! 3. An answer that says `Connection: close` is the last, and the connection ends behind it.
+//! 4. A connection ends unannounced only where a request or a mode gives a reason to.
+//!
+//! The same sequences are sent to hyper by itself, whose answers have to hold to the same, and of which
+//! there may not be more than ours.
+
+mod client;
+mod handlers;
+mod sequence;
+
+use std::os::unix::net::UnixStream as StdStream;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::service::Service;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::client::{Client, Heard};
+use self::handlers::{Content, Handlers, Planned};
+use self::sequence::{Change, Sequence};
+use super::*;
+use crate::handover::carrier::{Carrier, Taken};
+use crate::handover::drain_history::History;
+use crate::http::framing::PLANTED;
+use crate::sockets::stream::Stream;
+
+/// How often a connection's task is polled at most: for each byte that comes, and then some.
+const POLLS_MAX: u32 = 100_000;
+
+/// A server for one connection; it may be followed by another, as after a restart.
+struct Stage {
+    participants: Arc<Participants>,
+    handlers: Arc<Handlers>,
+    task: JoinHandle<()>,
+}
+
+/// A service of our server's, and of hyper's.
+#[derive(Debug)]
+struct Handling(Arc<Handlers>);
+
+impl<B> Service<Request<B>> for Handling
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Response = Response<Content>;
+    type Error = Planned;
+    type Future = handlers::Handling;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn begin(idle: Idle, handlers: Arc<Handlers>) -> Self {
+        let participants = Arc::new(Participants::new("model".to_owned()));
+        let shared = Arc::new(Shared {
+            service: Handling(Arc::clone(&handlers)),
+            tell_peer: false,
+            idle_max: Duration::MAX,
+            common: Arc::new(Common::new(AccessLog::Off, Limits::default())),
+        });
+        let participant = participants.join_connection(idle.stream.as_fd());
+        let task = tokio::spawn(counted(run(idle, participant, shared)));
+        Self { participants, handlers, task }
+    }
+
+    async fn change(self, change: Change) -> Self {
+        match change {
+            Change::Hold(time) => {
+                self.participants.hold();
+                let _ = timeout(time, self.participants.held()).await;
+                self.participants.release();
+                self
+            }
+            Change::Restart(time) => self.restart(time).await,
+            Change::Linger => {
+                self.participants.linger();
+                self
+            }
+        }
+    }
+
+    /// Hands the connection to a next server, if it comes to rest in time.
+    async fn restart(self, time: Duration) -> Self {
+        self.participants.hold();
+        if timeout(time, self.participants.held()).await.is_err() {
+            self.participants.release();
+            return self;
+        }
+        let (mut carrier, theirs) = Carrier::new().unwrap();
+        let load = carrier.load([&self.participants], false, Instant::now()).await;
+        assert!(load.shortage.is_none(), "{load:?}");
+        carrier.finish(History::default()).unwrap();
+        self.task.abort();
+        ended(self.task).await;
+        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+        assert!(error.is_none(), "{error:?}");
+        let Some((_, idle)) = taken.connections.into_iter().next() else {
+            // It had ended.
+            return Self { task: tokio::spawn(async {}), ..self };
+        };
+        Self::begin(idle, self.handlers)
+    }
+}
+
+/// A task that makes progress: on a clock that stands still while anybody is awake, one that wakes itself
+/// for nothing would be polled for ever.
+async fn counted(task: impl Future<Output = ()>) {
+    let mut task = pin!(task);
+    let mut polls = 0;
+    poll_fn(|cx| {
+        polls += 1;
+        assert!(polls < POLLS_MAX, "the connection's task spins");
+        task.as_mut().poll(cx)
+    })
+    .await;
+}
+
+/// What a client hears who sends `sequence` to our server, and what its handlers saw.
+async fn ours(sequence: &Sequence) -> Heard {
+    let handlers = Arc::new(Handlers::new(&sequence.requests));
+    let (theirs, client) = StdStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let mut stage = Stage::begin(Idle::fresh(Stream::unix(theirs.into())), Arc::clone(&handlers));
+    let mut client = Client::new(client);
+    for (number, (bytes, wait)) in sequence.segments().into_iter().enumerate() {
+        for change in sequence.changes_before(number) {
+            stage = stage.change(change).await;
+        }
+        client.send(&bytes, wait).await;
+    }
+    let heard = client.end(sequence.hangs_up, &handlers).await;
+    stage.task.abort();
+    ended(stage.task).await;
+    heard
+}
+
+/// A connection's task may be over, or aborted, but not have panicked.
+async fn ended(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        assert!(error.is_cancelled(), "the connection's task has panicked: {error}");
+    }
+}
+
+/// The same from hyper by itself.
+async fn hypers(sequence: &Sequence) -> Heard {
+    let handlers = Arc::new(Handlers::new(&sequence.requests));
+    let (theirs, client) = StdStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let theirs = UnixStream::from_std(theirs).unwrap();
+    let service = Handling(Arc::clone(&handlers));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
+    tokio::spawn(connection);
+    let mut client = Client::new(client);
+    for (bytes, wait) in sequence.segments() {
+        client.send(&bytes, wait).await;
+    }
+    client.end(sequence.hangs_up, &handlers).await
+}
+
+/// Runs a sequence to its end, on a clock of its own that no wait is felt on.
+fn at_once<T>(run: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().unwrap().block_on(run)
+}
+
+/// Runs generated sequences, eight for each case of other tests; the first that does not hold, made small.
+fn run_cases() -> Result<(), TestError<Sequence>> {
+    let config = Config::default();
+    let config = Config { cases: config.cases * 8, failure_persistence: None, ..config };
+    let mut runner = TestRunner::new(config);
+    runner.run(&Sequence::any(), |sequence| {
+        let ours = at_once(ours(&sequence));
+        ours.check_answers(&sequence).map_err(TestCaseError::fail)?;
+        ours.check_end(&sequence).map_err(TestCaseError::fail)?;
+        let hypers = at_once(hypers(&sequence));
+        hypers
+            .check_answers(&sequence)
+            .map_err(|why| TestCaseError::fail(format!("hyper: {why}")))?;
+        ours.check_beside(&hypers, &sequence).map_err(TestCaseError::fail)
+    })
+}
+
+#[test]
+fn handlers_see_the_requests_that_were_sent_and_nothing_else() {
+    if let Err(error) = run_cases() {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn bytes_of_a_body_that_are_taken_for_requests_are_found() {
+    PLANTED.set(true);
+    let error = run_cases().expect_err("the model does not find what it is made for").to_string();
+    let is_found = ["was seen in place", "is to another request"].map(|what| error.contains(what));
+    assert!(is_found.contains(&true), "{error}");
+}

@@ -1,0 +1,108 @@
+//! A connection between two requests: waiting for the next byte, or held.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::farewell::see_off;
+use crate::connections::limits::{Limits, Waiting};
+use crate::connections::parked::Idle;
+use crate::connections::registry::{Deposit, Mode, Participant};
+
+/// How long the client of an idle connection has, that has been so `since` then.
+pub(super) fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> Instant {
+    let limit = match idle.waiting {
+        Waiting::FirstByte => limits.first_byte_timeout,
+        _ => limits.idle_timeout.min(idle_max),
+    };
+    // Beyond what a clock can tell is never.
+    since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
+}
+
+/// Waits, as it has `since` then, for the next byte until `end`. If the connection is to end instead, takes
+/// it.
+pub(super) async fn park(
+    idle: &mut Option<Idle>,
+    participant: Option<&Participant>,
+    since: &Instant,
+    end: Instant,
+) {
+    let (Some(connection), Some(participant)) = (&idle, participant) else { return };
+    if connection.is_leaving() {
+        // Boxed, so that everybody else's task does not keep the room for it.
+        return Box::pin(see_off(idle, participant)).await;
+    }
+    let seat = participant.seat();
+    let mut timer = pin!(sleep_until(end));
+    loop {
+        let (mode, ready) = poll_fn(|cx| {
+            let mode = seat.poll_mode(cx);
+            if mode != Mode::Hold {
+                // Whatever it may have been at when everybody was released, it is idle now.
+                seat.finished();
+            }
+            // Who always has something to skip keeps the timer from being asked.
+            let is_skipping = idle.as_ref().is_some_and(|idle| idle.skip.is_some());
+            if is_skipping && Instant::now() >= end {
+                return Poll::Ready((mode, false));
+            }
+            let ready = match idle.as_mut().map(|idle| idle.poll_request(cx)) {
+                Some(Poll::Ready(Ok(()))) => true,
+                // The client is gone, or in the middle of what is to be skipped.
+                None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
+                Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
+                    seat.idle(*since);
+                    // If something has come that the runtime has not heard of, another ends instead.
+                    let is_unwanted = mode == Mode::Serve && seat.is_unwanted();
+                    let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
+                    if is_unwanted && !has_come() {
+                        seat.participants().metrics.unwanted.add(1);
+                        return Poll::Ready((Mode::Close, false));
+                    }
+                    is_unwanted
+                }
+                Some(Poll::Pending) => false,
+            };
+            let wake = ready
+                || matches!(mode, Mode::Hold | Mode::Close)
+                || timer.as_mut().poll(cx).is_ready();
+            if wake { Poll::Ready((mode, ready)) } else { Poll::Pending }
+        })
+        .await;
+        match mode {
+            Mode::Hold => wait_held(idle, participant).await,
+            _ if ready => {
+                seat.busy();
+                return;
+            }
+            Mode::Serve | Mode::Linger => {
+                if let Some(idle) = idle.take() {
+                    let timeouts = &seat.participants().metrics.timeouts;
+                    timeouts[idle.waiting as usize].add(1);
+                }
+                return;
+            }
+            Mode::Close => {
+                if idle.as_mut().is_some_and(Idle::leave) {
+                    return Box::pin(see_off(idle, participant)).await;
+                }
+                idle.take();
+                return;
+            }
+        }
+    }
+}
+
+/// Leaves a connection with the registry for as long as everybody is held.
+pub(super) async fn wait_held(idle: &mut Option<Idle>, participant: &Participant) {
+    if let Some(connection) = idle.take() {
+        participant.deposit(Deposit::Connection(connection));
+    }
+    let Deposit::Connection(connection) = poll_fn(|cx| participant.poll_released(cx)).await else {
+        unreachable!("a participant gets back what it deposited");
+    };
+    *idle = Some(connection);
+}

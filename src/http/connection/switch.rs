@@ -1,0 +1,80 @@
+//! hyper's connection, before and after it is agreed to speak another protocol.
+//!
+//! Once a client has offered an upgrade, a connection of hyper's that can be upgraded gives its socket away at
+//! its end, whether the offer was taken or not, and whatever it has not written yet is lost. So it becomes one
+//! that can be upgraded only when the service has agreed.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Connection, Parts, UpgradeableConnection};
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
+
+use crate::http::activity::Activity;
+use crate::http::io::Io;
+
+/// A connection of hyper's.
+pub(super) enum Switchable<S: HttpService<Incoming>> {
+    Http(Connection<TokioIo<Io>, S>),
+    Switching(UpgradeableConnection<TokioIo<Io>, S>),
+    /// In between.
+    Neither,
+}
+
+// === impl Switchable ===
+
+impl<S, B> Switchable<S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    /// Polls hyper, until it is done with the connection.
+    pub(super) fn poll(
+        &mut self,
+        activity: &Activity,
+        cx: &mut Context<'_>,
+    ) -> Poll<hyper::Result<()>> {
+        loop {
+            match self {
+                Self::Http(connection) => match Pin::new(connection).poll(cx) {
+                    // It has laid an offer aside, and writes what is left to be written only now.
+                    Poll::Ready(Ok(())) if activity.had_offer() => {}
+                    Poll::Pending if activity.is_switching() => self.switch(),
+                    polled => return polled,
+                },
+                Self::Switching(connection) => return Pin::new(connection).poll(cx),
+                Self::Neither => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Has the connection end behind the answer that is being given, or before another request.
+    pub(super) fn graceful_shutdown(&mut self) {
+        match self {
+            Self::Http(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Switching(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Neither => {}
+        }
+    }
+
+    /// Takes the connection apart; none if it speaks another protocol, and somebody else has it.
+    pub(super) fn into_parts(self) -> Option<Parts<TokioIo<Io>, S>> {
+        match self {
+            Self::Http(connection) => Some(connection.into_parts()),
+            Self::Switching(connection) => connection.into_parts(),
+            Self::Neither => None,
+        }
+    }
+
+    fn switch(&mut self) {
+        if let Self::Http(connection) = std::mem::replace(self, Self::Neither) {
+            *self = Self::Switching(connection.with_upgrades());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One request and its response: the wrapper around a service that watches both to their ends.
+//!
+//! A handler that panics costs its own request, which is answered with 500, and nothing else.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::{Buf, Bytes, Incoming};
+use hyper::service::Service;
+use pin_project_lite::pin_project;
+
+use crate::BoxError;
+use crate::connections::body_remainder::Rest;
+use crate::http::access::AccessSetting;
+use crate::http::activity::Activity;
+use crate::http::body::Body;
+use crate::http::request_fields::{Fields, X_REQUEST_ID};
+use crate::http::request_rules;
+use crate::http::response_rules;
+use crate::log::error_text::chain;
+
+/// How much of a body hyper gets at a time: it copies what it gets into its buffer, and a client that
+/// takes nothing must not make that as large as the body.
+const PIECE: usize = 64 << 10;
+
+/// A service whose exchanges are seen by the connection's task, the access log and the metrics.
+#[derive(Debug)]
+pub(crate) struct Watched<'s, S> {
+    pub(crate) service: &'s S,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) access: &'s AccessSetting,
+    /// Tell the service the peer, as an extension of the request.
+    pub(crate) tell_peer: bool,
+}
+
+/// What ends with an exchange, however it ends. What is remembered of it lies in the connection's
+/// activity: hyper moves answers about, and this makes them small.
+#[derive(Debug)]
+struct Exchange {
+    activity: Arc<Activity>,
+    /// How many bytes the body has been read for.
+    bytes: u64,
+    /// The body came to its end.
+    whole: bool,
+}
+
+pin_project! {
+    /// The answer to come.
+    pub(crate) struct Answer<F, B: http_body::Body> {
+        // None: the service panicked before it gave one, or was not asked.
+        #[pin]
+        future: Option<F>,
+        // Why the service was not asked.
+        refused: Option<StatusCode>,
+        exchange: Option<Exchange>,
+        // The answer that agrees to speak another protocol, until the connection is one that can.
+        switching: Option<Box<Response<AnswerBody<B>>>>,
+    }
+}
+
+pin_project! {
+    /// The body of the answer, in pieces that a buffer can hold.
+    pub(crate) struct AnswerBody<B: http_body::Body> {
+        // None: there is nothing to say but the status.
+        #[pin]
+        body: Option<B>,
+        // What the service has given and hyper has not taken.
+        rest: Option<B::Data>,
+        exchange: Exchange,
+    }
+}
+
+// === impl Watched ===
+
+impl<S, B> Service<Request<Incoming>> for Watched<'_, S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
+    B: http_body::Body,
+{
+    type Response = Response<AnswerBody<B>>;
+    type Error = Infallible;
+    type Future = Answer<S::Future, B>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let begun = self.activity.begin(Rest::of(request.body()));
+        let fields = Fields::of(request.headers());
+        if fields.closes {
+            self.activity.last();
+            self.activity.closing();
+        }
+        if fields.has_upgrade || *request.method() == Method::CONNECT {
+            self.activity.offered();
+        }
+        let (method, version) = (request.method(), request.version());
+        if version == Version::HTTP_10 && !fields.keeps_alive {
+            self.activity.closing();
+        }
+        let record = self.access.begin(&request, &fields);
+        self.activity.exchange().begin(method, version, record);
+        let exchange = Exchange { activity: Arc::clone(&self.activity), bytes: 0, whole: false };
+        let begun = begun.map_err(|_| StatusCode::BAD_REQUEST);
+        if let Err(status) = begun.and_then(|()| request_rules::check(&request, &fields)) {
+            let (refused, exchange) = (Some(status), Some(exchange));
+            return Answer { future: None, refused, exchange, switching: None };
+        }
+        // To HTTP/1.0 hyper does not say that it may go on.
+        let expects_continue = fields.expects_continue && version > Version::HTTP_10;
+        let host = request_rules::host_of_target(&request);
+        let mut request =
+            request.map(|incoming| Body::new(incoming, &self.activity, expects_continue));
+        if let Some(host) = host {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        if self.tell_peer {
+            request.extensions_mut().insert(self.activity.peer());
+        }
+        let future = unpanicked(|| self.service.call(request)).ok();
+        Answer { future, refused: None, exchange: Some(exchange), switching: None }
+    }
+}
+
+// === impl Answer ===
+
+impl<F, B, E> Future for Answer<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: http_body::Body,
+{
+    type Output = Result<Response<AnswerBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = match (&this.refused, this.future.as_mut().as_pin_mut()) {
+            (Some(status), _) => {
+                let exchange = this.exchange.take().expect(POLLED_ONCE);
+                return Poll::Ready(Ok(exchange.answered(bare(*status), true)));
+            }
+            (None, Some(future)) => unpanicked(|| future.poll(cx)),
+            (None, None) => match this.switching.take() {
+                Some(response) => return Poll::Ready(Ok(*response)),
+                None => Err(Panicked),
+            },
+        };
+        let polled = polled.map(|polled| polled.map_err(Into::into));
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => response.map(Some),
+            Ok(Poll::Ready(Err(error))) => {
+                bare(this.exchange.as_ref().expect(POLLED_ONCE).failed(&*error))
+            }
+            Err(Panicked) => {
+                if let Some(exchange) = &this.exchange {
+                    exchange.panicked();
+                }
+                bare(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        };
+        // What the service still has of the request is dropped before the answer's head is made, which
+        // says whether the connection goes on. After a panic nothing but destructors may run.
+        let _ = unpanicked(|| this.future.set(None));
+        let exchange = this.exchange.take().expect(POLLED_ONCE);
+        let response = exchange.answered(response, false);
+        if response.body().exchange.activity.is_switching() {
+            // The connection's task looks whenever hyper has nothing to do.
+            cx.waker().wake_by_ref();
+            *this.switching = Some(Box::new(response));
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+// === impl AnswerBody ===
+
+impl<B> http_body::Body for AnswerBody<B>
+where
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        if this.rest.is_none() {
+            let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+            let Ok(polled) = unpanicked(|| body.poll_frame(cx)) else {
+                // The head is out: all that is left is to end the connection, as an error does.
+                this.exchange.panicked();
+                return Poll::Ready(Some(Err(Panicked.into())));
+            };
+            let frame = ready!(polled);
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) if data.remaining() <= PIECE => {
+                        // For Bytes, which nearly all bodies are made of, this copies nothing.
+                        let piece = data.copy_to_bytes(data.remaining());
+                        this.exchange.bytes += piece.len() as u64;
+                        return Poll::Ready(Some(Ok(Frame::data(piece))));
+                    }
+                    Ok(data) => *this.rest = Some(data),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => {
+                    this.exchange.whole = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+        let piece = this
+            .rest
+            .as_mut()
+            .map_or_else(Bytes::new, |rest| rest.copy_to_bytes(rest.remaining().min(PIECE)));
+        this.rest.take_if(|rest| !rest.has_remaining());
+        this.exchange.bytes += piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && self.body.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_some() {
+            // hyper asks before the first frame only.
+            return SizeHint::default();
+        }
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), B::size_hint)
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn panicked(&self) {
+        self.activity.participants().metrics.panics.add(1);
+    }
+
+    /// The service gave an error; answers the status to answer with.
+    fn failed(&self, error: &(dyn StdError + 'static)) -> StatusCode {
+        let (server, peer) = (self.activity.participants().server(), self.activity.peer());
+        if self.activity.has_failed() {
+            // It could not read the body, and says so: nobody here has to act.
+            let error = chain(error);
+            tracing::debug!(server, %peer, error, "a body could not be read; 400 is answered");
+            return StatusCode::BAD_REQUEST;
+        }
+        tracing::warn!(server, error = chain(error), "the service failed; 500 is answered");
+        StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    /// Sends `response` on its way; the connection `ends` with it, or goes on if it can.
+    fn answered<B: http_body::Body>(
+        self,
+        mut response: Response<Option<B>>,
+        ends: bool,
+    ) -> Response<AnswerBody<B>> {
+        let closes = ends || self.activity.is_cut_short();
+        let mut remembered = self.activity.exchange();
+        let asked = remembered.asked();
+        let status = response.status();
+        let (length, is_last) = response_rules::conform(&mut response, asked, closes);
+        if response.status() != status {
+            tracing::warn!(
+                server = self.activity.participants().server(),
+                status = status.as_u16(),
+                "the service gave an interim answer for its final one; 500 is answered",
+            );
+        }
+        if let Some(id) = remembered.answered(response.status(), length) {
+            response.headers_mut().entry(X_REQUEST_ID).or_insert(id);
+        }
+        drop(remembered);
+        if response_rules::is_switching(response.status(), asked) {
+            self.activity.switching();
+        }
+        self.activity.answered(is_last);
+        response.map(|body| AnswerBody { body, rest: None, exchange: self })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let participants = self.activity.participants();
+        let mut remembered = self.activity.exchange();
+        if !remembered.is_answered() {
+            // It has none, and hyper ends the connection.
+            self.activity.answered(true);
+        }
+        remembered.end(participants, self.activity.peer(), self.bytes, self.whole);
+        drop(remembered);
+        self.activity.end();
+    }
+}
+
+/// The invariant of futures.
+const POLLED_ONCE: &str = "a future is not polled after its end";
+
+/// A response that is nothing but its status.
+fn bare<B>(status: StatusCode) -> Response<Option<B>> {
+    let mut response = Response::new(None);
+    *response.status_mut() = status;
+    response
+}
+
+/// Somebody else's code panicked; the panic hook has told where and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the service panicked")]
+struct Panicked;
+
+/// Runs code that is not ours; what it was working on is not used again if it panics.
+fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_: Box<dyn Any + Send>| Panicked)
+}

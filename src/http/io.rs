@@ -1,0 +1,159 @@
+//! The socket as hyper sees it; what it is used for shows in the connection's activity.
+//!
+//! Answers to requests that came together leave together: hyper flushes after each of them, and such
+//! a flush is put off until hyper asks for more input and there is none. hyper's own way to do so,
+//! `pipeline_flush`, is not used: it holds an answer back while the beginning of another request
+//! waits behind it, and it buffers a streamed body without bound. Writes are not vectored: hyper puts
+//! head and body into one buffer, which costs less than keeping them apart.
+//!
+//! In the same way a fresh connection is not asked for more than its first bytes until nothing else is
+//! left to do: if its first request was also its last, it never has to become known to the runtime.
+//!
+//! Invariants:
+//! - A flush is put off only where hyper is going to read, and so to come back here, without being
+//!   woken ([`Activity::may_put_off`]).
+//! - No more than [`OUTBOX_MAX`] bytes are put off; larger writes go straight to the socket.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::connections::parked::Idle;
+use crate::connections::registry::Participant;
+use crate::http::activity::Activity;
+use crate::http::disconnect::Gone;
+
+/// How many bytes wait for the next write to the socket at most.
+const OUTBOX_MAX: usize = 16 << 10;
+
+/// A connection's socket, lent to hyper.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(crate) idle: Idle,
+    pub(crate) activity: Arc<Activity>,
+    /// What hyper has written and the socket has not.
+    outbox: BytesMut,
+    /// Of a client that sends no more.
+    gone: Option<Gone>,
+    /// Last: of an upgraded connection the socket is closed before it stops to count as open.
+    pub(crate) participant: Participant,
+}
+
+// === impl Io ===
+
+impl Io {
+    pub(crate) fn new(idle: Idle, activity: Arc<Activity>, participant: Participant) -> Self {
+        Self { idle, activity, outbox: BytesMut::new(), gone: None, participant }
+    }
+
+    /// Ready with an error once a client that sends no more is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gone.is_none() {
+            // Without it the answer finds out.
+            self.gone = Gone::watch(self.idle.stream.as_fd()).ok();
+        }
+        let Some(gone) = &mut self.gone else { return Poll::Pending };
+        gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Writes what was put off.
+    pub(crate) fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbox.is_empty() {
+            let written = self.idle.stream.poll_write(cx, &self.outbox);
+            self.activity.written(written.is_pending());
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                // The common case, and it keeps the room for the next answer.
+                all if all == self.outbox.len() => self.outbox.clear(),
+                some => self.outbox.advance(some),
+            }
+        }
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let unread = &mut self.idle.unread;
+        if unread.is_empty() {
+            if self.idle.stream.is_fresh() && self.activity.put_off_reading() {
+                return Poll::Pending;
+            }
+            // The change of the mode wakes the task.
+            let is_deaf = self.activity.is_deaf();
+            let read = if is_deaf { Poll::Pending } else { self.idle.stream.poll_read(cx, buf) };
+            self.activity.read(read.is_pending());
+            if read.is_pending() && !self.outbox.is_empty() {
+                if let Poll::Ready(Err(error)) = self.poll_outbox(cx) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            ready!(read)?;
+            if buf.filled().len() == before && self.activity.put_off_end() {
+                return self.poll_gone(cx);
+            }
+        } else {
+            buf.put_slice(&unread.split_to(unread.len().min(buf.remaining())));
+        }
+        let heard = self.activity.heard(&buf.filled()[before..]);
+        if heard.is_err() {
+            buf.set_filled(before);
+        }
+        Poll::Ready(
+            heard.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed)),
+        )
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.writes(buf);
+        let direct = buf.len() > OUTBOX_MAX || !self.activity.is_buffered();
+        if !self.outbox.is_empty() && (direct || self.outbox.len() + buf.len() > OUTBOX_MAX) {
+            ready!(self.poll_outbox(cx))?;
+        }
+        if direct {
+            let written = self.idle.stream.poll_write(cx, buf);
+            self.activity.written(written.is_pending());
+            return written;
+        }
+        self.outbox.extend_from_slice(buf);
+        self.activity.unflushed();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    /// hyper flushes when its own buffer is empty.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outbox.is_empty() {
+            self.activity.flushed();
+            return Poll::Ready(Ok(()));
+        }
+        if self.activity.may_put_off() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_outbox(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_outbox(cx))?;
+        // Otherwise the connection's task closes the socket at once, or says farewell first.
+        if self.activity.is_switching() {
+            self.idle.stream.shutdown()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

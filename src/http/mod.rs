@@ -1,0 +1,22 @@
+//! A connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log.
+//!
+//! `server` begins a connection, `connection` decides what becomes of it, `exchange` wraps each request, and
+//! `activity` is what they know of each other. Uses the registry of connections, sockets and the log.
+//! Absent on purpose: the lifecycle. A server obeys the mode of its registry, and knows no signal or phase.
+
+pub(crate) mod accept;
+pub(crate) mod access;
+pub(crate) mod activity;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod disconnect;
+pub(crate) mod exchange;
+pub(crate) mod framing;
+pub(crate) mod io;
+pub(crate) mod request_fields;
+pub(crate) mod request_record;
+pub(crate) mod request_rules;
+pub(crate) mod response_rules;
+pub(crate) mod server;
+pub(crate) mod service;
+pub(crate) mod timeouts;

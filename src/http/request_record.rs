@@ -1,0 +1,91 @@
+//! What is remembered of a request from its head to the end of its answer, for metrics and log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, StatusCode, Version};
+
+use crate::connections::metrics::method_index;
+use crate::connections::registry::Participants;
+use crate::http::access::Record;
+use crate::http::response_rules::Asked;
+use crate::sockets::stream::Peer;
+
+/// What is remembered of the request that a connection is at; it has one at a time.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    record: Option<Record>,
+    begun: Instant,
+    /// The method's place in the metrics.
+    method: usize,
+    /// What decides on the answer's framing.
+    asked: Asked,
+    status: Option<StatusCode>,
+    /// How many bytes make the answer's body whole, where that is known.
+    expected: Option<u64>,
+}
+
+// === impl Remembered ===
+
+impl Remembered {
+    pub(crate) fn new() -> Self {
+        Self {
+            record: None,
+            begun: Instant::now(),
+            method: 0,
+            asked: Asked { is_head: false, is_connect: false, is_old: false },
+            status: None,
+            expected: None,
+        }
+    }
+
+    /// Forgets the request before, and remembers this one from now on.
+    pub(crate) fn begin(&mut self, method: &Method, version: Version, record: Option<Record>) {
+        self.record = record;
+        self.begun = Instant::now();
+        self.method = method_index(method);
+        self.asked = Asked {
+            is_head: *method == Method::HEAD,
+            is_connect: *method == Method::CONNECT,
+            is_old: version == Version::HTTP_10,
+        };
+        self.status = None;
+        self.expected = None;
+    }
+
+    /// The answer's head is known, and the length of its body if it has one that is; answers the
+    /// name of the request if the client is to be told.
+    pub(crate) fn answered(
+        &mut self,
+        status: StatusCode,
+        length: Option<u64>,
+    ) -> Option<HeaderValue> {
+        let is_bodiless = self.asked.is_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        self.status = Some(status);
+        self.expected = if is_bodiless { Some(0) } else { length };
+        self.record.as_ref().and_then(|record| record.id_to_return(status))
+    }
+
+    /// What decides on the answer's framing.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// Counts the request, and logs it if it is one to be logged. `bytes` of the answer's body were
+    /// given out; it came to its end if `whole`.
+    pub(crate) fn end(&mut self, server: &Arc<Participants>, peer: Peer, bytes: u64, whole: bool) {
+        let took = self.begun.elapsed();
+        server.metrics.end(self.method, self.status, took);
+        if let Some(record) = self.record.take() {
+            // hyper drops a body of known length without asking whether more would come.
+            let whole = whole || self.expected.is_some_and(|length| bytes >= length);
+            record.end(server, peer, self.status, bytes, whole, took);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One service on its listeners.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::BoxError;
+use crate::connections::parked::Idle;
+use crate::connections::poll_counter::Counted;
+use crate::connections::registry::{Participant, Participants};
+use crate::http::accept::accept;
+use crate::http::connection::{self, Shared};
+use crate::http::service::HttpService;
+use crate::sockets::address::Address;
+use crate::sockets::listener::Listener;
+use crate::sockets::stream::Stream;
+
+/// A server whose service's type is no longer known.
+pub(crate) trait Serve: Send + Sync {
+    /// The server's acceptors and connections.
+    fn participants(&self) -> &Arc<Participants>;
+
+    /// Serves a connection in a task of its own.
+    fn open(&self, idle: Idle);
+
+    /// Asks the service for its root, as a client would but without a socket; answers whether it
+    /// said anything.
+    fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
+}
+
+/// A service and its connections.
+#[derive(Debug)]
+pub(crate) struct Server<S> {
+    participants: Arc<Participants>,
+    shared: Arc<Shared<S>>,
+}
+
+/// Why a server came to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// A listener is of no use any more.
+    #[error("cannot accept on {address}: {source}")]
+    Accept {
+        /// The listener's address.
+        address: Address,
+        /// The error of accept(2).
+        source: io::Error,
+    },
+    /// Somebody asked for it to fail.
+    #[error("{0}")]
+    Requested(String),
+}
+
+/// Takes requests to fail a server, for its operators' drills.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(
+    #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin server's"))]
+    mpsc::Sender<String>,
+);
+
+// === impl Server ===
+
+impl<S> Server<S> {
+    pub(crate) fn new(name: String, shared: Shared<S>) -> Self {
+        Self::with(Arc::new(Participants::new(name)), shared)
+    }
+
+    /// A server whose participants others know already.
+    pub(crate) fn with(participants: Arc<Participants>, shared: Shared<S>) -> Self {
+        Self { participants, shared: Arc::new(shared) }
+    }
+}
+
+impl<S> Serve for Server<S>
+where
+    S: HttpService,
+{
+    fn participants(&self) -> &Arc<Participants> {
+        &self.participants
+    }
+
+    fn open(&self, idle: Idle) {
+        let participant = self.participants.join_connection(idle.stream.as_fd());
+        if idle.is_taken_over() {
+            // In this order, whichever task comes first.
+            participant.seat().idle(Instant::now());
+        }
+        let signal = participant.signal();
+        let life = connection::run(idle, participant, Arc::clone(&self.shared));
+        tokio::spawn(Counted::new(life, signal));
+    }
+
+    fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let shared = Arc::clone(&self.shared);
+        // Its requests are not those of clients: they are counted and logged nowhere.
+        let uncounted = Arc::new(Participants::new(self.participants.server().to_owned()));
+        Box::pin(connection::probe(shared, uncounted))
+    }
+}
+
+impl fmt::Debug for dyn Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Serve").field(&self.participants().server()).finish()
+    }
+}
+
+/// Accepts on every listener until the server stops.
+///
+/// The acceptors take part from the call on, not from the first poll: a stop that comes before that
+/// has to wait for them, or the files of Unix sockets would be left.
+///
+/// # Errors
+/// When a listener is broken, or `failures` brings a request to fail. What is open then goes on:
+/// the daemon's drain ends it.
+pub(crate) fn run(
+    server: Arc<dyn Serve>,
+    listeners: Vec<Listener>,
+    failures: mpsc::Receiver<String>,
+) -> impl Future<Output = Result<(), BoxError>> + Send {
+    let join = |listener| (listener, server.participants().join_acceptor());
+    let acceptors = listeners.into_iter().map(join).collect();
+    run_acceptors(server, acceptors, failures)
+}
+
+async fn run_acceptors(
+    server: Arc<dyn Serve>,
+    listeners: Vec<(Listener, Participant)>,
+    mut failures: mpsc::Receiver<String>,
+) -> Result<(), BoxError> {
+    let mut acceptors = JoinSet::new();
+    for (listener, participant) in listeners {
+        let server = Arc::clone(&server);
+        acceptors.spawn(async move {
+            let address = listener.address.clone();
+            let serve = |stream: Stream| server.open(Idle::fresh(stream));
+            accept(listener, participant, serve)
+                .await
+                .map_err(|source| ServerError::Accept { address, source })
+        });
+    }
+    let result = loop {
+        tokio::select! {
+            Some(reason) = failures.recv() => break Err(ServerError::Requested(reason).into()),
+            ended = acceptors.join_next() => match ended {
+                None => break Ok(()),
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => break Err(error.into()),
+                Some(Err(error)) => break Err(Box::<dyn StdError + Send + Sync>::from(error)),
+            },
+        }
+    };
+    acceptors.detach_all();
+    result
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Makes the server end with an error; only the first request counts.
+    #[cfg(feature = "admin")]
+    pub(crate) fn request(&self, reason: String) {
+        // Full or closed: it is failing already.
+        let _ = self.0.try_send(reason);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a serving connection waits for, and the one lazy timer that notices when it waits too long.
+//!
+//! The timer is set when there is something to wait for and then only when it fires; between, it is
+//! not even looked at: a request that is answered at once costs nothing.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::coop::has_budget_remaining;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::connections::limits::{Limits, Waiting};
+use crate::http::activity::Activity;
+
+/// A connection's timer and what it saw at its last look.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The timer wakes the task when it fires.
+    armed: bool,
+    next_look: Option<Instant>,
+    /// What was waited for, how far it had come, and since when.
+    seen: Option<(Waiting, u32, Instant)>,
+    /// How many requests had begun at the last look at an idle connection.
+    idle_at: Option<u32>,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Ready once no request has come for `time`, or for twice that at most.
+    pub(crate) fn poll_idle_for(
+        &mut self,
+        time: Duration,
+        activity: &Activity,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
+            if timer.is_elapsed() {
+                let requests = activity.requests();
+                if self.idle_at == Some(requests) {
+                    return Poll::Ready(());
+                }
+                self.idle_at = Some(requests);
+                timer.as_mut().reset(Instant::now() + time);
+                self.armed = false;
+            }
+            if self.armed {
+                return Poll::Pending;
+            }
+            // It may be set for the next look at a client that we waited for, which is far off.
+            let at = Instant::now() + time;
+            if timer.deadline() > at {
+                timer.as_mut().reset(at);
+            }
+            // A task that has used up its turn is told to come again before the timer is asked.
+            self.armed = has_budget_remaining();
+            ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    /// Ready once the client has kept us waiting for too long.
+    pub(crate) fn poll_exhausted(
+        &mut self,
+        activity: &Activity,
+        limits: &Limits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Waiting> {
+        let Some((waiting, mark)) = activity.waits_for_client() else {
+            self.seen = None;
+            return Poll::Pending;
+        };
+        loop {
+            let look =
+                *self.next_look.get_or_insert_with(|| Instant::now() + limits.look_interval());
+            ready!(self.poll_until(look, cx));
+            let now = Instant::now();
+            self.next_look = Some(now + limits.look_interval());
+            let since = match self.seen {
+                Some((was, before, since)) if (was, before) == (waiting, mark) => since,
+                // Looks were not needed for a while.
+                _ if now > look + limits.look_interval() => now,
+                // It began after the look before this one.
+                _ => look - limits.look_interval(),
+            };
+            self.seen = Some((waiting, mark, since));
+            let limit = match waiting {
+                Waiting::Head => limits.head_timeout,
+                Waiting::Body => limits.body_timeout,
+                Waiting::Write => limits.write_timeout,
+                Waiting::FirstByte | Waiting::Idle => unreachable!("waited for while parked"),
+            };
+            if now.duration_since(since) >= limit + limits.look_interval() {
+                return Poll::Ready(waiting);
+            }
+        }
+    }
+
+    fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        self.armed = false;
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= at {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use tokio::task::consume_budget;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::connections::registry::Participants;
+    use crate::sockets::stream::Peer;
+
+    /// An activity that nothing happens to.
+    fn idle() -> Activity {
+        Activity::new(Arc::new(Participants::new("test".to_owned())), Peer::Unix { uid: None })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_has_used_up_its_turn_is_woken_nevertheless() {
+        let (activity, mut patience) = (idle(), Patience::default());
+        let time = Duration::from_millis(20);
+        let begun = Instant::now();
+        let mut first = true;
+        let idle = poll_fn(|cx| {
+            // What reading and writing do.
+            while first && has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            first = false;
+            patience.poll_idle_for(time, &activity, cx)
+        });
+        assert!(timeout(time * 10, idle).await.is_ok(), "it is never woken");
+        assert!(begun.elapsed() <= time * 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn having_waited_for_the_client_does_not_keep_a_connection_built() {
+        let (activity, mut patience) = (idle(), Patience::default());
+        activity.heard(b"GET / HT").unwrap();
+        let limits = Limits::default();
+        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        assert!(waits.await.is_pending());
+        let time = Duration::from_millis(20);
+        let begun = Instant::now();
+        poll_fn(|cx| patience.poll_idle_for(time, &activity, cx)).await;
+        assert!(begun.elapsed() <= time * 3, "after {:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_nothing_was_waited_for_does_not_count() {
+        let (activity, mut patience) = (idle(), Patience::default());
+        let limits = Limits::default();
+        activity.heard(b"GET / HT").unwrap();
+        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        assert!(waits.await.is_pending());
+        activity.heard(b"TP/1.1\r\n\r\n").unwrap();
+        activity.begin(None).unwrap();
+        sleep(limits.head_timeout * 4).await;
+        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        assert!(waits.await.is_pending(), "the handler took its time");
+        activity.answered(false);
+        activity.end();
+        activity.heard(b"GET / HT").unwrap();
+        let begun = Instant::now();
+        poll_fn(|cx| patience.poll_exhausted(&activity, &limits, cx)).await;
+        assert!(begun.elapsed() >= limits.head_timeout, "after {:?}", begun.elapsed());
+    }
+}

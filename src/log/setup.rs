@@ -1,0 +1,329 @@
+//! Where the log goes, journal or stderr, and how much of it.
+//!
+//! In the journal every field keeps its name in capitals (`SERVER=`, `PEER=`, `CAUSE=`), and levels
+//! are the journal's own: ERROR is err, WARN warning, INFO info, DEBUG and TRACE debug.
+//!
+//! Whoever logs never waits: a journal or a terminal that does not take a line in time costs the
+//! line, and the loss is counted and told (see `queue`). tracing-journald sends on a blocking socket
+//! from the thread that logs, whose queue holds ten entries; a journal that stops would stop us.
+//!
+//! Where systemd cannot connect standard error to the journal, because that is away, it passes /dev/null
+//! and says nothing. The journal's own socket is looked for then, and until it is there lines wait in the
+//! queue.
+//!
+//! # Source
+//! systemd.journal-fields(7), systemd.exec(5) `$JOURNAL_STREAM`, `$INVOCATION_ID`, `$SYSTEMD_EXEC_PID`.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
+
+use rustix::fs::{FileType, fstat, major, minor};
+use tracing::dispatcher::has_been_set;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+use super::error_text::panic_message;
+use super::journal::{JournalLayer, JournalSink};
+use super::queue::{Queue, Sink};
+#[cfg(feature = "admin")]
+use super::recent;
+
+/// How the log is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LogSettings {
+    /// What is logged. Default `info`.
+    pub level: Level,
+    /// Where to. Default [`Target::Auto`].
+    pub target: Target,
+    /// How stderr looks. Default [`Format::Human`].
+    pub format: Format,
+}
+
+/// Where log events go.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// To the journal if stderr is connected to it, or if systemd has started us and stderr is
+    /// /dev/null: the journal was away then, and is waited for. Else to stderr.
+    #[default]
+    Auto,
+    /// To the journal. One that is away is waited for if systemd has started us, and else an error.
+    Journal,
+    /// To stderr.
+    Stderr,
+}
+
+/// How log events look on stderr.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Format {
+    /// A line of text, coloured on a terminal.
+    #[default]
+    Human,
+    /// A line of JSON.
+    Json,
+}
+
+/// What is logged: a level, or levels by module such as `info,lockstepd=debug`.
+#[derive(Clone, Debug)]
+pub struct Level {
+    text: String,
+    targets: Targets,
+}
+
+/// Changes what is logged, if the log is ours.
+#[derive(Debug)]
+pub(crate) struct LevelHandle(Option<reload::Handle<Targets, Registry>>);
+
+/// Why the log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot reach the journal at /run/systemd/journal/socket: {source} (log to stderr instead)"
+)]
+pub struct LogError {
+    #[from]
+    source: io::Error,
+}
+
+// === impl LogSettings ===
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        let level = Level {
+            text: "info".to_owned(),
+            targets: Targets::new().with_default(tracing::Level::INFO),
+        };
+        Self { level, target: Target::default(), format: Format::default() }
+    }
+}
+
+impl LogSettings {
+    /// Makes this the log of the program, unless it has one already. `identifier` is the journal's
+    /// `SYSLOG_IDENTIFIER`.
+    pub(crate) fn install(&self, identifier: &str) -> Result<LevelHandle, LogError> {
+        if has_been_set() {
+            return Ok(LevelHandle::none());
+        }
+        let layer = match self.target {
+            Target::Journal => journal(journal_sink(identifier)?, identifier)?,
+            // A journal that cannot be reached directly still reads what is written to stderr.
+            Target::Auto if stderr_is_journal() => match JournalSink::connect(identifier) {
+                Ok(sink) => journal(sink, identifier)?,
+                Err(_) => self.stderr()?,
+            },
+            Target::Auto if journal_was_away() => {
+                journal(JournalSink::away(identifier), identifier)?
+            }
+            Target::Auto | Target::Stderr => self.stderr()?,
+        };
+        let (filter, handle) = reload::Layer::new(self.level.targets.clone());
+        let subscriber = Registry::default().with(layer.with_filter(filter));
+        #[cfg(feature = "admin")]
+        let subscriber = subscriber.with(recent::layer());
+        if tracing::subscriber::set_global_default(subscriber).is_err() {
+            return Ok(LevelHandle::none());
+        }
+        log_panics();
+        Ok(LevelHandle(Some(handle)))
+    }
+
+    /// Finds out whether [`LogSettings::install`] would find what it needs.
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        if self.target == Target::Journal {
+            journal_sink("check")?;
+        }
+        Ok(())
+    }
+
+    fn stderr(&self) -> io::Result<BoxLayer> {
+        let queue = Queue::start(Stderr { format: self.format })?;
+        queue.install();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || LineWriter(queue.clone()))
+            .with_ansi(io::stderr().is_terminal());
+        Ok(match self.format {
+            Format::Human => {
+                // A MESSAGE_ID is for the journal's index; a reader has the message.
+                let fields = debug_fn(|writer, field, value| match field.name() {
+                    "message" => write!(writer, "{value:?}"),
+                    "message_id" => Ok(()),
+                    name => write!(writer, " {name}={}", quoted(&format!("{value:?}"))),
+                });
+                layer.with_target(false).fmt_fields(fields).boxed()
+            }
+            Format::Json => layer.json().flatten_event(true).with_ansi(false).boxed(),
+        })
+    }
+}
+
+/// The journal; under systemd it comes back if it is away.
+fn journal_sink(identifier: &str) -> io::Result<JournalSink> {
+    match JournalSink::connect(identifier) {
+        Err(_) if is_service() => Ok(JournalSink::away(identifier)),
+        result => result,
+    }
+}
+
+fn journal(sink: JournalSink, identifier: &str) -> io::Result<BoxLayer> {
+    let queue = Queue::start(sink)?;
+    queue.install();
+    Ok(JournalLayer::new(queue, identifier).boxed())
+}
+
+type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Standard error at the end of the queue.
+struct Stderr {
+    format: Format,
+}
+
+impl Sink for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        io::stderr().lock().write_all(line)
+    }
+
+    fn loss(&self, lost: u64) -> Vec<u8> {
+        let text = "log lines were lost: whoever reads standard error was too slow";
+        match self.format {
+            Format::Human => format!("{lost} {text}\n"),
+            Format::Json => format!("{{\"level\":\"WARN\",\"message\":\"{lost} {text}\"}}\n"),
+        }
+        .into_bytes()
+    }
+}
+
+/// Takes the formatter's lines to the queue; it writes each with one call.
+struct LineWriter(Queue);
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A value as it stands behind its name in a line: in quotes if it could be taken for more than one.
+pub(super) fn quoted(value: &str) -> Cow<'_, str> {
+    let is_quoted = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=');
+    if is_quoted || (!value.is_empty() && value.chars().all(is_plain)) {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(format!("{value:?}"))
+    }
+}
+
+/// Tells whether file descriptor 2 is the stream that `$JOURNAL_STREAM` names: a child of a service
+/// may have the variable and another stderr.
+pub(crate) fn stderr_is_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = fstat(io::stderr()) else { return false };
+    stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Tells whether systemd passed /dev/null as standard error because the journal was away: it does so
+/// without a word.
+fn journal_was_away() -> bool {
+    const NULL: (u32, u32) = (1, 3);
+    let Ok(stat) = fstat(io::stderr()) else { return false };
+    let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device()
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == NULL;
+    is_null && is_service() && std::env::var_os("JOURNAL_STREAM").is_none()
+}
+
+/// Tells whether systemd has started this process, and not one of its services a child.
+fn is_service() -> bool {
+    let is_ours = |pid: OsString| pid.to_str() == Some(&std::process::id().to_string());
+    std::env::var_os("INVOCATION_ID").is_some()
+        && std::env::var_os("SYSTEMD_EXEC_PID").is_none_or(is_ours)
+}
+
+/// Panics go the way of the log, as one event with their location.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "panic: {}", panic_message(panic.payload()));
+    }));
+}
+
+// === impl LevelHandle ===
+
+impl LevelHandle {
+    /// The log is not ours.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn set(&self, level: &Level) {
+        if let Some(handle) = &self.0 {
+            // The subscriber is the global one: it is never gone.
+            let _ = handle.reload(level.targets.clone());
+        }
+    }
+}
+
+// === impl Level ===
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Left to itself, the parser takes a misspelt level for a module, and logs nothing else.
+        let is_level =
+            |level: &str| !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok();
+        let is_understood = text.split(',').all(|part| match part.split_once('=') {
+            Some((module, level)) => !module.trim().is_empty() && is_level(level),
+            None => is_level(part),
+        });
+        let targets = text.parse().ok().filter(|_| is_understood).ok_or_else(|| {
+            "a level is off, error, warn, info, debug or trace, or by module: info,hyper=warn"
+                .to_owned()
+        })?;
+        Ok(Self { text: text.to_owned(), targets })
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+// === impl Target ===
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "journal" => Ok(Self::Journal),
+            "stderr" => Ok(Self::Stderr),
+            _ => Err("the log goes to auto, journal or stderr".to_owned()),
+        }
+    }
+}
+
+// === impl Format ===
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("the log's format is human or json".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Everything said to the service manager.
+//!
+//! Invariants:
+//! - Without `NOTIFY_SOCKET` every call is a no-op that succeeds.
+//! - No text reaches the manager unsanitised: a newline in a STATUS would begin a field of its own.
+//! - Whoever says something never waits: a thread of its own sends it (see `outbox`), in order.
+//!   [`Notifier::barrier`] waits until the manager has read it all.
+//! - sd-notify words the messages; they are sent here, since it does not know abstract sockets.
+//!
+//! # Source
+//! `sd_notify(3)`, systemd.service(5) `NotifyAccess=`, `FileDescriptorStoreMax=`, systemd.exec(5) `$FDSTORE`,
+//! `$MEMORY_PRESSURE_WATCH`.
+
+mod outbox;
+
+use std::env;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use self::outbox::{Message, Outbox, Passing, Reply};
+
+/// The longest STATUS text in bytes; `systemctl status` shows one line.
+const STATUS_MAX: usize = 512;
+
+/// How often STATUS may change.
+pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the end of the process waits until everything has been sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A connection to the service manager, or to nobody.
+#[derive(Clone, Debug)]
+pub(crate) struct Notifier {
+    /// None: there is no manager.
+    line: Option<Arc<Line>>,
+}
+
+/// What the clones of a notifier share; with the last of them the thread ends.
+#[derive(Debug)]
+struct Line {
+    outbox: Arc<Outbox>,
+    /// The manager has passed a barrier.
+    is_read: AtomicBool,
+}
+
+// === impl Notifier ===
+
+impl Notifier {
+    /// Begins to tell the manager that the environment names.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub(crate) fn from_env() -> io::Result<Self> {
+        if env::var_os("NOTIFY_SOCKET").is_none() {
+            return Ok(Self { line: None });
+        }
+        let line = Line { outbox: Outbox::start()?, is_read: AtomicBool::new(false) };
+        Ok(Self { line: Some(Arc::new(line)) })
+    }
+
+    /// Tells whether a service manager listens.
+    pub(crate) fn is_present(&self) -> bool {
+        self.line.is_some()
+    }
+
+    pub(crate) fn ready(&self, status: &str) {
+        self.send(&[NotifyState::Ready, NotifyState::Status(&sanitise(status))]);
+    }
+
+    pub(crate) fn stopping(&self, status: &str) {
+        self.send(&[NotifyState::Stopping, NotifyState::Status(&sanitise(status))]);
+    }
+
+    pub(crate) fn status(&self, status: &str) {
+        self.send_passing(Passing::Status, &[NotifyState::Status(&sanitise(status))]);
+    }
+
+    /// Feeds the manager's watchdog.
+    pub(crate) fn watchdog(&self) {
+        self.send_passing(Passing::Watchdog, &[NotifyState::Watchdog]);
+    }
+
+    /// How long the manager waits for [`Notifier::watchdog`], if it does.
+    pub(crate) fn watchdog_limit(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().filter(|limit| self.is_present() && !limit.is_zero())
+    }
+
+    /// Says that a start or stop goes on, and asks for `time` from now before it is given up.
+    pub(crate) fn progress(&self, status: &str, time: Duration) {
+        let usec = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let status = sanitise(status);
+        self.send_passing(
+            Passing::Status,
+            &[NotifyState::ExtendTimeoutUsec(usec), NotifyState::Status(&status)],
+        );
+    }
+
+    /// Says why the program ends without having served, with the system's error number.
+    pub(crate) fn failed(&self, status: &str, errno: Option<i32>) {
+        let status = sanitise(status);
+        match errno.and_then(|errno| u32::try_from(errno).ok()) {
+            Some(errno) => self.send(&[NotifyState::Errno(errno), NotifyState::Status(&status)]),
+            None => self.send(&[NotifyState::Status(&status)]),
+        }
+    }
+
+    /// Says that a reload begins; READY=1 has to follow, whether it works or not.
+    pub(crate) fn reloading(&self, status: &str) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => {
+                self.send(&[NotifyState::Reloading, now, NotifyState::Status(&sanitise(status))]);
+            }
+            Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
+        }
+    }
+
+    /// How many descriptors the manager keeps for us: none without a manager, and `None` where it does
+    /// not tell, as systemd before 254.
+    ///
+    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` is as old, and set wherever the
+    /// kernel tells of memory pressure: where it stands alone, there is no store. Both are of the start.
+    pub(crate) fn store_size(&self) -> Option<usize> {
+        match env::var("FDSTORE") {
+            _ if !self.is_present() => Some(0),
+            Ok(size) => size.parse().ok(),
+            Err(_) => env::var_os("MEMORY_PRESSURE_WATCH").map(|_| 0),
+        }
+    }
+
+    /// Puts a descriptor into the file descriptor store under `name`.
+    ///
+    /// `FDPOLL=0`: the manager would otherwise drop a descriptor whose other end hangs up,
+    /// which is just what happens to the carrier when this process exits.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub(crate) fn store(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if let Some(outbox) = self.outbox() {
+            let states = [
+                NotifyState::Custom("FDSTORE=1"),
+                NotifyState::Custom(&format!("FDNAME={name}")),
+                NotifyState::Custom("FDPOLL=0"),
+            ];
+            outbox.send(Message::with_fd(worded(&states), fd.try_clone_to_owned()?));
+        }
+        Ok(())
+    }
+
+    /// Takes every descriptor called `name` out of the store.
+    pub(crate) fn unstore(&self, name: &str) {
+        self.send(&[
+            NotifyState::Custom("FDSTOREREMOVE=1"),
+            NotifyState::Custom(&format!("FDNAME={name}")),
+        ]);
+    }
+
+    /// Waits until the manager has read everything said so far, for `patience` at most.
+    ///
+    /// # Errors
+    /// When it could not be sent, or the manager did not read it in time.
+    pub(crate) async fn barrier(&self, patience: Duration) -> io::Result<()> {
+        let Some(line) = &self.line else { return Ok(()) };
+        let (done, passed) = oneshot::channel();
+        line.outbox.barrier(Reply { patience, done });
+        let passed = match timeout(patience, passed).await {
+            Ok(Ok(passed)) => passed,
+            Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        line.is_read.fetch_or(passed.is_ok(), Ordering::Relaxed);
+        passed
+    }
+
+    /// Tells whether the manager has ever been seen to read what it is told.
+    pub(crate) fn is_read(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.is_read.load(Ordering::Relaxed))
+    }
+
+    /// Waits until everything has been sent, for half a second at most. Blocks the thread: it is for the end
+    /// of the process.
+    pub(crate) fn flush(&self) {
+        if let Some(outbox) = self.outbox() {
+            outbox.flush(FLUSH_TIMEOUT);
+        }
+    }
+
+    fn send(&self, states: &[NotifyState<'_>]) {
+        if let Some(outbox) = self.outbox() {
+            outbox.send(Message::new(worded(states)));
+        }
+    }
+
+    fn send_passing(&self, passing: Passing, states: &[NotifyState<'_>]) {
+        if let Some(outbox) = self.outbox() {
+            outbox.send(Message::passing(worded(states), passing));
+        }
+    }
+
+    fn outbox(&self) -> Option<&Outbox> {
+        self.line.as_ref().map(|line| &*line.outbox)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
+}
+
+fn worded(states: &[NotifyState<'_>]) -> String {
+    states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// One line of bounded length, without control characters.
+fn sanitise(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(STATUS_MAX));
+    for c in text.chars() {
+        if line.len() + c.len_utf8() > STATUS_MAX {
+            break;
+        }
+        line.push(if c.is_control() { ' ' } else { c });
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_cannot_begin_a_field_of_its_own() {
+        assert_eq!(sanitise("stopped by\nMAINPID=1\r\0"), "stopped by MAINPID=1  ");
+    }
+
+    #[test]
+    fn a_status_is_bounded_at_a_character() {
+        let line = sanitise(&"ä".repeat(1000));
+        assert_eq!(line.len(), STATUS_MAX);
+    }
+}

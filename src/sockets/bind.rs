@@ -1,0 +1,116 @@
+//! Binding addresses, and waiting for one that is not there yet.
+//!
+//! At boot an address may come a little later than we do (DHCP, a VPN, an IPv6 address that is still being
+//! probed), and a port may be somebody's who is just leaving. Under a service manager, which is told, binding is
+//! tried again for a while; who starts the program by hand reads the error at once.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::lifecycle::shutdown::Shutdown;
+use crate::manager::notify::Notifier;
+use crate::manager::notify::STATUS_INTERVAL;
+use crate::manager::store_names::LISTENER_PREFIX;
+use crate::sockets::address::Address;
+use crate::sockets::listener::{Bound, ListenError};
+
+/// How long an address is waited for. The service manager then starts the program anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long another start at the same socket file is waited for by who is started by hand.
+const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(5);
+
+/// How soon it is tried again, and how soon where another start is at the same socket file.
+const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_WITH_STARTS: Duration = Duration::from_millis(20);
+
+/// How long after each of our words the service manager may wait for the next.
+const EXTENSION: Duration = Duration::from_secs(10);
+
+/// Binds the addresses of a daemon that starts.
+#[derive(Debug)]
+pub(crate) struct Binder<'n> {
+    notifier: &'n Notifier,
+    shutdown: Shutdown,
+    started: Instant,
+}
+
+// === impl Binder ===
+
+impl<'n> Binder<'n> {
+    /// Whatever is waited for, it is waited for from now on.
+    pub(crate) fn new(notifier: &'n Notifier, shutdown: Shutdown) -> Self {
+        Self { notifier, shutdown, started: Instant::now() }
+    }
+
+    /// Takes the listeners of a server that there is no more out of the service manager's store.
+    pub(crate) fn forget(&self, server: &str) {
+        self.notifier.unstore(&format!("{LISTENER_PREFIX}{server}"));
+    }
+
+    /// Binds `address` and listens, as soon as that can be done; at once or not at all unless it `may_wait`.
+    ///
+    /// # Errors
+    /// When it cannot be done in time, or somebody wants the daemon to stop meanwhile, which the
+    /// shutdown then knows.
+    pub(crate) async fn bind(
+        &self,
+        address: &Address,
+        server: &str,
+        mode: u32,
+        v6only: bool,
+        may_wait: bool,
+    ) -> Result<Bound, ListenError> {
+        let mut has_waited = false;
+        let mut told = None::<Instant>;
+        loop {
+            let bound = Bound::bind(address, server, mode, v6only);
+            let is_busy = bound.as_ref().is_err_and(ListenError::is_busy);
+            let patience = match self.notifier.is_present() {
+                true => PATIENCE,
+                false if is_busy => PATIENCE_WITH_STARTS,
+                false => Duration::ZERO,
+            };
+            let left = patience.saturating_sub(self.started.elapsed());
+            let error = match bound {
+                Err(error)
+                    if error.may_pass()
+                        && may_wait
+                        && !self.shutdown.is_triggered()
+                        && !left.is_zero() =>
+                {
+                    error
+                }
+                Ok(bound) => {
+                    if has_waited {
+                        tracing::info!(server, %address, "bound an address that was waited for");
+                    }
+                    return Ok(bound);
+                }
+                Err(error) => return Err(error),
+            };
+            let again = if is_busy { AGAIN_WITH_STARTS } else { AGAIN };
+            if is_busy {
+                // A moment is nothing to tell of.
+            } else if !std::mem::replace(&mut has_waited, true) {
+                tracing::warn!(
+                    server,
+                    %address,
+                    %error,
+                    seconds = left.as_secs(),
+                    "cannot bind an address yet, and try again",
+                );
+            }
+            if told.is_none_or(|told| told.elapsed() >= STATUS_INTERVAL) {
+                told = Some(Instant::now());
+                let status = format!("Waiting for {} s more: {error}", left.as_secs());
+                self.notifier.progress(&status, EXTENSION);
+            }
+            tokio::select! {
+                () = sleep(again.min(left)) => {}
+                () = self.shutdown.triggered() => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is set on every TCP connection, accepted or taken over.
+//!
+//! A connection inherits it from its listener, which costs nothing, but only if it came after the listener
+//! had it: a client that waits in the queue when the daemon starts has a connection already. So it is set
+//! on whatever is accepted until the queue has been seen empty once, and on whatever another process
+//! has left.
+//!
+//! # Source
+//! tcp(7) `TCP_NODELAY`, `TCP_KEEPIDLE`, `TCP_USER_TIMEOUT`; socket(7) `SO_KEEPALIVE`; `TCP_NOTSENT_LOWAT` since Linux 3.12.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use socket2::SockRef;
+
+/// How many bytes of an answer the kernel holds beyond what the client has room for: two pieces of a body.
+const UNSENT: u32 = 128 << 10;
+
+/// How many questions in a row a peer may leave unanswered. Go has as many.
+const PROBES: u32 = 9;
+
+/// The longest silence that the kernel can be told, in seconds.
+const SILENCE_MAX: u32 = 32_767;
+
+/// What is set on TCP connections: they send what they have at once, since an answer is written
+/// whole, and waiting for more to send only delays it; the kernel takes no more of a large answer than
+/// its client is ready for, and a little ahead, instead of up to 4 MiB; and a peer that is gone without a
+/// word is found out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct TcpOptions {
+    /// After so many seconds of silence the peer is asked whether it is there, and as often again; 0: never.
+    silence: u32,
+    /// For how many milliseconds a peer need not acknowledge, or take, what is sent; 0: the kernel's time.
+    patience: u32,
+}
+
+/// Options that a reload may change.
+#[derive(Debug, Default)]
+pub(crate) struct TcpCell(AtomicU64);
+
+// === impl TcpOptions ===
+
+impl TcpOptions {
+    /// `keepalive`: after how long a silent peer is asked. `write_timeout`: how long at least a peer may
+    /// leave what it was sent untaken.
+    pub(crate) fn new(keepalive: Duration, write_timeout: Duration) -> Self {
+        if keepalive.is_zero() {
+            return Self::default();
+        }
+        let silence = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX).clamp(1, SILENCE_MAX);
+        // A peer is not asked while it owes an acknowledgement: this is as long as asking takes. It also
+        // ends who takes nothing, for whom the limits may have more patience.
+        let asked = Duration::from_secs(u64::from(silence) * u64::from(1 + PROBES));
+        let patience = asked.max(write_timeout).as_millis();
+        Self { silence, patience: u32::try_from(patience).unwrap_or(u32::MAX) }
+    }
+
+    /// Sets them on a connection, or on a listener for those that it has not got yet.
+    pub(crate) fn set(self, socket: BorrowedFd<'_>) {
+        // Refused, answers are slower, cost more memory, or wait longer for nobody; nothing else depends
+        // on it.
+        let _ = sockopt::set_tcp_nodelay(socket, true);
+        let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
+        let _ = sockopt::set_socket_keepalive(socket, self.silence > 0);
+        if self.silence > 0 {
+            let _ = sockopt::set_tcp_keepintvl(socket, self.silence());
+            let _ = sockopt::set_tcp_keepcnt(socket, PROBES);
+            let _ = sockopt::set_tcp_keepidle(socket, self.silence());
+        }
+        let _ = sockopt::set_tcp_user_timeout(socket, self.patience);
+    }
+
+    /// Sets them on a connection of the process before this one, which usually has set them already: then
+    /// the last two are there.
+    pub(crate) fn renew(self, socket: BorrowedFd<'_>) {
+        let has = self.silence > 0
+            && sockopt::tcp_user_timeout(socket) == Ok(self.patience)
+            && sockopt::tcp_keepidle(socket) == Ok(self.silence());
+        if !has {
+            self.set(socket);
+        }
+    }
+
+    fn silence(self) -> Duration {
+        Duration::from_secs(self.silence.into())
+    }
+}
+
+// === impl TcpCell ===
+
+impl TcpCell {
+    pub(crate) fn set(&self, options: TcpOptions) {
+        let both = u64::from(options.silence) << 32 | u64::from(options.patience);
+        self.0.store(both, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> TcpOptions {
+        let both = self.0.load(Ordering::Relaxed);
+        let [silence, patience] = [both >> 32, both & u64::from(u32::MAX)]
+            .map(|half| u32::try_from(half).expect("half of 64 bits are 32"));
+        TcpOptions { silence, patience }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(keepalive: &str, write_timeout: &str) -> TcpOptions {
+        let time = |text: &str| Duration::from_secs(text.parse().unwrap());
+        let (tcp_keepalive, write_timeout) = (time(keepalive), time(write_timeout));
+        TcpOptions::new(tcp_keepalive, write_timeout)
+    }
+
+    #[test]
+    fn the_kernel_has_no_less_patience_than_the_limits() {
+        assert_eq!(options("15", "30"), TcpOptions { silence: 15, patience: 150_000 });
+        assert_eq!(options("15", "600"), TcpOptions { silence: 15, patience: 600_000 });
+        assert_eq!(options("0", "30"), TcpOptions::default());
+        let most = TcpOptions { silence: SILENCE_MAX, patience: 327_670_000 };
+        assert_eq!(options("999999999", "30"), most);
+        let cell = TcpCell::default();
+        cell.set(most);
+        assert_eq!(cell.get(), most);
+    }
+}

@@ -138,12 +138,12 @@
 //!
 //! | feature | what it adds | packages |
 //! |---|---|---|
-//! | none | everything but what follows | 42 |
-//! | `log` | setting up a log: journal or standard error, never blocking | 52 |
-//! | `admin` | the admin server; implies `log` | 68 |
-//! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 75 |
+//! | none | everything but what follows | 43 |
+//! | `log` | setting up a log: journal or standard error, never blocking | 53 |
+//! | `admin` | the admin server; implies `log` | 69 |
+//! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 76 |
 //! | `cli` | command line and configuration file of the program, nothing for a library | – |
-//! | `daemon` | all of these | 94 |
+//! | `daemon` | all of these | 95 |
 //!
 //! # Dependencies
 //!

@@ -18,6 +18,20 @@ use rustix::process::{Resource, getrlimit};
 /// The environment variable that names the carrier's descriptor after an upgrade in place.
 pub(crate) const UPGRADE_VARIABLE: &str = "LOCKSTEPD_UPGRADE_FD";
 
+/// What announces descriptors. Systemd 258 and newer set `LISTEN_PIDFDID` along with `LISTEN_PID`: the inode
+/// number of a pidfd of the process, for which no other process can be mistaken. It is not looked at. A
+/// process with the same number that is not meant has no listening sockets at the announced descriptors,
+/// and that is found out; whereas a supervisor that passes sockets on, and knows `LISTEN_PID` only, leaves
+/// it as it was. `LISTEN_FDS_FIRST_FD` is an extension of listenfd's.
+const VARIABLES: [&str; 6] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_FDS_FIRST_FD",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    UPGRADE_VARIABLE,
+];
+
 /// How many descriptors there is room for after [`widen_table`]: half a megabyte of the kernel's.
 const ROOM: u64 = 1 << 16;
 
@@ -127,7 +141,7 @@ impl Inherited {
         #[expect(unsafe_code, reason = "unsetting a variable")]
         // SAFETY: this is the only thread, as was just seen; nobody reads the environment.
         unsafe {
-            for name in ["LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", UPGRADE_VARIABLE] {
+            for name in VARIABLES {
                 env::remove_var(name);
             }
         }

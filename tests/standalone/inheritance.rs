@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use rustix::{
     fs::{OFlags, fcntl_getfl},
     net::{AddressFamily, SocketType, socket},
+    process::Signal,
 };
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -128,6 +129,26 @@ fn sockets_for_another_process_are_left_alone() {
     };
     assert_eq!(daemon.find("the warning", told)["listen_pid"], "1");
     assert!(daemon.admin().starts_with("127."));
+    assert_eq!(daemon.get_public("/").status, 200);
+}
+
+#[test]
+fn what_announces_sockets_is_gone_from_the_environment_of_what_is_started_next() {
+    let (public, admin) = (listener(), listener());
+    let mut daemon = json()
+        .env("LISTEN_PIDFDID", "4711")
+        .env("LISTEN_FDS_FIRST_FD", "3")
+        .inherit("public", public)
+        .inherit("admin", admin)
+        .start();
+    // Executed in the same process.
+    daemon.signal(Signal::USR2);
+    daemon.lines_with(2, "\"message\":\"ready\"");
+    let environment = std::fs::read(format!("/proc/{}/environ", daemon.pid())).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    let variables: Vec<_> = environment.split('\0').collect();
+    assert!(variables.iter().any(|variable| variable.starts_with("PATH=")), "{variables:?}");
+    assert!(!variables.iter().any(|variable| variable.starts_with("LISTEN_")), "{variables:?}");
     assert_eq!(daemon.get_public("/").status, 200);
 }
 

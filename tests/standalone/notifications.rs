@@ -1,10 +1,10 @@
 //! What the service manager hears, in order.
 
-use std::{net::TcpListener, os::unix::net::UnixDatagram};
+use std::{net::TcpListener, os::unix::net::UnixDatagram, process::Command};
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Daemon, Launch, Manager, PATIENCE};
+use crate::support::{BINARY, Client, Daemon, Launch, Manager, PATIENCE, skip};
 
 #[test]
 fn ready_is_said_first_with_the_addresses_and_once_they_answer() {
@@ -117,6 +117,72 @@ fn a_service_manager_that_does_not_listen_is_no_reason_to_end() {
     let mut daemon = Launch::daemon().env("NOTIFY_SOCKET", "/nowhere/notify").start();
     assert_eq!(daemon.get_public("/").status, 200);
     daemon.stop().assert(0, &["cannot notify the service manager"]);
+}
+
+#[test]
+fn a_service_manager_that_is_away_is_warned_of_once_and_told_to_be_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    let mut daemon = Launch::daemon().env("NOTIFY_SOCKET", &path).start();
+    let mut reload = |times| {
+        daemon.signal(Signal::HUP);
+        daemon.lines_with(times, "\"message\":\"reloaded\"");
+    };
+    reload(1);
+    drop(manager);
+    std::fs::remove_file(&path).unwrap();
+    // Each says RELOADING=1 and READY=1.
+    reload(2);
+    reload(3);
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    reload(4);
+    daemon.event("the service manager is notified again");
+    drop(manager);
+    let ended = daemon.stop();
+    ended.assert(0, &[]);
+    let warnings = ended.text().matches("cannot notify the service manager").count();
+    // Once for each time that it was away.
+    assert_eq!(warnings, 2, "{}", ended.text());
+}
+
+#[test]
+fn an_address_of_a_virtual_machines_host_is_warned_of_once() {
+    let daemon = Launch::daemon().env("NOTIFY_SOCKET", "vsock-stream:2:1234").start();
+    let ended = daemon.stop();
+    ended.assert(0, &["NOTIFY_SOCKET=vsock-stream:2:1234 is no Unix socket"]);
+    let warnings = ended.text().matches("cannot notify the service manager").count();
+    assert_eq!(warnings, 1, "{}", ended.text());
+}
+
+#[test]
+fn everything_is_sent_from_a_thread_of_its_own() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        return skip("no strace");
+    }
+    let manager = Manager::new();
+    let directory = tempfile::tempdir().unwrap();
+    let calls = directory.path().join("calls");
+    let mut daemon = Launch::program("strace")
+        .args(["-f", "-qq", "--decode-pids=comm", "-e", "trace=connect,sendto,sendmsg", "-o"])
+        .args([&calls])
+        .args(["setpriv", "--pdeathsig", "KILL", BINARY, "--log-format", "json"])
+        .args(["--public", &format!("{}:0", Launch::address())])
+        .args(["--admin", &format!("{}:0", Launch::address())])
+        .notify(&manager)
+        .start();
+    daemon.get_admin("/listener?stop=ss");
+    daemon.end().assert(0, &[]);
+    let calls = std::fs::read_to_string(&calls).unwrap();
+    let path = manager.path().display().to_string();
+    let connects: Vec<_> = calls.lines().filter(|line| line.contains(&path)).collect();
+    assert!(connects.len() >= 3, "{calls}");
+    let said = ["READY=1", "STOPPING=1", "STATUS="];
+    for line in calls.lines().filter(|line| said.iter().any(|text| line.contains(text))) {
+        assert!(line.contains("<notify>"), "{line}");
+    }
+    assert!(connects.iter().all(|line| line.contains("<notify>")), "{connects:#?}");
 }
 
 #[test]

@@ -3,14 +3,16 @@
 //! Invariants:
 //! - Without `NOTIFY_SOCKET` every call is a no-op that succeeds.
 //! - No text reaches the manager unsanitised: a newline in a STATUS would begin a field of its own.
-//! - Whoever says something never waits: a thread of its own sends it (see `outbox`), in order.
-//!   [`Notifier::barrier`] waits until the manager has read it all.
-//! - sd-notify words the messages; they are sent here, since it does not know abstract sockets.
+//! - Whoever says something never waits: a thread of its own sends it (see `outbox`), in order, through
+//!   sd-notify (see `delivery`). [`Notifier::barrier`] waits until the manager has read it all.
 //!
 //! # Source
 //! `sd_notify(3)`, systemd.service(5) `NotifyAccess=`, `FileDescriptorStoreMax=`, systemd.exec(5) `$FDSTORE`,
 //! `$MEMORY_PRESSURE_WATCH`.
 
+mod abstract_socket;
+mod delivery;
+mod message;
 mod outbox;
 
 use std::env;
@@ -24,7 +26,8 @@ use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use self::outbox::{Message, Outbox, Passing, Reply};
+use self::message::Message;
+use self::outbox::{Outbox, Reply};
 
 /// The longest STATUS text in bytes; `systemctl status` shows one line.
 const STATUS_MAX: usize = 512;
@@ -71,20 +74,20 @@ impl Notifier {
     }
 
     pub(crate) fn ready(&self, status: &str) {
-        self.send(&[NotifyState::Ready, NotifyState::Status(&sanitise(status))]);
+        self.send(Message::Ready { status: sanitise(status) });
     }
 
     pub(crate) fn stopping(&self, status: &str) {
-        self.send(&[NotifyState::Stopping, NotifyState::Status(&sanitise(status))]);
+        self.send(Message::Stopping { status: sanitise(status) });
     }
 
     pub(crate) fn status(&self, status: &str) {
-        self.send_passing(Passing::Status, &[NotifyState::Status(&sanitise(status))]);
+        self.send(Message::Status { status: sanitise(status) });
     }
 
     /// Feeds the manager's watchdog.
     pub(crate) fn watchdog(&self) {
-        self.send_passing(Passing::Watchdog, &[NotifyState::Watchdog]);
+        self.send(Message::Watchdog);
     }
 
     /// How long the manager waits for [`Notifier::watchdog`], if it does.
@@ -94,29 +97,20 @@ impl Notifier {
 
     /// Says that a start or stop goes on, and asks for `time` from now before it is given up.
     pub(crate) fn progress(&self, status: &str, time: Duration) {
-        let usec = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        let status = sanitise(status);
-        self.send_passing(
-            Passing::Status,
-            &[NotifyState::ExtendTimeoutUsec(usec), NotifyState::Status(&status)],
-        );
+        let microseconds = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        self.send(Message::Progress { microseconds, status: sanitise(status) });
     }
 
     /// Says why the program ends without having served, with the system's error number.
     pub(crate) fn failed(&self, status: &str, errno: Option<i32>) {
-        let status = sanitise(status);
-        match errno.and_then(|errno| u32::try_from(errno).ok()) {
-            Some(errno) => self.send(&[NotifyState::Errno(errno), NotifyState::Status(&status)]),
-            None => self.send(&[NotifyState::Status(&status)]),
-        }
+        let errno = errno.and_then(|errno| u32::try_from(errno).ok());
+        self.send(Message::Failed { errno, status: sanitise(status) });
     }
 
     /// Says that a reload begins; READY=1 has to follow, whether it works or not.
     pub(crate) fn reloading(&self, status: &str) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => {
-                self.send(&[NotifyState::Reloading, now, NotifyState::Status(&sanitise(status))]);
-            }
+            Ok(since) => self.send(Message::Reloading { since, status: sanitise(status) }),
             Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
         }
     }
@@ -136,29 +130,18 @@ impl Notifier {
 
     /// Puts a descriptor into the file descriptor store under `name`.
     ///
-    /// `FDPOLL=0`: the manager would otherwise drop a descriptor whose other end hangs up,
-    /// which is just what happens to the carrier when this process exits.
-    ///
     /// # Errors
     /// When there are no descriptors left.
     pub(crate) fn store(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if let Some(outbox) = self.outbox() {
-            let states = [
-                NotifyState::Custom("FDSTORE=1"),
-                NotifyState::Custom(&format!("FDNAME={name}")),
-                NotifyState::Custom("FDPOLL=0"),
-            ];
-            outbox.send(Message::with_fd(worded(&states), fd.try_clone_to_owned()?));
+        if self.is_present() {
+            self.send(Message::Store { name: name.to_owned(), fd: fd.try_clone_to_owned()? });
         }
         Ok(())
     }
 
     /// Takes every descriptor called `name` out of the store.
     pub(crate) fn unstore(&self, name: &str) {
-        self.send(&[
-            NotifyState::Custom("FDSTOREREMOVE=1"),
-            NotifyState::Custom(&format!("FDNAME={name}")),
-        ]);
+        self.send(Message::Unstore { name: name.to_owned() });
     }
 
     /// Waits until the manager has read everything said so far, for `patience` at most.
@@ -190,15 +173,9 @@ impl Notifier {
         }
     }
 
-    fn send(&self, states: &[NotifyState<'_>]) {
+    fn send(&self, message: Message) {
         if let Some(outbox) = self.outbox() {
-            outbox.send(Message::new(worded(states)));
-        }
-    }
-
-    fn send_passing(&self, passing: Passing, states: &[NotifyState<'_>]) {
-        if let Some(outbox) = self.outbox() {
-            outbox.send(Message::passing(worded(states), passing));
+            outbox.send(message);
         }
     }
 
@@ -213,10 +190,6 @@ impl Drop for Line {
     }
 }
 
-fn worded(states: &[NotifyState<'_>]) -> String {
-    states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
-}
-
 /// One line of bounded length, without control characters.
 fn sanitise(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(STATUS_MAX));
@@ -228,6 +201,9 @@ fn sanitise(text: &str) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod as_heard;
 
 #[cfg(test)]
 mod tests {

@@ -7,46 +7,23 @@
 //! - Messages are sent in the order in which they were put here. A [passing](Message::passing) one takes
 //!   the place of the last of its kind that has not been sent, so that no more wait than were news.
 //! - What nobody waits for any more is not done.
+//! - A manager that is not there is warned of once, until it is back.
 
 use std::collections::VecDeque;
-use std::env;
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::delivery::deliver;
+use super::message::Message;
 
 /// How many messages wait at most; only a manager that has long stopped to read gets so far behind.
 const CAPACITY: usize = 256;
-
-/// How long other processes of our user may take to receive what keeps us from sending a descriptor, and
-/// how soon it is tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
-const RETRY: Duration = Duration::from_millis(10);
-
-/// One message, with the descriptor that goes along.
-#[derive(Debug)]
-pub(super) struct Message {
-    text: String,
-    fd: Option<OwnedFd>,
-    passing: Option<Passing>,
-}
-
-/// What is news only until there is newer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Passing {
-    Status,
-    Watchdog,
-}
 
 /// The thread's end, and everybody else's.
 #[derive(Debug, Default)]
@@ -81,22 +58,6 @@ pub(super) struct Reply {
     pub(super) done: tokio::sync::oneshot::Sender<io::Result<()>>,
 }
 
-// === impl Message ===
-
-impl Message {
-    pub(super) fn new(text: String) -> Self {
-        Self { text, fd: None, passing: None }
-    }
-
-    pub(super) fn with_fd(text: String, fd: OwnedFd) -> Self {
-        Self { text, fd: Some(fd), passing: None }
-    }
-
-    pub(super) fn passing(text: String, passing: Passing) -> Self {
-        Self { text, fd: None, passing: Some(passing) }
-    }
-}
-
 // === impl Outbox ===
 
 impl Outbox {
@@ -114,10 +75,10 @@ impl Outbox {
     /// Has a message sent, after those that wait.
     pub(super) fn send(&self, message: Message) {
         let mut queue = self.lock();
-        if message.passing.is_some() {
-            queue.jobs.retain(
-                |job| !matches!(job, Job::Send(waiting) if waiting.passing == message.passing),
-            );
+        if let passing @ Some(_) = message.passing() {
+            queue
+                .jobs
+                .retain(|job| !matches!(job, Job::Send(waiting) if waiting.passing() == passing));
         }
         if queue.jobs.len() < CAPACITY {
             queue.jobs.push_back(Job::Send(message));
@@ -149,6 +110,7 @@ impl Outbox {
     }
 
     fn run(&self) {
+        let mut is_away = false;
         // Since the last barrier.
         let mut failed = None;
         while let Some((job, lost)) = self.next() {
@@ -160,10 +122,18 @@ impl Outbox {
             }
             match job {
                 Job::Send(message) => {
-                    if let Err(error) = deliver(&message.text, message.fd.as_ref()) {
-                        tracing::warn!(%error, "cannot notify the service manager");
-                        failed = Some(error);
+                    let sent = deliver(&message);
+                    match &sent {
+                        Err(error) if !is_away => {
+                            tracing::warn!(%error, "cannot notify the service manager");
+                        }
+                        Ok(()) if is_away => {
+                            tracing::info!("the service manager is notified again");
+                        }
+                        _ => {}
                     }
+                    is_away = sent.is_err();
+                    failed = sent.err().or(failed);
                 }
                 Job::Barrier(reply) if reply.done.is_closed() => {}
                 Job::Barrier(Reply { patience, done }) => {
@@ -198,8 +168,8 @@ impl Outbox {
 /// Waits until the manager has read everything sent so far.
 fn pass_barrier(patience: Duration) -> io::Result<()> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    deliver("BARRIER=1", Some(&theirs))?;
-    drop(theirs);
+    // With the message our copy of the write end goes.
+    deliver(&Message::Barrier { fd: theirs })?;
     // The manager closes its copy of the write end once it has read up to here: a hang-up.
     let deadline = Instant::now() + patience;
     let mut fds = [PollFd::new(&ours, PollFlags::empty())];
@@ -215,44 +185,65 @@ fn pass_barrier(patience: Duration) -> io::Result<()> {
     }
 }
 
-/// Sends one message to `$NOTIFY_SOCKET`: a path, or a name that begins with `@`. Blocks while the manager
-/// does not read.
-fn deliver(text: &str, fd: Option<&OwnedFd>) -> io::Result<()> {
-    let name = env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
-    let address = match name.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(&name)?,
-    };
-    let socket = UnixDatagram::unbound()?;
-    socket.connect_addr(&address)?;
-    let end = Instant::now() + PATIENCE;
-    let fds: Vec<_> = fd.into_iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(io::Error::other("one descriptor at a time"));
-    }
-    loop {
-        match sendmsg(
-            &socket,
-            &[IoSlice::new(text.as_bytes())],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        ) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            // Other processes of our user have too many descriptors on their way, unix(7), for a moment.
-            Err(Errno::TOOMANYREFS) if Instant::now() < end => thread::sleep(RETRY),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Send(message) => message.fmt(f),
             Self::Barrier(_) => f.write_str("Barrier"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(text: &str) -> Message {
+        Message::Status { status: text.to_owned() }
+    }
+
+    /// What would be sent, and how many messages were lost.
+    fn waiting(outbox: &Outbox) -> (Vec<String>, u64) {
+        outbox.close();
+        let (mut texts, mut lost) = (Vec::new(), 0);
+        while let Some((job, before)) = outbox.next() {
+            let Job::Send(message) = job else { continue };
+            let states = message.states();
+            texts.push(states.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            lost += before;
+        }
+        (texts, lost)
+    }
+
+    #[test]
+    fn only_the_last_status_and_the_last_watchdog_wait_and_the_rest_keeps_its_order() {
+        let outbox = Outbox::default();
+        outbox.send(status("one"));
+        outbox.send(Message::Watchdog);
+        outbox.send(Message::Ready { status: "ready".to_owned() });
+        outbox.send(Message::Progress { microseconds: 7, status: "two".to_owned() });
+        outbox.send(Message::Unstore { name: "name".to_owned() });
+        outbox.send(Message::Watchdog);
+        outbox.send(Message::Failed { errno: Some(2), status: "why".to_owned() });
+        outbox.send(status("three"));
+        let expected = [
+            "READY=1 STATUS=ready",
+            "FDSTOREREMOVE=1 FDNAME=name",
+            "WATCHDOG=1",
+            "ERRNO=2 STATUS=why",
+            "STATUS=three",
+        ];
+        assert_eq!(waiting(&outbox), (expected.map(str::to_owned).to_vec(), 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_lost_and_counted() {
+        let outbox = Outbox::default();
+        for number in 0..CAPACITY + 3 {
+            outbox.send(Message::Unstore { name: number.to_string() });
+        }
+        let (texts, lost) = waiting(&outbox);
+        assert_eq!((texts.len(), lost), (CAPACITY, 3));
+        assert_eq!(texts[CAPACITY - 1], format!("FDSTOREREMOVE=1 FDNAME={}", CAPACITY - 1));
     }
 }

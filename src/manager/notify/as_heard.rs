@@ -1,0 +1,146 @@
+//! What a service manager hears, on a socket of our own.
+//!
+//! `NOTIFY_SOCKET` is the whole process's: each of these tests runs a second time, in a process of its own
+//! that has it, and that is the one that speaks.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::*;
+
+/// Tells the second process from the first; systemd may have started the first.
+const SPEAKS: &str = "LOCKSTEPD_TEST_SPEAKS";
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs this test again as a process that has `address` as its `NOTIFY_SOCKET`.
+fn speaker(test: &str, address: &OsStr) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", &format!("notify::as_heard::{test}"), "--nocapture"])
+        .env(SPEAKS, "1")
+        .env("NOTIFY_SOCKET", address)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn speaks() -> bool {
+    env::var_os(SPEAKS).is_some()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// The next message, and how many descriptors came along; they are closed.
+fn hear(socket: &UnixDatagram) -> (String, usize) {
+    let mut text = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let parts = &mut [IoSliceMut::new(&mut text)];
+    let received = recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let fds = ancillary.drain().map(|part| match part {
+        RecvAncillaryMessage::ScmRights(fds) => fds.count(),
+        _ => 0,
+    });
+    let fds = fds.sum();
+    (String::from_utf8(text[..received.bytes].to_vec()).unwrap(), fds)
+}
+
+/// A socket at a path, and one with an abstract name.
+fn sockets(directory: &tempfile::TempDir) -> [(OsString, UnixDatagram); 2] {
+    let path = directory.path().join("notify");
+    let by_path = UnixDatagram::bind(&path).unwrap();
+    let name = format!("lockstepd-heard-{}", path.display());
+    let by_name = SocketAddr::from_abstract_name(&name).unwrap();
+    let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
+    let sockets = [(path.into_os_string(), by_path), (format!("@{name}").into(), by_name)];
+    for (_, socket) in &sockets {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    sockets
+}
+
+#[test]
+fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name() {
+    if speaks() {
+        let notifier = Notifier::from_env().unwrap();
+        notifier.ready("one\ntwo");
+        notifier.reloading("reloading");
+        notifier.store("name", io::stdin().as_fd()).unwrap();
+        notifier.unstore("name");
+        notifier.watchdog();
+        notifier.progress("slow", Duration::from_secs(2));
+        notifier.failed("why", Some(98));
+        assert!(!notifier.is_read());
+        runtime().block_on(notifier.barrier(PATIENCE)).unwrap();
+        assert!(notifier.is_read());
+        notifier.stopping("end");
+        notifier.flush();
+        return;
+    }
+    let name =
+        "every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name";
+    let directory = tempfile::tempdir().unwrap();
+    for (address, socket) in sockets(&directory) {
+        let mut speaker = speaker(name, &address);
+        assert_eq!(hear(&socket), ("READY=1\nSTATUS=one two\n".to_owned(), 0));
+        let (reloading, _) = hear(&socket);
+        let lines: Vec<_> = reloading.lines().collect();
+        let ["RELOADING=1", since, "STATUS=reloading"] = lines[..] else { panic!("{lines:?}") };
+        assert!(since.starts_with("MONOTONIC_USEC="), "{since}");
+        for expected in [
+            ("FDSTORE=1\nFDNAME=name\nFDPOLL=0\n", 1),
+            ("FDSTOREREMOVE=1\nFDNAME=name\n", 0),
+            ("WATCHDOG=1\n", 0),
+            ("EXTEND_TIMEOUT_USEC=2000000\nSTATUS=slow\n", 0),
+            ("ERRNO=98\nSTATUS=why\n", 0),
+            ("BARRIER=1\n", 1),
+            ("STOPPING=1\nSTATUS=end\n", 0),
+        ] {
+            let (text, fds) = hear(&socket);
+            assert_eq!((&*text, fds), expected);
+        }
+        assert!(speaker.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_barrier_that_nobody_reads_is_given_up_in_time() {
+    if speaks() {
+        let notifier = Notifier::from_env().unwrap();
+        let barrier = notifier.barrier(Duration::from_millis(50));
+        assert_eq!(runtime().block_on(barrier).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(!notifier.is_read());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (address, _socket) in sockets(&directory) {
+        let mut speaker = speaker("a_barrier_that_nobody_reads_is_given_up_in_time", &address);
+        assert!(speaker.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_barrier_where_nobody_listens_fails_at_once() {
+    if speaks() {
+        let notifier = Notifier::from_env().unwrap();
+        let barrier = notifier.barrier(PATIENCE);
+        let kind = runtime().block_on(barrier).unwrap_err().kind();
+        assert_ne!(kind, ErrorKind::TimedOut);
+        assert!(!notifier.is_read());
+        return;
+    }
+    for address in ["/nowhere/notify", "@lockstepd-nowhere", "vsock:2:1234", ""] {
+        let test = "a_barrier_where_nobody_listens_fails_at_once";
+        assert!(speaker(test, address.as_ref()).wait().unwrap().success(), "{address}");
+    }
+}

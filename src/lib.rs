@@ -153,7 +153,7 @@
 //! | tower-service | the trait that routers implement |
 //! | tokio-util, slab, atomic-waker, pin-project-lite | a cancellation token; the registry of connections, and how they are woken |
 //! | tracing | events, for whatever subscriber there is |
-//! | listenfd, sd-notify | systemd's protocols for sockets and notifications |
+//! | listenfd, sd-notify | systemd's protocols: taking its sockets, and sending it notifications and descriptors |
 //! | rustix, socket2, libc | system calls: descriptors that travel, options of sockets, dispositions of signals |
 //! | serde, postcard | what is said about connections that are handed over |
 //! | thiserror | error types |

@@ -165,7 +165,7 @@ fn everything_is_sent_from_a_thread_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let calls = directory.path().join("calls");
     let mut daemon = Launch::program("strace")
-        .args(["-f", "-qq", "--decode-pids=comm", "-e", "trace=connect,sendto,sendmsg", "-o"])
+        .args(["-f", "-qq", "--decode-pids=comm", "-e", "trace=connect,sendmsg,sendto,write", "-o"])
         .args([&calls])
         .args(["setpriv", "--pdeathsig", "KILL", BINARY, "--log-format", "json"])
         .args(["--public", &format!("{}:0", Launch::address())])
@@ -178,6 +178,7 @@ fn everything_is_sent_from_a_thread_of_its_own() {
     let path = manager.path().display().to_string();
     let connects: Vec<_> = calls.lines().filter(|line| line.contains(&path)).collect();
     assert!(connects.len() >= 3, "{calls}");
+    assert!(calls.contains("READY=1") && calls.contains("STOPPING=1"), "{calls}");
     let said = ["READY=1", "STOPPING=1", "STATUS="];
     for line in calls.lines().filter(|line| said.iter().any(|text| line.contains(text))) {
         assert!(line.contains("<notify>"), "{line}");

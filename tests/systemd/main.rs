@@ -20,6 +20,7 @@ mod journal_limit;
 mod journal_stall;
 mod late;
 mod limits;
+mod manager_stall;
 mod newer;
 mod quickstart;
 mod reload;

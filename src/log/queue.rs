@@ -2,11 +2,12 @@
 //!
 //! Invariants:
 //! - Logging never waits: a line that finds the queue full is lost, and counted.
+//! - The queue is full when 4096 lines wait, or 16 MiB of them.
 //! - A loss is told, in the log, as soon as there is room again. What cannot be written is lost, too.
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -15,16 +16,25 @@ use std::time::{Duration, Instant};
 /// How many lines wait at most.
 const CAPACITY: usize = 4096;
 
+/// How much memory they may take, in bytes.
+const ROOM: usize = 16 << 20;
+
 /// How long the end of the process waits for the log.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where lines end up.
 pub(super) trait Sink: Send + 'static {
+    type Line: Send + 'static;
+
     /// Writes one line whole; may block.
-    fn write(&mut self, line: &[u8]) -> io::Result<()>;
+    fn write(&mut self, line: Self::Line) -> io::Result<()>;
+
+    /// Makes sure that what was written has arrived, where that can be known; may block. Comes before
+    /// every pause.
+    fn confirm(&mut self) {}
 
     /// A line of its own that tells of `lost` others.
-    fn loss(&self, lost: u64) -> Vec<u8>;
+    fn loss(&self, lost: u64) -> Self::Line;
 
     /// Waits until whoever reads has taken what was written, where that matters and can be known; not
     /// for long.
@@ -32,58 +42,83 @@ pub(super) trait Sink: Send + 'static {
 }
 
 /// The producers' end.
-#[derive(Clone)]
-pub(super) struct Queue {
-    messages: SyncSender<Message>,
+pub(super) struct Queue<L> {
+    messages: SyncSender<Message<L>>,
+    /// The memory of the lines in it.
+    filled: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
-enum Message {
-    Line(Vec<u8>),
-    /// Answered when everything before it has been written, and, to `settle`, whoever reads has taken it.
-    Flush {
-        done: SyncSender<()>,
-        settle: bool,
-    },
+enum Message<L> {
+    Line { line: L, size: usize },
+    Flush(Flush),
 }
 
+/// Answered when everything before it has been written, and, to `settle`, whoever reads has taken it.
+struct Flush {
+    done: SyncSender<()>,
+    settle: bool,
+}
+
+/// Leaves a flush in a queue of whatever lines; gives it back if that is full.
+type LeaveFlush = dyn Fn(Flush) -> Result<(), Flush> + Send + Sync;
+
 /// The queue of this process: there is one log.
-static QUEUE: OnceLock<Queue> = OnceLock::new();
+static QUEUE: OnceLock<Box<LeaveFlush>> = OnceLock::new();
 
 /// Lines that were lost since the start.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 // === impl Queue ===
 
-impl Queue {
+impl<L: Send + 'static> Queue<L> {
     /// Starts the writer's thread.
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub(super) fn start(sink: impl Sink) -> io::Result<Self> {
+    pub(super) fn start(sink: impl Sink<Line = L>) -> io::Result<Self> {
         let (messages, received) = sync_channel(CAPACITY);
-        let lost = Arc::<AtomicU64>::default();
-        let queue = Self { messages, lost: Arc::clone(&lost) };
-        let writer = Writer { sink, received, lost };
+        let (filled, lost) = Default::default();
+        let queue = Self { messages, filled, lost };
+        let (filled, lost) = (Arc::clone(&queue.filled), Arc::clone(&queue.lost));
+        let writer = Writer { sink, received, filled, lost };
         thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
         Ok(queue)
     }
 
     /// Makes this the queue that [`flush`] waits for.
     pub(super) fn install(&self) {
+        let messages = self.messages.clone();
+        let leave = move |flush| match messages.try_send(Message::Flush(flush)) {
+            Err(TrySendError::Full(Message::Flush(flush))) => Err(flush),
+            // Where there is no writer any more, nobody answers.
+            _ => Ok(()),
+        };
         // A second log is never installed, so the first stays the one to flush.
-        let _ = QUEUE.set(self.clone());
+        let _ = QUEUE.set(Box::new(leave));
     }
 
-    pub(super) fn push(&self, line: Vec<u8>) {
-        if self.messages.try_send(Message::Line(line)).is_err() {
+    /// Leaves a line to the writer; `size` is about the memory that it takes.
+    pub(super) fn push(&self, line: L, size: usize) {
+        let filled = self.filled.fetch_add(size, Ordering::Relaxed);
+        if filled.saturating_add(size) > ROOM
+            || self.messages.try_send(Message::Line { line, size }).is_err()
+        {
+            self.filled.fetch_sub(size, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
             LOST.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl fmt::Debug for Queue {
+impl<L> Clone for Queue<L> {
+    fn clone(&self) -> Self {
+        let Self { messages, filled, lost } = self;
+        Self { messages: messages.clone(), filled: Arc::clone(filled), lost: Arc::clone(lost) }
+    }
+}
+
+impl<L> fmt::Debug for Queue<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("lost", &self.lost).finish_non_exhaustive()
     }
@@ -111,15 +146,15 @@ pub(crate) fn finish() {
 }
 
 fn wait(settle: bool) {
-    let Some(queue) = QUEUE.get() else { return };
+    let Some(leave) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let (done, written) = sync_channel(1);
-    let mut message = Message::Flush { done, settle };
-    while let Err(TrySendError::Full(back)) = queue.messages.try_send(message) {
+    let mut flush = Flush { done, settle };
+    while let Err(back) = leave(flush) {
         if Instant::now() >= deadline {
             return;
         }
-        message = back;
+        flush = back;
         thread::sleep(Duration::from_millis(1));
     }
     // Late or never: the process ends all the same.
@@ -127,23 +162,26 @@ fn wait(settle: bool) {
 }
 
 /// The consumer's end.
-struct Writer<S> {
+struct Writer<S: Sink> {
     sink: S,
-    received: Receiver<Message>,
+    received: Receiver<Message<S::Line>>,
+    filled: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
 impl<S: Sink> Writer<S> {
     fn run(mut self) {
-        while let Ok(message) = self.received.recv() {
+        while let Some(message) = self.next() {
             match message {
-                Message::Line(line) => {
-                    if self.sink.write(&line).is_err() {
+                Message::Line { line, size } => {
+                    if self.sink.write(line).is_err() {
                         self.lost.fetch_add(1, Ordering::Relaxed);
                         LOST.fetch_add(1, Ordering::Relaxed);
                     }
+                    self.filled.fetch_sub(size, Ordering::Relaxed);
                 }
-                Message::Flush { done, settle } => {
+                Message::Flush(Flush { done, settle }) => {
+                    self.sink.confirm();
                     if settle {
                         self.sink.settle();
                     }
@@ -154,11 +192,19 @@ impl<S: Sink> Writer<S> {
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
                 let line = self.sink.loss(lost);
-                if self.sink.write(&line).is_err() {
+                if self.sink.write(line).is_err() {
                     // There is nowhere to tell it now; with the next line there may be.
                     self.lost.fetch_add(lost, Ordering::Relaxed);
                 }
             }
         }
+    }
+
+    /// The next message; none if whoever logs is gone.
+    fn next(&mut self) -> Option<Message<S::Line>> {
+        self.received.try_recv().ok().or_else(|| {
+            self.sink.confirm();
+            self.received.recv().ok()
+        })
     }
 }

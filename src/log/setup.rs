@@ -4,8 +4,8 @@
 //! are the journal's own: ERROR is err, WARN warning, INFO info, DEBUG and TRACE debug.
 //!
 //! Whoever logs never waits: a journal or a terminal that does not take a line in time costs the
-//! line, and the loss is counted and told (see `queue`). tracing-journald sends on a blocking socket
-//! from the thread that logs, whose queue holds ten entries; a journal that stops would stop us.
+//! line, and the loss is counted and told (see `queue`). What goes to the journal is recorded on the thread
+//! that logs, and shown to tracing-journald's layer on the log's own (see `journal`).
 //!
 //! Where systemd cannot connect standard error to the journal, because that is away, it passes /dev/null
 //! and says nothing. The journal's own socket is looked for then, and until it is there lines wait in the
@@ -28,10 +28,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use super::error_text::panic_message;
-use super::journal::{JournalLayer, JournalSink};
+use super::journal::JournalSink;
 use super::queue::{Queue, Sink};
 #[cfg(feature = "admin")]
 use super::recent;
+use super::recorder::Recorder;
 
 /// How the log is set up.
 #[derive(Clone, Debug)]
@@ -111,15 +112,13 @@ impl LogSettings {
             return Ok(LevelHandle::none());
         }
         let layer = match self.target {
-            Target::Journal => journal(journal_sink(identifier)?, identifier)?,
+            Target::Journal => journal(journal_sink(identifier)?)?,
             // A journal that cannot be reached directly still reads what is written to stderr.
             Target::Auto if stderr_is_journal() => match JournalSink::connect(identifier) {
-                Ok(sink) => journal(sink, identifier)?,
+                Ok(sink) => journal(sink)?,
                 Err(_) => self.stderr()?,
             },
-            Target::Auto if journal_was_away() => {
-                journal(JournalSink::away(identifier), identifier)?
-            }
+            Target::Auto if journal_was_away() => journal(JournalSink::away(identifier))?,
             Target::Auto | Target::Stderr => self.stderr()?,
         };
         let (filter, handle) = reload::Layer::new(self.level.targets.clone());
@@ -170,10 +169,10 @@ fn journal_sink(identifier: &str) -> io::Result<JournalSink> {
     }
 }
 
-fn journal(sink: JournalSink, identifier: &str) -> io::Result<BoxLayer> {
+fn journal(sink: JournalSink) -> io::Result<BoxLayer> {
     let queue = Queue::start(sink)?;
     queue.install();
-    Ok(JournalLayer::new(queue, identifier).boxed())
+    Ok(Recorder(queue).boxed())
 }
 
 type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
@@ -184,8 +183,10 @@ struct Stderr {
 }
 
 impl Sink for Stderr {
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        io::stderr().lock().write_all(line)
+    type Line = Vec<u8>;
+
+    fn write(&mut self, line: Vec<u8>) -> io::Result<()> {
+        io::stderr().lock().write_all(&line)
     }
 
     fn loss(&self, lost: u64) -> Vec<u8> {
@@ -199,11 +200,11 @@ impl Sink for Stderr {
 }
 
 /// Takes the formatter's lines to the queue; it writes each with one call.
-struct LineWriter(Queue);
+struct LineWriter(Queue<Vec<u8>>);
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line.to_vec());
+        self.0.push(line.to_vec(), line.len());
         Ok(line.len())
     }
 

@@ -16,6 +16,7 @@ mod installer;
 mod instances;
 mod journal;
 mod journal_away;
+mod journal_events;
 mod journal_limit;
 mod journal_stall;
 mod late;

@@ -6,23 +6,11 @@
 pub(crate) mod error_text;
 #[cfg(feature = "log")]
 mod journal;
-#[cfg(feature = "log")]
-mod large;
 pub(crate) mod message_id;
-#[cfg(all(test, feature = "log"))]
-mod model;
-#[cfg(feature = "log")]
-mod place;
 #[cfg(feature = "log")]
 mod queue;
 #[cfg(feature = "admin")]
 mod recent;
-#[cfg(feature = "log")]
-mod recorded;
-#[cfg(feature = "log")]
-mod recorder;
-#[cfg(feature = "log")]
-mod replay;
 #[cfg(feature = "log")]
 mod setup;
 

@@ -28,11 +28,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use super::error_text::panic_message;
-use super::journal::JournalSink;
+use super::journal::{JournalSink, Recorder};
 use super::queue::{Queue, Sink};
 #[cfg(feature = "admin")]
 use super::recent;
-use super::recorder::Recorder;
 
 /// How the log is set up.
 #[derive(Clone, Debug)]

@@ -18,6 +18,14 @@
 //! # Source
 //! systemd's "Native Journal Protocol"; systemd.journal-fields(7); unix(7).
 
+mod large;
+#[cfg(test)]
+mod model;
+mod place;
+mod recorded;
+mod recorder;
+mod replay;
+
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -34,10 +42,12 @@ use tracing::subscriber::Interest;
 use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
 
-use super::large::fit;
-use super::queue::Sink;
-use super::recorded::{Recorded, RecordedEvent, Values};
-use super::replay::{Replay, told};
+use self::large::fit;
+use self::recorded::{Recorded, RecordedEvent, Values};
+use self::replay::{Replay, told};
+use crate::log::queue::Sink;
+
+pub(super) use self::recorder::Recorder;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 

@@ -8,12 +8,12 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use super::queue::Queue;
 use super::recorded::{RecordedEvent, RecordedSpan};
+use crate::log::queue::Queue;
 
 /// Takes events to the queue.
 #[derive(Debug)]
-pub(super) struct Recorder(pub(super) Queue<RecordedEvent>);
+pub(crate) struct Recorder(pub(crate) Queue<RecordedEvent>);
 
 /// A span's record, shared with those of its events that wait in the queue.
 struct Recording(Arc<RecordedSpan>);

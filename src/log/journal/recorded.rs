@@ -26,7 +26,7 @@ const TEXT_USUAL: usize = 32;
 
 /// An event, and the spans around it from the outermost.
 #[derive(Debug)]
-pub(super) struct RecordedEvent {
+pub(crate) struct RecordedEvent {
     pub(super) metadata: &'static Metadata<'static>,
     pub(super) values: Values,
     pub(super) spans: Vec<Arc<RecordedSpan>>,

@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::place::{MESSAGE, Place, Places};
 use super::recorded::{Recorded, RecordedEvent, RecordedSpan, Shown, Values, cut};
-use super::setup::quoted;
+use crate::log::setup::quoted;
 
 /// The longest value that is told behind the message, in bytes: its field has all of it.
 const TOLD_MAX: usize = 4 << 10;

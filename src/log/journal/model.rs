@@ -19,11 +19,11 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use super::place::{is_valid, journal_name};
-use super::queue::{Queue, Sink};
 use super::recorded::{Recorded, RecordedEvent};
 use super::recorder::Recorder;
 use super::replay::{Replay, told};
-use super::setup::quoted;
+use crate::log::queue::{Queue, Sink};
+use crate::log::setup::quoted;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

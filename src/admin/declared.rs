@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use hyper_util::service::TowerToHyperService;
 #[cfg(feature = "metrics")]
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::Registry as MetricsRegistry;
 
 use super::guard::Guard;
 use super::routes::{Admin, router};
 use crate::connections::limits::ADMIN_IDLE;
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::http::connection::Shared;
 use crate::http::server::{Serve, Server};
 use crate::sockets::address::Listen;
@@ -18,7 +18,7 @@ use crate::sockets::listener::Listener;
 
 /// What the builder collects for the admin server.
 #[derive(Debug, Default)]
-pub(crate) struct AdminPlan {
+pub(crate) struct DeclaredAdmin {
     /// Absent: there is none.
     pub(crate) listen: Option<Result<Listen, String>>,
     pub(crate) guard: Guard,
@@ -26,17 +26,17 @@ pub(crate) struct AdminPlan {
     pub(crate) routes: Option<Router>,
     /// The application's own metrics.
     #[cfg(feature = "metrics")]
-    pub(crate) registry: Option<Registry>,
+    pub(crate) metrics_registry: Option<MetricsRegistry>,
 }
 
-// === impl AdminPlan ===
+// === impl DeclaredAdmin ===
 
-impl AdminPlan {
-    /// The server, which others know by its participants already.
+impl DeclaredAdmin {
+    /// The server, which others know by its registry already.
     pub(crate) fn build(
         mut self,
         admin: Admin,
-        participants: Arc<Participants>,
+        registry: Arc<Registry>,
         listeners: &[Listener],
     ) -> Arc<dyn Serve> {
         self.guard.bound = listeners.iter().map(|listener| listener.address.clone()).collect();
@@ -44,6 +44,6 @@ impl AdminPlan {
         let router = router(admin, self.routes, self.guard);
         let service = TowerToHyperService::new(router);
         let shared = Shared { service, tell_peer: true, idle_max: ADMIN_IDLE, common };
-        Arc::new(Server::with(participants, shared))
+        Arc::new(Server::with(registry, shared))
     }
 }

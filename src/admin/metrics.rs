@@ -14,24 +14,24 @@ use std::time::SystemTime;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Registry as MetricsRegistry, Unit};
 
 use crate::connections::metrics::{
     BOUNDS_US, Count, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
 };
-use crate::connections::registry::Participants;
-use crate::handover::drain_history::{History, LastDrain};
+use crate::connections::registry::Registry;
+use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::log::lost_lines;
 
 /// What is counted of the daemon as a whole.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    servers: Vec<Arc<Participants>>,
+    servers: Vec<Arc<Registry>>,
     reloads: Arc<Reloads>,
     /// What the application counts.
-    own: Option<Registry>,
+    own: Option<MetricsRegistry>,
     /// The drains of the processes before this one.
-    history: Arc<History>,
+    history: Arc<DrainHistory>,
     started: SystemTime,
 }
 
@@ -39,22 +39,22 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(
-        servers: Vec<Arc<Participants>>,
+        servers: Vec<Arc<Registry>>,
         reloads: Arc<Reloads>,
-        history: Arc<History>,
-        own: Option<Registry>,
+        history: Arc<DrainHistory>,
+        own: Option<MetricsRegistry>,
     ) -> Self {
         Self { servers, reloads, own, history, started: SystemTime::now() }
     }
 
     /// Everything, in Prometheus' text format.
     pub(crate) fn text(self: &Arc<Self>) -> String {
-        let mut registry = Registry::with_prefix("lockstepd");
-        registry.register_collector(Box::new(Arc::clone(self)));
+        let mut metrics_registry = MetricsRegistry::with_prefix("lockstepd");
+        metrics_registry.register_collector(Box::new(Arc::clone(self)));
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut text, &registry);
-        let mut process = Registry::default();
+        let _ = text::encode(&mut text, &metrics_registry);
+        let mut process = MetricsRegistry::default();
         process.register_collector(Box::new(ProcessMetrics { started: self.started }));
         let _ = text::encode(&mut text, &process);
         if let Some(own) = &self.own {
@@ -170,7 +170,7 @@ impl Metrics {
         encoder: &mut DescriptorEncoder<'_>,
         name: &str,
         help: &str,
-        value: impl Fn(&Participants) -> u64,
+        value: impl Fn(&Registry) -> u64,
     ) -> Written {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         self.servers.iter().try_for_each(|server| {
@@ -210,7 +210,7 @@ impl Metrics {
     }
 
     fn drains(&self, encoder: &mut DescriptorEncoder<'_>) -> Written {
-        let History { clean, cut_off, last, .. } = &*self.history;
+        let DrainHistory { clean, cut_off, last, .. } = &*self.history;
         let help = "Connections handed over, by all processes before this one";
         let mut family = encoder.encode_descriptor(
             "connections_handed_over",

@@ -30,7 +30,7 @@ use super::status::Status;
 use super::{events, page};
 #[cfg(feature = "metrics")]
 use crate::admin::metrics::Metrics;
-use crate::connections::overview::{HandOver, ServerView};
+use crate::connections::overview::{HandOver, ServerOverview};
 use crate::http::connection::Common;
 use crate::http::server::Failure;
 use crate::lifecycle::phase::{Latches, Phase, Phases};
@@ -50,7 +50,7 @@ pub(crate) struct Admin {
     pub(crate) latches: Latches,
     pub(crate) shutdown: Shutdown,
     pub(crate) failure: Failure,
-    pub(crate) servers: Vec<ServerView>,
+    pub(crate) servers: Vec<ServerOverview>,
     /// What the process before this one handed over, if there was one.
     pub(crate) hand_over: Option<HandOver>,
     #[cfg(feature = "metrics")]

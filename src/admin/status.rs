@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::routes::Admin;
 use crate::connections::limits::Limits;
 use crate::connections::metrics::Durations;
-use crate::connections::overview::{HandOver, ServerView, SocketView};
+use crate::connections::overview::{HandOver, ServerOverview, SocketOverview};
 use crate::log::{Recent, lost_lines, recent_since, rfc3339};
 
 /// The state of the daemon at a moment.
@@ -46,7 +46,7 @@ struct ServerStatus<'a> {
     requests: u64,
     requests_in_flight: u64,
     durations: Durations,
-    sockets: &'a [SocketView],
+    sockets: &'a [SocketOverview],
 }
 
 #[derive(Debug, Serialize)]
@@ -114,15 +114,15 @@ impl<'a> Status<'a> {
 // === impl ServerStatus ===
 
 impl<'a> ServerStatus<'a> {
-    fn of(server: &'a ServerView) -> Self {
-        let participants = &server.participants;
+    fn of(server: &'a ServerOverview) -> Self {
+        let registry = &server.registry;
         Self {
-            name: participants.server(),
-            connections: participants.connections(),
-            max_connections: participants.limit(),
-            requests: participants.metrics.requests(),
-            requests_in_flight: participants.metrics.in_flight(),
-            durations: participants.metrics.durations(),
+            name: registry.server(),
+            connections: registry.connections(),
+            max_connections: registry.limit(),
+            requests: registry.metrics.requests(),
+            requests_in_flight: registry.metrics.in_flight(),
+            durations: registry.metrics.durations(),
             sockets: &server.sockets,
         }
     }

@@ -8,17 +8,17 @@ use crate::connections::chunked_body::{Chunks, Malformed};
 
 /// What of a request's body is still to come.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) enum Rest {
+pub(crate) enum Remainder {
     /// So many bytes, and never none.
     Counted(u64),
     Chunked(Chunks),
     /// There is no next request: whatever comes is nobody's, and so many bytes have come.
-    Nobodys(u64),
+    Discarded(u64),
 }
 
-// === impl Rest ===
+// === impl Remainder ===
 
-impl Rest {
+impl Remainder {
     /// What comes of a body before any of it has come; none if there is none.
     pub(crate) fn of(body: &impl Body) -> Option<Self> {
         if body.is_end_stream() {
@@ -36,7 +36,7 @@ impl Rest {
                 Ok((here, *left == 0))
             }
             Self::Chunked(chunks) => chunks.advance(bytes),
-            Self::Nobodys(count) => {
+            Self::Discarded(count) => {
                 *count = count.saturating_add(bytes.len() as u64);
                 Ok((bytes.len(), false))
             }

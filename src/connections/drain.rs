@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::lifecycle::shutdown::Shutdown;
 
 /// How long idle connections are first held back while a request in flight may finish.
@@ -38,7 +38,7 @@ const HURRY: Duration = Duration::from_millis(250);
 
 /// What did not come to rest.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Unrest {
+pub(crate) struct Unfinished {
     /// Connections that could not be held, whatever they were at.
     pub(crate) connections: usize,
     /// Requests in flight: cut off if the process ends now.
@@ -49,9 +49,9 @@ pub(crate) struct Unrest {
 #[derive(Debug)]
 pub(crate) struct Drain {
     /// The servers of the program.
-    servers: Vec<Arc<Participants>>,
+    servers: Vec<Arc<Registry>>,
     /// The admin server, which answers until the others are done.
-    admin: Option<Arc<Participants>>,
+    admin: Option<Arc<Registry>>,
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
     linger: Duration,
@@ -64,8 +64,8 @@ pub(crate) struct Drain {
 impl Drain {
     /// A drain that begins now.
     pub(crate) fn new(
-        servers: Vec<Arc<Participants>>,
-        admin: Option<Arc<Participants>>,
+        servers: Vec<Arc<Registry>>,
+        admin: Option<Arc<Registry>>,
         timeout: Duration,
         linger: Duration,
         shutdown: Shutdown,
@@ -78,11 +78,11 @@ impl Drain {
         for server in self.all() {
             server.hold();
         }
-        self.each(self.all(), Instant::now() + GRACE, Participants::held).await
+        self.each(self.all(), Instant::now() + GRACE, Registry::held).await
     }
 
     /// Holds every server, as well as it can be done in time.
-    pub(crate) async fn hold(&self) -> Unrest {
+    pub(crate) async fn hold(&self) -> Unfinished {
         let end = self.started + self.timeout;
         let firm = end - FIRM.min(self.timeout / 4);
         let mut grace = GRACE;
@@ -95,16 +95,16 @@ impl Drain {
             }
             let stragglers: usize = self.all().map(|server| server.release()).sum();
             tracing::info!(requests = stragglers, "serving on until requests in flight are done");
-            self.each(self.all(), firm, Participants::stragglers_finished).await;
+            self.each(self.all(), firm, Registry::stragglers_finished).await;
             grace *= 4;
         }
         if let Some(admin) = &self.admin {
             // If the others did not make it, it has not been asked yet.
             admin.hold();
-            self.each([admin], end.max(Instant::now() + GRACE), Participants::held).await;
+            self.each([admin], end.max(Instant::now() + GRACE), Registry::held).await;
         }
         let patience = end.min(self.started + self.linger);
-        self.each(self.all(), patience, Participants::upgraded_ended).await;
+        self.each(self.all(), patience, Registry::upgraded_ended).await;
         if self.shutdown.is_insisted() {
             // Whoever hurries does so because of what is in flight; the others were serving, and
             // need but a moment to go along.
@@ -128,16 +128,16 @@ impl Drain {
         for server in &self.servers {
             server.hold();
         }
-        if !self.each(&self.servers, patience, Participants::held).await {
+        if !self.each(&self.servers, patience, Registry::held).await {
             return false;
         }
         let Some(admin) = &self.admin else { return true };
         admin.hold();
-        self.each([admin], patience.max(Instant::now() + GRACE), Participants::held).await
+        self.each([admin], patience.max(Instant::now() + GRACE), Registry::held).await
     }
 
-    fn unrest(&self) -> Unrest {
-        let mut unrest = Unrest::default();
+    fn unrest(&self) -> Unfinished {
+        let mut unrest = Unfinished::default();
         for server in self.all() {
             unrest.connections += server.unheld();
             unrest.requests += server.metrics.in_flight();
@@ -153,36 +153,36 @@ impl Drain {
     }
 
     /// Ends every connection, as well as it can be done in time.
-    pub(crate) async fn end(&self) -> Unrest {
+    pub(crate) async fn end(&self) -> Unfinished {
         let end = self.started + self.timeout;
         let lingered = end.min(Instant::now() + self.linger);
         for server in &self.servers {
             server.linger();
         }
-        self.each(&self.servers, lingered, Participants::ended).await;
+        self.each(&self.servers, lingered, Registry::ended).await;
         for server in &self.servers {
             server.close();
         }
-        self.each(&self.servers, end, Participants::quiet).await;
+        self.each(&self.servers, end, Registry::quiet).await;
         if let Some(admin) = &self.admin {
             admin.linger();
-            self.each([admin], lingered, Participants::ended).await;
+            self.each([admin], lingered, Registry::ended).await;
             admin.close();
-            self.each([admin], end.max(Instant::now() + GRACE), Participants::quiet).await;
+            self.each([admin], end.max(Instant::now() + GRACE), Registry::quiet).await;
         }
         self.unrest()
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Participants>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Registry>> {
         self.servers.iter().chain(&self.admin)
     }
 
     /// Waits for each server until `deadline`; answers whether all were in time.
     async fn each<'p>(
         &self,
-        servers: impl IntoIterator<Item = &'p Arc<Participants>>,
+        servers: impl IntoIterator<Item = &'p Arc<Registry>>,
         deadline: Instant,
-        wait: impl AsyncFn(&Participants),
+        wait: impl AsyncFn(&Registry),
     ) -> bool {
         let all = async {
             for server in servers {

@@ -69,7 +69,7 @@ pub enum LimitsError {
 /// What did not come in time; the number is its place in the metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
-pub(crate) enum Waiting {
+pub(crate) enum Timeout {
     FirstByte = 0,
     Head = 1,
     Body = 2,

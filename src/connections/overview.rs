@@ -5,21 +5,21 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::sockets::address::Address;
 use crate::sockets::listener::Listener;
 
 /// A server with its sockets.
 #[derive(Clone, Debug)]
-pub(crate) struct ServerView {
-    pub(crate) participants: Arc<Participants>,
-    pub(crate) sockets: Vec<SocketView>,
+pub(crate) struct ServerOverview {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) sockets: Vec<SocketOverview>,
     addresses: Vec<Address>,
 }
 
 /// A listening socket.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct SocketView {
+pub(crate) struct SocketOverview {
     pub(crate) address: String,
     /// Who opened it: `systemd` or `lockstepd`.
     pub(crate) opened_by: &'static str,
@@ -47,31 +47,31 @@ pub(crate) struct HandOver {
 /// The word for sockets that the service manager opened.
 const SYSTEMD: &str = "systemd";
 
-// === impl ServerView ===
+// === impl ServerOverview ===
 
-impl ServerView {
-    pub(crate) fn new(participants: &Arc<Participants>, listeners: &[Listener]) -> Self {
+impl ServerOverview {
+    pub(crate) fn new(registry: &Arc<Registry>, listeners: &[Listener]) -> Self {
         Self {
-            participants: Arc::clone(participants),
-            sockets: listeners.iter().map(SocketView::of).collect(),
+            registry: Arc::clone(registry),
+            sockets: listeners.iter().map(SocketOverview::of).collect(),
             addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
         }
     }
 
     /// The server's name and addresses.
     pub(crate) fn bound(&self) -> (String, Vec<Address>) {
-        (self.participants.server().to_owned(), self.addresses.clone())
+        (self.registry.server().to_owned(), self.addresses.clone())
     }
 
     /// Tells whether a client of any of its sockets starts us again.
     pub(crate) fn is_managers(&self) -> bool {
-        self.sockets.iter().all(SocketView::is_managers)
+        self.sockets.iter().all(SocketOverview::is_managers)
     }
 }
 
-// === impl SocketView ===
+// === impl SocketOverview ===
 
-impl SocketView {
+impl SocketOverview {
     fn of(listener: &Listener) -> Self {
         Self {
             address: listener.address.to_string(),

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
-use crate::connections::body_remainder::Rest;
-use crate::connections::limits::Waiting;
+use crate::connections::body_remainder::Remainder;
+use crate::connections::limits::Timeout;
 use crate::sockets::stream::Stream;
 
 /// A connection between two requests.
@@ -18,9 +18,9 @@ pub(crate) struct Idle {
     pub(crate) unread: Bytes,
     /// What comes first, of `unread` and then of the stream, and belongs to the body of a request that
     /// has been answered already.
-    pub(crate) skip: Option<Rest>,
+    pub(crate) skip: Option<Remainder>,
     /// What is waited for now.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: Timeout,
 }
 
 // === impl Idle ===
@@ -28,7 +28,7 @@ pub(crate) struct Idle {
 impl Idle {
     /// A connection that was just accepted.
     pub(crate) fn fresh(stream: Stream) -> Self {
-        Self { stream, unread: Bytes::new(), skip: None, waiting: Waiting::FirstByte }
+        Self { stream, unread: Bytes::new(), skip: None, waiting: Timeout::FirstByte }
     }
 
     /// Tells whether no request follows: the connection is only seen off.
@@ -44,7 +44,7 @@ impl Idle {
             // If the client is gone, that is found out.
             let _ = self.stream.shutdown();
             self.unread = Bytes::new();
-            self.skip = Some(Rest::Nobodys(0));
+            self.skip = Some(Remainder::Discarded(0));
         }
         owes
     }
@@ -52,8 +52,8 @@ impl Idle {
     /// How much has come, of a connection that is seen off.
     pub(crate) fn forgotten(&self) -> Option<u64> {
         match self.skip {
-            Some(Rest::Nobodys(count)) => Some(count),
-            Some(Rest::Counted(_) | Rest::Chunked(_)) | None => None,
+            Some(Remainder::Discarded(count)) => Some(count),
+            Some(Remainder::Counted(_) | Remainder::Chunked(_)) | None => None,
         }
     }
 

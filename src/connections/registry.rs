@@ -1,24 +1,24 @@
 //! The acceptors and connections of one server, and the mode that all of them obey.
 //!
-//! Everything that could take a byte from a client is a participant. That makes the one question
+//! Everything that could take a byte from a client is registered. That makes the one question
 //! on which a hand-over hangs exact: *does any of them still hold something that is not in the
-//! kernel or in our hands?* No, as soon as every participant has [deposited](Participant::deposit)
+//! kernel or in our hands?* No, as soon as everything registered has [deposited](Registration::deposit)
 //! what it holds.
 //!
 //! ```text
-//!           hold ──► every participant deposits its idle connection or listener
+//!           hold ──► each deposits its idle connection or listener
 //!  Serve ◄──────────── release: each takes it back; what did not deposit is a straggler
 //!    │                commit: the deposits are borrowed and sent to the successor
 //!    ├──► Linger ──► Close    nobody takes over: idle ones wait a moment, then end
 //! ```
 //!
 //! Invariants:
-//! - A deposit never gets lost: it leaves the registry through its participant or at the end.
-//! - While the mode is Hold a participant that has deposited does nothing.
+//! - A deposit never gets lost: it leaves the registry through its registration or at the end.
+//! - While the mode is Hold a registration that has deposited does nothing.
 
+mod handle;
+mod polls;
 mod room;
-mod seat;
-mod suspects;
 
 use std::cmp::Reverse;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -30,17 +30,17 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use self::handle::{Handle, Registration};
+pub(crate) use self::polls::PollInProgress;
 use self::room::Oldest;
 pub(crate) use self::room::{Room, SETTLED};
-pub(crate) use self::seat::{Participant, Seat};
-pub(crate) use self::suspects::Suspect;
 use crate::connections::metrics::ServerMetrics;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Polled;
 use crate::sockets::listener::Listener;
 use crate::sockets::tcp::{TcpCell, TcpOptions};
 
-/// What a server's participants are to do.
+/// What everything in a server's registry is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Mode {
@@ -54,16 +54,16 @@ pub(crate) enum Mode {
     Close,
 }
 
-/// What a participant deposits.
+/// What the task of a registration leaves with the registry.
 #[derive(Debug)]
 pub(crate) enum Deposit {
     Connection(Idle),
     Listener(Listener),
 }
 
-/// The registry of one server.
+/// The state of one server.
 #[derive(Debug)]
-pub(crate) struct Participants {
+pub(crate) struct Registry {
     server: String,
     mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
@@ -77,13 +77,13 @@ pub(crate) struct Participants {
     began: Instant,
     /// How often the acceptors were asked to turn.
     turns: AtomicU32,
-    registry: Mutex<Registry>,
+    state: Mutex<State>,
     /// Notified whenever a wait of the drain may have come to its end.
     progress: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Registry {
+struct State {
     entries: Slab<Entry>,
     acceptors: usize,
     deposited: usize,
@@ -118,7 +118,7 @@ enum Kind {
     Given,
 }
 
-/// What the registry and a participant's task share.
+/// What the registry and a registration's task share.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     waker: AtomicWaker,
@@ -130,9 +130,9 @@ pub(crate) struct Signal {
     polled: Polled,
 }
 
-// === impl Participants ===
+// === impl Registry ===
 
-impl Participants {
+impl Registry {
     pub(crate) fn new(server: String) -> Self {
         Self {
             server,
@@ -143,7 +143,7 @@ impl Participants {
             wants_idle: AtomicBool::new(false),
             began: Instant::now(),
             turns: AtomicU32::new(0),
-            registry: Mutex::default(),
+            state: Mutex::default(),
             progress: Notify::new(),
         }
     }
@@ -153,11 +153,11 @@ impl Participants {
         &self.server
     }
 
-    pub(crate) fn join_acceptor(self: &Arc<Self>) -> Participant {
+    pub(crate) fn join_acceptor(self: &Arc<Self>) -> Registration {
         self.join(Kind::Acceptor, -1)
     }
 
-    pub(crate) fn join_connection(self: &Arc<Self>, socket: BorrowedFd<'_>) -> Participant {
+    pub(crate) fn join_connection(self: &Arc<Self>, socket: BorrowedFd<'_>) -> Registration {
         self.join(Kind::Connection, socket.as_raw_fd())
     }
 
@@ -203,8 +203,8 @@ impl Participants {
     pub(crate) async fn turned(&self) {
         let turn = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
         self.lock().wake_acceptors();
-        self.wait(|registry| {
-            registry.entries.iter().all(|(_, entry)| {
+        self.wait(|state| {
+            state.entries.iter().all(|(_, entry)| {
                 entry.kind != Kind::Acceptor || entry.signal.turn.load(Ordering::SeqCst) >= turn
             })
         })
@@ -218,33 +218,33 @@ impl Participants {
 
     /// Waits until everybody has deposited. Upgraded connections are not waited for.
     pub(crate) async fn held(&self) {
-        self.wait(Registry::is_held).await;
+        self.wait(State::is_held).await;
     }
 
     /// Waits until everybody has deposited who has no request in flight.
     pub(crate) async fn held_but_busy(&self) {
-        self.wait(|registry| registry.awaited() as u64 <= self.metrics.in_flight()).await;
+        self.wait(|state| state.awaited() as u64 <= self.metrics.in_flight()).await;
     }
 
     /// Gives every deposit back; answers how many had not deposited: the stragglers.
     pub(crate) fn release(&self) -> usize {
-        let mut registry = self.lock();
+        let mut state = self.lock();
         let mut stragglers = 0;
-        for (_, entry) in &mut registry.entries {
+        for (_, entry) in &mut state.entries {
             let is_one = entry.deposit.is_none() && entry.kind == Kind::Connection;
             entry.signal.straggler.store(is_one, Ordering::Relaxed);
             entry.given = false;
             stragglers += usize::from(is_one);
         }
-        registry.stragglers = stragglers;
-        drop(registry);
+        state.stragglers = stragglers;
+        drop(state);
         self.set_mode(Mode::Serve);
         stragglers
     }
 
     /// Waits until the stragglers of the last release have finished what they were at.
     pub(crate) async fn stragglers_finished(&self) {
-        self.wait(|registry| registry.stragglers == 0).await;
+        self.wait(|state| state.stragglers == 0).await;
     }
 
     /// Tells everybody that nobody takes over.
@@ -257,26 +257,26 @@ impl Participants {
         self.set_mode(Mode::Close);
     }
 
-    /// Waits until every participant has ended that was not given away.
+    /// Waits until every registration has ended but those that were given away.
     pub(crate) async fn ended(&self) {
-        self.wait(|registry| registry.entries.len() == registry.given).await;
+        self.wait(|state| state.entries.len() == state.given).await;
     }
 
     /// How many connections have not deposited, though somebody should wait for them.
     pub(crate) fn unheld(&self) -> usize {
-        let registry = self.lock();
+        let state = self.lock();
         let busy = |entry: &Entry| entry.kind == Kind::Connection && entry.deposit.is_none();
-        registry.entries.iter().filter(|(_, entry)| busy(entry)).count()
+        state.entries.iter().filter(|(_, entry)| busy(entry)).count()
     }
 
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
-        self.wait(|registry| registry.entries.len() == registry.upgraded + registry.given).await;
+        self.wait(|state| state.entries.len() == state.upgraded + state.given).await;
     }
 
     /// Waits until the upgraded connections have ended.
     pub(crate) async fn upgraded_ended(&self) {
-        self.wait(|registry| registry.upgraded == 0).await;
+        self.wait(|state| state.upgraded == 0).await;
     }
 
     /// Shows every deposit to `visit`, which may borrow but not keep them: listeners first, and last the
@@ -285,8 +285,8 @@ impl Participants {
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = &Deposit>) -> R,
     ) -> R {
-        let registry = self.lock();
-        visit(&mut registry.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
+        let state = self.lock();
+        visit(&mut state.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
     /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was: listeners first,
@@ -296,9 +296,9 @@ impl Participants {
         visit: impl FnOnce(&mut dyn Iterator<Item = (&Deposit, &mut bool)>) -> R,
     ) -> R {
         let now = self.now();
-        let mut registry = self.lock();
+        let mut state = self.lock();
         let is_to_give = |(_, entry): &(usize, &mut Entry)| entry.deposit.is_some() && !entry.given;
-        let mut entries: Vec<_> = registry.entries.iter_mut().filter(is_to_give).collect();
+        let mut entries: Vec<_> = state.entries.iter_mut().filter(is_to_give).collect();
         entries.sort_by_cached_key(|(key, entry)| {
             (entry.kind != Kind::Acceptor, entry.order(now), Reverse(*key))
         });
@@ -309,10 +309,10 @@ impl Participants {
     }
 
     /// Keeps what was sent, and the listeners, out of all that follows: they are the next process's.
-    /// Everybody else is there for [`Participants::linger`].
+    /// Everybody else is there for [`Registry::linger`].
     pub(crate) fn give_away(&self) {
-        let mut registry = self.lock();
-        let Registry { entries, acceptors, given, .. } = &mut *registry;
+        let mut state = self.lock();
+        let State { entries, acceptors, given, .. } = &mut *state;
         for (_, entry) in entries {
             if entry.deposit.is_none() || !(entry.given || entry.kind == Kind::Acceptor) {
                 continue;
@@ -323,27 +323,27 @@ impl Participants {
         }
     }
 
-    fn join(self: &Arc<Self>, kind: Kind, fd: RawFd) -> Participant {
+    fn join(self: &Arc<Self>, kind: Kind, fd: RawFd) -> Registration {
         let signal = Arc::<Signal>::default();
-        let mut registry = self.lock();
-        registry.acceptors += usize::from(kind == Kind::Acceptor);
+        let mut state = self.lock();
+        state.acceptors += usize::from(kind == Kind::Acceptor);
         let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, given: false };
-        let key = registry.entries.insert(entry);
-        drop(registry);
-        Participant { seat: Seat { participants: Arc::clone(self), key, signal } }
+        let key = state.entries.insert(entry);
+        drop(state);
+        Registration { handle: Handle { registry: Arc::clone(self), key, signal } }
     }
 
     fn set_mode(&self, mode: Mode) {
-        let registry = self.lock();
+        let state = self.lock();
         self.mode.store(mode as u8, Ordering::SeqCst);
-        for (_, entry) in &registry.entries {
+        for (_, entry) in &state.entries {
             entry.signal.waker.wake();
         }
-        drop(registry);
+        drop(state);
         self.progress.notify_waiters();
     }
 
-    async fn wait(&self, done: impl Fn(&Registry) -> bool) {
+    async fn wait(&self, done: impl Fn(&State) -> bool) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -356,12 +356,12 @@ impl Participants {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Registry {
+impl State {
     fn is_held(&self) -> bool {
         self.awaited() == 0
     }

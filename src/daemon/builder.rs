@@ -9,9 +9,9 @@ use hyper_util::service::TowerToHyperService;
 
 use crate::BoxError;
 #[cfg(feature = "admin")]
-use crate::admin::declared::AdminPlan;
+use crate::admin::declared::DeclaredAdmin;
 use crate::connections::limits::Limits;
-use crate::daemon::declared::{self, ServerPlan, TaskFuture, TaskPlan};
+use crate::daemon::declared::{self, DeclaredServer, DeclaredTask, TaskFuture};
 use crate::daemon::error::Error;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::reload::{Hook, Reload};
@@ -36,10 +36,10 @@ pub struct Daemon {
         expect(dead_code, reason = "for log and admin server")
     )]
     pub(crate) name: String,
-    pub(crate) servers: Vec<ServerPlan>,
+    pub(crate) servers: Vec<DeclaredServer>,
     #[cfg(feature = "admin")]
-    pub(crate) admin: AdminPlan,
-    pub(crate) tasks: Vec<TaskPlan>,
+    pub(crate) admin: DeclaredAdmin,
+    pub(crate) tasks: Vec<DeclaredTask>,
     pub(crate) shutdown: Shutdown,
     pub(crate) monitor: Monitor,
     pub(crate) inherited: Option<Inherited>,
@@ -76,7 +76,7 @@ impl Daemon {
             name: name.into(),
             servers: Vec::new(),
             #[cfg(feature = "admin")]
-            admin: AdminPlan::default(),
+            admin: DeclaredAdmin::default(),
             tasks: Vec::new(),
             shutdown: Shutdown::default(),
             monitor: Monitor::new(),
@@ -116,7 +116,7 @@ impl Daemon {
         B::Error: Into<BoxError>,
     {
         let service = TowerToHyperService::new(service);
-        self.servers.push(ServerPlan::new(name.into(), listen, service, true));
+        self.servers.push(DeclaredServer::new(name.into(), listen, service, true));
         self
     }
 
@@ -133,7 +133,7 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        self.servers.push(ServerPlan::new(name.into(), listen, service, false));
+        self.servers.push(DeclaredServer::new(name.into(), listen, service, false));
         self
     }
 
@@ -154,7 +154,7 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        self.servers.push(ServerPlan::new(name.into(), listen, service, true));
+        self.servers.push(DeclaredServer::new(name.into(), listen, service, true));
         self
     }
 
@@ -207,7 +207,7 @@ impl Daemon {
     /// `lockstepd_` and `process_`.
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, registry: prometheus_client::registry::Registry) -> Self {
-        self.admin.registry = Some(registry);
+        self.admin.metrics_registry = Some(registry);
         self
     }
 
@@ -227,7 +227,7 @@ impl Daemon {
             let task = start(shutdown);
             Box::pin(async move { task.await.map_err(Into::into) })
         });
-        self.tasks.push(TaskPlan { name: name.into(), start });
+        self.tasks.push(DeclaredTask { name: name.into(), start });
         self
     }
 

@@ -14,23 +14,23 @@ use crate::lifecycle::shutdown::Shutdown;
 use crate::sockets::address::Listen;
 
 /// A server to be.
-pub(crate) struct ServerPlan {
+pub(crate) struct DeclaredServer {
     pub(crate) name: String,
     pub(crate) listen: Result<Listen, String>,
     pub(crate) build: Box<dyn FnOnce(Arc<Common>) -> Arc<dyn Serve> + Send>,
 }
 
 /// A member of the program's own to be.
-pub(crate) struct TaskPlan {
+pub(crate) struct DeclaredTask {
     pub(crate) name: String,
     pub(crate) start: Box<dyn FnOnce(Shutdown) -> TaskFuture + Send>,
 }
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-// === impl ServerPlan ===
+// === impl DeclaredServer ===
 
-impl ServerPlan {
+impl DeclaredServer {
     /// `tell_peer`: each request carries its peer as an extension.
     pub(crate) fn new<L, S>(name: String, listen: L, service: S, tell_peer: bool) -> Self
     where
@@ -58,7 +58,7 @@ type Asked<'d> = (&'d str, &'d Result<Listen, String>);
 /// When a name or an address cannot be used.
 pub(crate) fn check<'d>(
     servers: impl Iterator<Item = Asked<'d>>,
-    tasks: &[TaskPlan],
+    tasks: &[DeclaredTask],
 ) -> Result<Vec<(&'d str, &'d Listen)>, Error> {
     let mut listens: Vec<(&str, &Listen)> = Vec::new();
     for (name, listen) in servers {
@@ -102,14 +102,14 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
 }
 
-impl fmt::Debug for ServerPlan {
+impl fmt::Debug for DeclaredServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerPlan").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("DeclaredServer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for TaskPlan {
+impl fmt::Debug for DeclaredTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskPlan").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("DeclaredTask").field("name", &self.name).finish_non_exhaustive()
     }
 }

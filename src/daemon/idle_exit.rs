@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::connections::drain::Drain;
-use crate::connections::registry::{Deposit, Participants};
+use crate::connections::registry::{Deposit, Registry};
 
 /// How many looks are taken in the idle time; it is exceeded by one at most.
 const LOOKS: u32 = 8;
@@ -43,7 +43,7 @@ impl Idleness {
     ///
     /// # Cancel safety
     /// Cancel safe: what was seen so far counts at the next call.
-    pub(crate) async fn reached(&mut self, servers: &[Arc<Participants>]) {
+    pub(crate) async fn reached(&mut self, servers: &[Arc<Registry>]) {
         loop {
             self.looks.tick().await;
             let now: Option<Vec<_>> = servers
@@ -70,7 +70,7 @@ pub(crate) async fn confirm(drain: &Drain) -> bool {
 }
 
 /// Tells whether a client has connected or sent something that nobody has seen yet.
-fn somebody_waits(server: &Participants) -> bool {
+fn somebody_waits(server: &Registry) -> bool {
     server.with_deposits(|deposits| {
         let mut unread = false;
         let mut fds: Vec<PollFd<'_>> = Vec::new();

@@ -20,9 +20,9 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::daemon::error::Exit;
-use crate::daemon::stuck::Suspects;
+use crate::daemon::stuck::PollsInProgress;
 use crate::http::access;
 use crate::lifecycle::group::Polls;
 use crate::lifecycle::settings::LiveSettings;
@@ -66,7 +66,7 @@ pub(crate) struct Members(Arc<OnceLock<Running>>);
 struct Running {
     settings: LiveSettings,
     polls: Polls,
-    servers: Vec<Arc<Participants>>,
+    servers: Vec<Arc<Registry>>,
 }
 
 /// Keeps the overseer's thread going until it is dropped.
@@ -78,12 +78,7 @@ pub(crate) struct Overseeing {
 // === impl Members ===
 
 impl Members {
-    pub(crate) fn run(
-        &self,
-        settings: LiveSettings,
-        polls: Polls,
-        servers: Vec<Arc<Participants>>,
-    ) {
+    pub(crate) fn run(&self, settings: LiveSettings, polls: Polls, servers: Vec<Arc<Registry>>) {
         // A daemon starts once.
         let _ = self.0.set(Running { settings, polls, servers });
     }
@@ -231,23 +226,23 @@ impl Overseer {
 
 impl Members {
     fn tell(&self, notifier: &Notifier, exit: Exit) {
-        let (requests, culprits) = self.0.get().map_or_else(Default::default, |running| {
+        let (requests, stuck) = self.0.get().map_or_else(Default::default, |running| {
             let requests: u64 =
                 running.servers.iter().map(|server| server.metrics.in_flight()).sum();
-            let suspects = Suspects::now(&running.servers, &running.polls);
-            thread::sleep(Suspects::PAUSE);
-            (requests, suspects.culprits())
+            let polls_in_progress = PollsInProgress::now(&running.servers, &running.polls);
+            thread::sleep(PollsInProgress::PAUSE);
+            (requests, polls_in_progress.stuck())
         });
-        let culprits = culprits.join(", ");
-        let culprits = if culprits.is_empty() { "not known" } else { &culprits };
+        let stuck = stuck.join(", ");
+        let stuck = if stuck.is_empty() { "not known" } else { &stuck };
         tracing::error!(
             message_id = message_id::CUT_OFF,
-            culprits,
+            stuck,
             requests,
             exit_code = exit as u8,
             "the stop does not come to its end; ending the process",
         );
-        notifier.status(&format!("Ended by force: {culprits}"));
+        notifier.status(&format!("Ended by force: {stuck}"));
         notifier.flush();
         access::flush();
         #[cfg(feature = "log")]

@@ -18,9 +18,9 @@ use crate::daemon::overseer::{Members, Overseer};
 use crate::daemon::running::Process;
 use crate::daemon::start::start;
 use crate::daemon::stop::stop_early;
-use crate::handover::assignment::Legacy;
+use crate::handover::announcement::{Announcement, InvalidAnnouncement};
+use crate::handover::assignment::Received;
 use crate::handover::carrier::CARRIER_VERSION;
-use crate::handover::heritage::{Heritage, InvalidHeritage};
 use crate::handover::program::{CHECK_VARIABLE, Program, VALID};
 use crate::http::access;
 use crate::lifecycle::phase::Phase;
@@ -164,12 +164,12 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
-        let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
+        let mut legacy = Received::sort(inherited.descriptors, inherited.misdirected)?;
         match std::env::var(CHECK_VARIABLE) {
-            Ok(heritage) => {
+            Ok(announcement) => {
                 legacy.check_passed(&servers)?;
                 may_take?;
-                check_heritage(&heritage, &servers)
+                check_heritage(&announcement, &servers)
             }
             Err(_) => Ok(legacy.check_now(&servers)?),
         }
@@ -177,16 +177,16 @@ impl Daemon {
 }
 
 /// Finds out whether this program could take the place of the one that asks.
-fn check_heritage(heritage: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
-    let unknown = |error: InvalidHeritage| Error::Configuration(error.to_string());
-    let heritage: Heritage = heritage.parse().map_err(unknown)?;
-    if heritage.carrier != CARRIER_VERSION {
+fn check_heritage(announcement: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
+    let unknown = |error: InvalidAnnouncement| Error::Configuration(error.to_string());
+    let announcement: Announcement = announcement.parse().map_err(unknown)?;
+    if announcement.carrier != CARRIER_VERSION {
         return Err(Error::Configuration(
             "the running program hands connections over in another format (restart instead)"
                 .to_owned(),
         ));
     }
-    Ok(heritage.check(servers)?)
+    Ok(announcement.check(servers)?)
 }
 
 /// Runs `daemon` to its end in a runtime of its own.

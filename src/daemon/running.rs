@@ -10,8 +10,8 @@ use crate::connections::metrics::Reloads;
 use crate::daemon::overseer::Members;
 use crate::daemon::reload::Hook;
 use crate::daemon::watchdog::Check;
-use crate::handover::drain_history::History;
-use crate::handover::heritage::Heritage;
+use crate::handover::announcement::Announcement;
+use crate::handover::drain_history::DrainHistory;
 use crate::handover::program::Program;
 use crate::http::connection::Common;
 use crate::http::server::Serve;
@@ -42,14 +42,14 @@ pub(crate) struct Running {
     /// What went wrong last and has not been mended since.
     pub(crate) trouble: Option<String>,
     /// What would be left to a program that takes our place.
-    pub(crate) heritage: Heritage,
+    pub(crate) announcement: Announcement,
     /// The files of Unix sockets that we bound.
     pub(crate) files: SocketFiles,
     /// A client can start the daemon again, whatever socket it connects to.
     pub(crate) can_come_back: bool,
     pub(crate) reloads: Arc<Reloads>,
     /// The drains of the processes before this one.
-    pub(crate) history: Arc<History>,
+    pub(crate) history: Arc<DrainHistory>,
     pub(crate) common: Arc<Common>,
     pub(crate) process: Process,
     pub(crate) shutdown: Shutdown,
@@ -84,11 +84,11 @@ impl Running {
 
     /// What it takes to bring the servers to rest, from now on.
     pub(crate) fn drain(&self) -> Drain {
-        let participants = |server: &Arc<dyn Serve>| Arc::clone(server.participants());
+        let registry = |server: &Arc<dyn Serve>| Arc::clone(server.registry());
         let settings = self.settings.now();
         Drain::new(
-            self.servers.iter().map(participants).collect(),
-            self.admin.as_ref().map(participants),
+            self.servers.iter().map(registry).collect(),
+            self.admin.as_ref().map(registry),
             settings.drain_timeout,
             settings.linger,
             self.shutdown.clone(),
@@ -98,7 +98,7 @@ impl Running {
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         let servers = self.servers.iter().chain(&self.admin);
-        servers.map(|server| server.participants().connections()).sum()
+        servers.map(|server| server.registry().connections()).sum()
     }
 
     /// The status line while serving; trouble comes first, since the end may be cut.

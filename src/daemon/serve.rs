@@ -8,7 +8,7 @@ use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::daemon::idle_exit::{self, Idleness};
 use crate::daemon::reload::{Hook, Reload};
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
@@ -178,7 +178,7 @@ impl Running {
     /// Tells every server how many connections it may have.
     pub(crate) fn apply_limits(&self) {
         let limits = self.common.limits();
-        let listeners = self.heritage.descriptors();
+        let listeners = self.announcement.descriptors();
         let public = limits.public_connections_now(self.servers.len(), listeners);
         if limits.connections.is_some_and(|wanted| wanted > public) {
             tracing::warn!(
@@ -188,13 +188,13 @@ impl Running {
             );
         }
         for server in &self.servers {
-            server.participants().set_limit(public);
+            server.registry().set_limit(public);
         }
         if let Some(admin) = &self.admin {
-            admin.participants().set_limit(limits.admin_connections());
+            admin.registry().set_limit(limits.admin_connections());
         }
         for server in self.servers.iter().chain(&self.admin) {
-            server.participants().set_tcp(limits.tcp_options());
+            server.registry().set_tcp(limits.tcp_options());
         }
     }
 
@@ -229,7 +229,7 @@ struct LiveStatus {
 }
 
 impl LiveStatus {
-    fn show(&mut self, running: &Running, servers: &[Arc<Participants>]) {
+    fn show(&mut self, running: &Running, servers: &[Arc<Registry>]) {
         let requests = servers.iter().map(|server| server.metrics.requests()).sum::<u64>();
         let rate = requests - std::mem::replace(&mut self.requests, requests);
         let connections = servers.iter().map(|server| server.connections()).sum();

@@ -12,17 +12,17 @@ use crate::admin::metrics::Metrics;
 #[cfg(feature = "admin")]
 use crate::admin::routes::Admin;
 use crate::connections::metrics::Reloads;
-use crate::connections::overview::{HandOver, ServerView};
+use crate::connections::overview::{HandOver, ServerOverview};
 use crate::connections::parked::Idle;
 #[cfg(feature = "admin")]
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
-use crate::handover::assignment::{Legacy, SocketsError};
+use crate::handover::announcement::{AnnouncedListener, Announcement};
+use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::{CARRIER_VERSION, Taken};
-use crate::handover::drain_history::History;
-use crate::handover::heritage::{Announced, Heritage};
+use crate::handover::drain_history::DrainHistory;
 use crate::http::connection::Common;
 use crate::http::server::{self, Failure, Serve};
 use crate::lifecycle::group::Group;
@@ -49,7 +49,7 @@ pub(crate) async fn start(
         tracing::warn!("{warning}");
     }
     let notifier = process.notifier.clone();
-    let mut legacy = Legacy::sort(inherited.descriptors, inherited.misdirected)?;
+    let mut legacy = Received::sort(inherited.descriptors, inherited.misdirected)?;
     let ((connections, surplus, hand_over, history), (sockets, files)) =
         succeed(&mut legacy, inherited.carrier.as_ref(), &daemon, &notifier).await?;
 
@@ -70,9 +70,9 @@ pub(crate) async fn start(
     let mut views = Vec::new();
     for plan in daemon.servers {
         let server = (plan.build)(Arc::clone(&common));
-        server.participants().set_tcp(tcp);
+        server.registry().set_tcp(tcp);
         let listeners = register(sockets.next())?;
-        views.push(ServerView::new(server.participants(), &listeners));
+        views.push(ServerOverview::new(server.registry(), &listeners));
         // Its sender is dropped: only the admin server can be asked to fail.
         let (_, failures) = Failure::channel();
         group.spawn(plan.name, server::run(Arc::clone(&server), listeners, failures));
@@ -82,10 +82,10 @@ pub(crate) async fn start(
     let (admin, _) = (None, hand_over);
     #[cfg(feature = "admin")]
     let admin = if daemon.admin.listen.is_some() {
-        let participants = Arc::new(Participants::new(Daemon::ADMIN.to_owned()));
-        participants.set_tcp(tcp);
+        let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
+        registry.set_tcp(tcp);
         let listeners = register(sockets.next())?;
-        views.push(ServerView::new(&participants, &listeners));
+        views.push(ServerOverview::new(&registry, &listeners));
         let (failure, failures) = Failure::channel();
         let admin = Admin {
             name: daemon.name,
@@ -97,10 +97,10 @@ pub(crate) async fn start(
             failure,
             #[cfg(feature = "metrics")]
             metrics: Arc::new(Metrics::new(
-                views.iter().map(|view| Arc::clone(&view.participants)).collect(),
+                views.iter().map(|view| Arc::clone(&view.registry)).collect(),
                 Arc::clone(&reloads),
                 Arc::clone(&history),
-                daemon.admin.registry.take(),
+                daemon.admin.metrics_registry.take(),
             )),
             servers: views.clone(),
             hand_over,
@@ -108,14 +108,14 @@ pub(crate) async fn start(
             settings: settings.clone(),
             reload: Arc::clone(&reload_request),
         };
-        let server = daemon.admin.build(admin, participants, &listeners);
+        let server = daemon.admin.build(admin, registry, &listeners);
         group.spawn(Daemon::ADMIN, server::run(Arc::clone(&server), listeners, failures));
         Some(server)
     } else {
         None
     };
     // Nobody has set it before: a daemon starts once.
-    let _ = daemon.monitor.bound.set(views.iter().map(ServerView::bound).collect());
+    let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
     open(connections, &surplus, &servers.iter().chain(&admin));
     let has_tasks = !daemon.tasks.is_empty();
     for plan in daemon.tasks {
@@ -129,9 +129,9 @@ pub(crate) async fn start(
         phases,
         addresses: addresses(&views),
         trouble: None,
-        heritage: heritage(&views),
+        announcement: announcement(&views),
         files,
-        can_come_back: views.iter().all(ServerView::is_managers),
+        can_come_back: views.iter().all(ServerOverview::is_managers),
         reloads,
         history,
         common,
@@ -157,7 +157,7 @@ fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize
 
 /// Takes over what the process before this one has left, connections and listeners, and binds what it has not.
 async fn succeed(
-    legacy: &mut Legacy,
+    legacy: &mut Received,
     upgrade: Option<&OwnedFd>,
     daemon: &Daemon,
     notifier: &Notifier,
@@ -177,7 +177,7 @@ async fn succeed(
 /// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
 /// however the start may fail.
 async fn sockets(
-    legacy: &mut Legacy,
+    legacy: &mut Received,
     daemon: &Daemon,
     notifier: &Notifier,
 ) -> Result<(Vec<Vec<Bound>>, SocketFiles), Error> {
@@ -197,12 +197,12 @@ type Connections = Vec<(String, Idle)>;
 type Surplus = BTreeMap<String, usize>;
 
 /// What a process before this one has handed over.
-type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<History>);
+type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<DrainHistory>);
 
 /// Takes what the process before this one handed over, as far as there may be `most` connections of a server; its
 /// listeners go to `legacy`.
 fn take_over(
-    legacy: &mut Legacy,
+    legacy: &mut Received,
     upgrade: Option<&OwnedFd>,
     notifier: &Notifier,
     most: &dyn Fn(&str) -> usize,
@@ -210,7 +210,7 @@ fn take_over(
     let mut connections = Vec::new();
     let mut surplus = Surplus::new();
     let mut gone = 0;
-    let mut history = History::default();
+    let mut history = DrainHistory::default();
     let carriers = std::mem::take(&mut legacy.carriers);
     if !carriers.is_empty() {
         // Ours now; left in the store they would hold every connection open a second time.
@@ -292,9 +292,8 @@ fn open<'s>(
     servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
 ) {
     for (name, count) in surplus {
-        if let Some(server) = servers.clone().find(|server| server.participants().server() == name)
-        {
-            server.participants().metrics.unwanted.add(*count as u64);
+        if let Some(server) = servers.clone().find(|server| server.registry().server() == name) {
+            server.registry().metrics.unwanted.add(*count as u64);
         }
         tracing::warn!(
             server = name,
@@ -305,10 +304,10 @@ fn open<'s>(
     }
     let mut orphans = 0;
     for (name, idle) in connections.into_iter().rev() {
-        match servers.clone().find(|server| server.participants().server() == name) {
+        match servers.clone().find(|server| server.registry().server() == name) {
             Some(server) => {
-                server.participants().metrics.taken_over.add(1);
-                idle.stream.renew_options(server.participants().tcp());
+                server.registry().metrics.taken_over.add(1);
+                idle.stream.renew_options(server.registry().tcp());
                 server.open(idle);
             }
             None => orphans += 1,
@@ -320,22 +319,22 @@ fn open<'s>(
 }
 
 /// What the servers would leave to a program that takes our place.
-fn heritage(servers: &[ServerView]) -> Heritage {
+fn announcement(servers: &[ServerOverview]) -> Announcement {
     let listeners = servers.iter().flat_map(|view| {
-        view.sockets.iter().map(|socket| Announced {
-            server: view.participants.server().to_owned(),
+        view.sockets.iter().map(|socket| AnnouncedListener {
+            server: view.registry.server().to_owned(),
             managers: socket.is_managers(),
             address: socket.address.clone(),
         })
     });
-    Heritage { carrier: CARRIER_VERSION, listeners: listeners.collect() }
+    Announcement { carrier: CARRIER_VERSION, listeners: listeners.collect() }
 }
 
 /// `public on 0.0.0.0:9090, admin on 127.0.0.1:9091`, as STATUS and log show it.
-fn addresses(servers: &[ServerView]) -> String {
-    let server = |server: &ServerView| {
+fn addresses(servers: &[ServerOverview]) -> String {
+    let server = |server: &ServerOverview| {
         let sockets: Vec<_> = server.sockets.iter().map(|socket| &*socket.address).collect();
-        format!("{} on {}", server.participants.server(), sockets.join(" and "))
+        format!("{} on {}", server.registry.server(), sockets.join(" and "))
     };
     servers.iter().map(server).collect::<Vec<_>>().join(", ")
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep};
 
-use crate::connections::drain::{Drain, Unrest};
-use crate::connections::registry::Participants;
+use crate::connections::drain::{Drain, Unfinished};
+use crate::connections::registry::Registry;
 use crate::daemon::error::Exit;
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
-use crate::daemon::stuck::Suspects;
+use crate::daemon::stuck::PollsInProgress;
 use crate::handover::carrier::{Carrier, Load, Shortage};
-use crate::handover::drain_history::{History, LastDrain};
+use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
 use crate::log::message_id;
@@ -81,9 +81,9 @@ impl Running {
         }
         if cut > 0 || !late.is_empty() {
             let servers: Vec<_> = drain.all().cloned().collect();
-            let suspects = Suspects::now(&servers, &self.group.polls());
-            sleep(Suspects::PAUSE).await;
-            for culprit in suspects.culprits() {
+            let polls_in_progress = PollsInProgress::now(&servers, &self.group.polls());
+            sleep(PollsInProgress::PAUSE).await;
+            for culprit in polls_in_progress.stuck() {
                 tracing::warn!(message_id = message_id::CUT_OFF, "{culprit}");
             }
         }
@@ -98,7 +98,7 @@ impl Running {
     }
 
     /// Brings the servers to rest.
-    async fn rest(&self, cause: &Cause, drain: &Drain) -> Unrest {
+    async fn rest(&self, cause: &Cause, drain: &Drain) -> Unfinished {
         if let Some(carrier) = self.carrier(cause, drain).await {
             let unrest = drain.hold().await;
             let (duration, requests) = (drain.started.elapsed(), unrest.requests);
@@ -155,7 +155,7 @@ impl Running {
         if !self.settings.now().hand_over || !notifier.is_present() || !restarts {
             return None;
         }
-        let listeners = self.heritage.own_descriptors();
+        let listeners = self.announcement.own_descriptors();
         let has_clients = drain.all().any(|server| server.connections() > 0);
         let is_worth_it = has_clients && notifier.is_read();
         let patience = if is_worth_it { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
@@ -206,7 +206,7 @@ fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
 }
 
 /// Hands over what fits of what is held.
-async fn load(mut carrier: Carrier, drain: &Drain, history: History) -> io::Result<Load> {
+async fn load(mut carrier: Carrier, drain: &Drain, history: DrainHistory) -> io::Result<Load> {
     let servers: Vec<_> = drain.all().collect();
     carrier.load(servers, false, drain.started + drain.timeout).await;
     carrier.finish(history)
@@ -217,8 +217,7 @@ async fn tell<T>(notifier: &Notifier, cause: &Cause, drain: &Drain) -> T {
     let mut seconds = interval(STATUS_INTERVAL);
     loop {
         seconds.tick().await;
-        let busy: u64 =
-            drain.all().map(|server: &Arc<Participants>| server.metrics.in_flight()).sum();
+        let busy: u64 = drain.all().map(|server: &Arc<Registry>| server.metrics.in_flight()).sum();
         let left = (drain.started + drain.timeout).saturating_duration_since(Instant::now());
         notifier.progress(
             &format!("Stopping: {cause}; {busy} requests in flight, {} s to go", left.as_secs()),

@@ -1,38 +1,39 @@
-//! Who has a thread of the runtime and does not give it back.
+//! Tasks that are stuck: they have a thread of the runtime, and do not give it back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connections::registry::{Participants, Suspect};
+use crate::connections::registry::{PollInProgress, Registry};
 use crate::lifecycle::group::Polls;
 
-/// Who had a thread at one look; whoever still has it at the next is a culprit.
+/// The polls that were in progress at one look; a task that is in the same poll at the next is stuck.
 #[derive(Debug)]
-pub(crate) struct Suspects {
-    servers: Vec<(Arc<Participants>, Vec<Suspect>)>,
+pub(crate) struct PollsInProgress {
+    servers: Vec<(Arc<Registry>, Vec<PollInProgress>)>,
     polls: Polls,
 }
 
-// === impl Suspects ===
+// === impl PollsInProgress ===
 
-impl Suspects {
+impl PollsInProgress {
     /// How long to wait between the two looks: far longer than any poll should take.
     pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
     /// Takes the first look.
-    pub(crate) fn now(servers: &[Arc<Participants>], polls: &Polls) -> Self {
-        let suspects = |server: &Arc<Participants>| (Arc::clone(server), server.suspects());
-        Self { servers: servers.iter().map(suspects).collect(), polls: polls.clone() }
+    pub(crate) fn now(servers: &[Arc<Registry>], polls: &Polls) -> Self {
+        let polls_in_progress =
+            |server: &Arc<Registry>| (Arc::clone(server), server.polls_in_progress());
+        Self { servers: servers.iter().map(polls_in_progress).collect(), polls: polls.clone() }
     }
 
-    /// Takes the second look, after the [pause](Self::PAUSE): everybody who has not come out of a poll
+    /// Takes the second look, after the [pause](Self::PAUSE): the tasks that have not come out of a poll
     /// since, in words.
-    pub(crate) fn culprits(self) -> Vec<String> {
+    pub(crate) fn stuck(self) -> Vec<String> {
         let members = self.polls.longer_than(Self::PAUSE).into_iter();
         let members = members.map(|member| format!("member \"{member}\" does not yield"));
-        let connections = self.servers.iter().flat_map(|(server, suspects)| {
+        let connections = self.servers.iter().flat_map(|(server, polls_in_progress)| {
             let name = server.server();
-            server.still(suspects).into_iter().map(move |peer| match peer {
+            server.still(polls_in_progress).into_iter().map(move |peer| match peer {
                 Some(peer) => format!("a handler of \"{name}\" for {peer} does not yield"),
                 None => format!("a handler of \"{name}\" does not yield"),
             })

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 
 use tokio::time::Instant;
 
-use crate::connections::drain::{Drain, Unrest};
+use crate::connections::drain::{Drain, Unfinished};
 use crate::daemon::running::Running;
+use crate::handover::announcement::Announcement;
 use crate::handover::carrier::Carrier;
-use crate::handover::drain_history::{History, LastDrain};
-use crate::handover::heritage::Heritage;
+use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::handover::program::{Program, UpgradeError};
 use crate::http::access;
 use crate::lifecycle::group::Group;
@@ -45,11 +45,11 @@ impl Running {
     }
 
     async fn replace(&mut self, drain: &Drain, orders: &Orders) -> UpgradeError {
-        let heritage = self.heritage.reachable(&self.files);
+        let announcement = self.announcement.reachable(&self.files);
         let prepared = tokio::select! {
             prepared = prepare(
                 &self.process.program,
-                &heritage,
+                &announcement,
                 drain,
                 &self.shutdown,
                 &self.history,
@@ -109,16 +109,16 @@ async fn stopped(shutdown: &Shutdown, group: &mut Group) {
 /// connections in the carrier, and its end for the new program.
 async fn prepare(
     program: &Program,
-    heritage: &Heritage,
+    announcement: &Announcement,
     drain: &Drain,
     shutdown: &Shutdown,
-    history: &History,
+    history: &DrainHistory,
 ) -> Result<(u64, OwnedFd), UpgradeError> {
-    program.dry_run(heritage).await?;
+    program.dry_run(announcement).await?;
     let begin = Instant::now();
     // Not before: a program that refuses to start ends nobody's stream.
     shutdown.set_draining(true);
-    let Unrest { connections, .. } = drain.hold().await;
+    let Unfinished { connections, .. } = drain.hold().await;
     if connections > 0 {
         return Err(UpgradeError::Busy { connections });
     }

@@ -110,13 +110,13 @@ impl Watchdog {
         let mut missing = Vec::new();
         let mut failed = Vec::new();
         for server in &self.servers {
-            let name = server.participants().server();
+            let name = server.registry().server();
             let accepting = format!("the acceptors of \"{name}\" do not turn");
             let answering = format!("\"{name}\" does not answer");
             missing.extend([accepting.clone(), answering.clone()]);
-            let (participants, turned) = (Arc::clone(server.participants()), answer.clone());
+            let (registry, turned) = (Arc::clone(server.registry()), answer.clone());
             self.runtime.spawn(async move {
-                participants.turned().await;
+                registry.turned().await;
                 // The channel has room for everybody; the watchdog may have given up on us.
                 let _ = turned.try_send((accepting, Heard::Progress));
             });

@@ -14,7 +14,7 @@ use crate::sockets::listener::{Bound, ListenError, Origin, wildcard_is_dual};
 
 /// What was left to this process, sorted by use, each listener having been checked.
 #[derive(Debug, Default)]
-pub(crate) struct Legacy {
+pub(crate) struct Received {
     /// Sockets of the service manager.
     passed: Vec<Passed>,
     /// Those of them that have no name yet.
@@ -132,9 +132,9 @@ impl SocketsError {
     }
 }
 
-// === impl Legacy ===
+// === impl Received ===
 
-impl Legacy {
+impl Received {
     /// Sorts inherited descriptors.
     pub(crate) fn sort(
         descriptors: Vec<Descriptor>,
@@ -231,7 +231,7 @@ impl Legacy {
         Ok(sockets)
     }
 
-    /// Finds out whether [`Legacy::distribute`] has what it needs, without binding.
+    /// Finds out whether [`Received::distribute`] has what it needs, without binding.
     pub(crate) fn check(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         self.check_passed(servers)?;
         if let Some(Misdirected { pid }) = &self.misdirected {

@@ -12,7 +12,7 @@
 //! (magic, version) with 1 to 253 descriptors. In a branch they are listeners and connections, in the
 //! order of their records.
 //! The memfd holds [`Frame`]s in postcard's encoding, each behind its length: one for each message of
-//! the branches, and the [`History`] at last. It is written while the descriptors travel already: a
+//! the branches, and the [`DrainHistory`] at last. It is written while the descriptors travel already: a
 //! memfd for each message would be one more descriptor in flight for each 253.
 //! A reader that does not know the version closes what it got: its clients see an orderly end of the
 //! connection.
@@ -52,10 +52,10 @@ use tokio::time::{Instant, sleep};
 pub(crate) use self::load::{Load, Shortage};
 use self::load::{PATIENCE, RETRY};
 pub(crate) use self::taken::{Left, Taken};
-use crate::connections::body_remainder::Rest;
-use crate::connections::limits::Waiting;
-use crate::connections::registry::{Deposit, Participants};
-use crate::handover::drain_history::History;
+use crate::connections::body_remainder::Remainder;
+use crate::connections::limits::Timeout;
+use crate::connections::registry::{Deposit, Registry};
+use crate::handover::drain_history::DrainHistory;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
 use crate::sockets::listener::Listener;
@@ -93,7 +93,7 @@ enum Record {
         server: String,
         peer: String,
         unread: Vec<u8>,
-        skip: Option<Rest>,
+        skip: Option<Remainder>,
         fresh: bool,
     },
     Listener {
@@ -109,7 +109,7 @@ enum Record {
 enum Frame {
     /// What is said about the descriptors of one message.
     Batch(Vec<Record>),
-    End(History),
+    End(DrainHistory),
 }
 
 // === impl Carrier ===
@@ -180,7 +180,7 @@ impl Carrier {
     /// The deposits stay where they are: until this process ends, nothing is lost by failing.
     pub(crate) async fn load<'p, S>(&mut self, servers: S, listeners: bool, end: Instant) -> &Load
     where
-        S: IntoIterator<Item = &'p Arc<Participants>> + Clone,
+        S: IntoIterator<Item = &'p Arc<Registry>> + Clone,
     {
         let end = end.min(Instant::now() + PATIENCE);
         let _turn = turn(end).await;
@@ -194,11 +194,7 @@ impl Carrier {
     }
 
     /// Writes what has not been written yet and fits now.
-    fn fill<'p>(
-        &mut self,
-        servers: impl IntoIterator<Item = &'p Arc<Participants>>,
-        listeners: bool,
-    ) {
+    fn fill<'p>(&mut self, servers: impl IntoIterator<Item = &'p Arc<Registry>>, listeners: bool) {
         self.load.left.clear();
         self.load.shortage = None;
         for server in servers {
@@ -278,7 +274,7 @@ impl Carrier {
     ///
     /// # Errors
     /// When nobody has the other end any more, or the kernel does not take it.
-    pub(crate) fn finish(self, mut history: History) -> io::Result<Load> {
+    pub(crate) fn finish(self, mut history: DrainHistory) -> io::Result<Load> {
         for (server, count) in &self.load.handed_over {
             history.hand_over(server, *count);
         }
@@ -325,7 +321,7 @@ impl<'d> Batch<'d> {
                 let peer = idle.stream.peer().to_string();
                 let unread = idle.unread.to_vec();
                 let skip = idle.skip;
-                let fresh = idle.waiting == Waiting::FirstByte;
+                let fresh = idle.waiting == Timeout::FirstByte;
                 (Record::Connection { server, peer, unread, skip, fresh }, idle.stream.as_fd())
             }
             Deposit::Listener(listener) => {

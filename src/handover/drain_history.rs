@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The drains up to the start of this process.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) struct History {
+pub(crate) struct DrainHistory {
     /// Connections that were handed over, by server.
     pub(crate) handed_over: BTreeMap<String, u64>,
     /// Connections that found no room in a hand-over, and were ended instead, by server.
@@ -31,9 +31,9 @@ pub(crate) struct LastDrain {
     pub(crate) requests: u64,
 }
 
-// === impl History ===
+// === impl DrainHistory ===
 
-impl History {
+impl DrainHistory {
     /// The history with one more drain.
     pub(crate) fn with(&self, drain: LastDrain) -> Self {
         let mut history = Self { last: Some(drain), ..self.clone() };

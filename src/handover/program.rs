@@ -7,7 +7,7 @@
 //! which shells tell in `$PWD`.
 //!
 //! 1. A dry run: the new binary is started with [`CHECK_VARIABLE`] set, which makes a lockstepd
-//!    program check its configuration against the [`Heritage`] in the variable, bind what that
+//!    program check its configuration against the [`Announcement`] in the variable, bind what that
 //!    lacks, and exit. If it cannot be executed or says no, nothing has happened yet.
 //! 2. Every server is held (see the `drain` module), and listeners and connections go into a
 //!    carrier, whose other end survives the next step under a number that the environment tells.
@@ -30,8 +30,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::param::linux_execfn;
 use tokio::time::timeout;
 
+use crate::handover::announcement::Announcement;
 use crate::handover::carrier::Shortage;
-use crate::handover::heritage::Heritage;
 use crate::lifecycle::signals::Held;
 use crate::sockets::inherit::UPGRADE_VARIABLE;
 
@@ -124,11 +124,11 @@ impl Program {
     }
 
     /// Finds out whether the program at the path would start.
-    pub(crate) async fn dry_run(&self, heritage: &Heritage) -> Result<(), UpgradeError> {
+    pub(crate) async fn dry_run(&self, announcement: &Announcement) -> Result<(), UpgradeError> {
         let (path, command) = self.command()?;
         let mut command = tokio::process::Command::from(command);
         command
-            .env(CHECK_VARIABLE, heritage.to_string())
+            .env(CHECK_VARIABLE, announcement.to_string())
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::connections::registry::{Deposit, Mode, Participant, Participants, Room, SETTLED};
+use crate::connections::registry::{Deposit, Mode, Registration, Registry, Room, SETTLED};
 use crate::sockets::listener::{Listener, Origin};
 use crate::sockets::stream::Stream;
 
@@ -47,23 +47,23 @@ enum Class {
 /// When the listener itself is broken.
 pub(crate) async fn accept(
     mut listener: Listener,
-    participant: Participant,
+    registration: Registration,
     mut serve: impl FnMut(Stream),
 ) -> io::Result<()> {
-    let seat = participant.seat();
-    let participants = seat.participants();
+    let handle = registration.handle();
+    let registry = handle.registry();
     let mut pause = PAUSE_MIN;
     let mut crowd = Crowd::default();
     let mut told_short = None;
     loop {
-        let accepted = poll_fn(|cx| match participant.poll_turn(cx) {
+        let accepted = poll_fn(|cx| match registration.poll_turn(cx) {
             // A connection that ends wakes us.
-            Mode::Serve if participants.is_full() => {
-                crowd.make_room(cx, &listener, participants);
+            Mode::Serve if registry.is_full() => {
+                crowd.make_room(cx, &listener, registry);
                 Poll::Pending
             }
             Mode::Serve => {
-                listener.set_options(participants.tcp());
+                listener.set_options(registry.tcp());
                 listener.poll_accept(cx).map(Ok)
             }
             mode @ (Mode::Hold | Mode::Linger | Mode::Close) => Poll::Ready(Err(mode)),
@@ -72,30 +72,30 @@ pub(crate) async fn accept(
         match accepted {
             Ok(Ok(stream)) => {
                 pause = PAUSE_MIN;
-                participants.metrics.accepted.add(1);
+                registry.metrics.accepted.add(1);
                 serve(stream);
-                crowd.has_passed(participants);
+                crowd.has_passed(registry);
             }
             Ok(Err(error)) => match Class::of(&error) {
-                Class::Connection => participants.metrics.accept_aborts.add(1),
+                Class::Connection => registry.metrics.accept_aborts.add(1),
                 Class::Shortage => {
-                    participants.metrics.accept_shortages.add(1);
+                    registry.metrics.accept_shortages.add(1);
                     if is_due(&mut told_short, LOG_INTERVAL) {
                         tracing::warn!(
-                            server = participants.server(),
+                            server = registry.server(),
                             address = %listener.address,
                             %error,
                             "cannot accept for now; connections wait in the queue",
                         );
                     }
                     // Whoever has been idle longest has what is wanted.
-                    let most = participants.connections().saturating_sub(1);
-                    let (closed, _) = participants.make_room(most, SETTLED);
-                    crowd.tell(closed, participants);
+                    let most = registry.connections().saturating_sub(1);
+                    let (closed, _) = registry.make_room(most, SETTLED);
+                    crowd.tell(closed, registry);
                     tokio::select! {
                         () = sleep(pause) => {}
                         // A stop does not wait for the shortage to end.
-                        () = poll_fn(|cx| match participant.poll_turn(cx) {
+                        () = poll_fn(|cx| match registration.poll_turn(cx) {
                             Mode::Serve => Poll::Pending,
                             Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
                         }) => {}
@@ -105,15 +105,16 @@ pub(crate) async fn accept(
                 Class::Listener => return Err(error),
             },
             Err(Mode::Hold) => {
-                participant.deposit(Deposit::Listener(listener));
-                let Deposit::Listener(returned) = poll_fn(|cx| participant.poll_released(cx)).await
+                registration.deposit(Deposit::Listener(listener));
+                let Deposit::Listener(returned) =
+                    poll_fn(|cx| registration.poll_released(cx)).await
                 else {
-                    unreachable!("a participant gets back what it deposited");
+                    unreachable!("a registration gets back what it deposited");
                 };
                 listener = returned;
             }
             Err(_) => {
-                crowd.tell_closed(participants);
+                crowd.tell_closed(registry);
                 // The queue of a listener that the manager holds stays there for our successor.
                 // That of our own dies with it: whoever waits there is served first.
                 if listener.origin == Origin::Ourselves {
@@ -167,31 +168,26 @@ fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
 
 impl Crowd {
     /// Makes room for the client that waits, if one does, and for those above a limit that was lowered.
-    fn make_room(
-        &mut self,
-        cx: &mut Context<'_>,
-        listener: &Listener,
-        participants: &Participants,
-    ) {
+    fn make_room(&mut self, cx: &mut Context<'_>, listener: &Listener, registry: &Registry) {
         let is_waited = listener.poll_waiting(cx).is_ready();
         if is_waited && !self.is_full {
             self.is_full = true;
-            participants.metrics.full.add(1);
+            registry.metrics.full.add(1);
             if is_due(&mut self.told_full, LOG_INTERVAL) {
                 tracing::warn!(
-                    server = participants.server(),
-                    connections = participants.limit(),
+                    server = registry.server(),
+                    connections = registry.limit(),
                     "the server has all the connections it may have; idle ones are closed for new \
                      ones, or more wait in the queue (raise max_connections, or LimitNOFILE= in the unit)",
                 );
             }
         }
-        let most = participants.limit().saturating_sub(usize::from(is_waited));
+        let most = registry.limit().saturating_sub(usize::from(is_waited));
         loop {
             let lacking = self.lacks_since.map_or(Duration::ZERO, |since| since.elapsed());
             let idle = if lacking < PRESSING { SETTLED } else { Duration::ZERO };
-            let (closed, room) = participants.make_room(most, idle);
-            self.tell(closed, participants);
+            let (closed, room) = registry.make_room(most, idle);
+            self.tell(closed, registry);
             if closed > 0 || room == Room::Made {
                 self.lacks_since = None;
             } else {
@@ -208,18 +204,18 @@ impl Crowd {
     }
 
     /// Tells how many idle connections were closed, now and then.
-    fn tell(&mut self, closed: usize, participants: &Participants) {
+    fn tell(&mut self, closed: usize, registry: &Registry) {
         self.closed += closed;
         if self.closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
-            self.tell_closed(participants);
+            self.tell_closed(registry);
         }
     }
 
     /// Tells how many were closed and have not been told.
-    fn tell_closed(&mut self, participants: &Participants) {
+    fn tell_closed(&mut self, registry: &Registry) {
         if self.closed > 0 {
             tracing::info!(
-                server = participants.server(),
+                server = registry.server(),
                 connections = std::mem::take(&mut self.closed),
                 "closed the connections that had been idle longest, to make room for others",
             );
@@ -227,14 +223,14 @@ impl Crowd {
     }
 
     /// A client has been accepted.
-    fn has_passed(&mut self, participants: &Participants) {
+    fn has_passed(&mut self, registry: &Registry) {
         self.lacks_since = None;
-        self.tell(0, participants);
+        self.tell(0, registry);
         // One line each time that the server fills up, not one for each client that waits.
-        let limit = participants.limit();
-        if self.is_full && participants.connections() < limit - limit.div_ceil(8) {
+        let limit = registry.limit();
+        if self.is_full && registry.connections() < limit - limit.div_ceil(8) {
             self.is_full = false;
-            participants.has_room();
+            registry.has_room();
         }
     }
 }

@@ -23,9 +23,9 @@
 //!   `Connection: close`, before it ends.
 
 mod close;
-mod farewell;
+mod lingering_close;
 mod park;
-mod switch;
+mod upgrade;
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,16 +42,16 @@ use tokio::time::Instant;
 
 use self::close::close;
 use self::park::{end_of, park};
-use self::switch::Switchable;
-use crate::connections::limits::{Limits, Waiting};
+use self::upgrade::Switchable;
+use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Mode, Participant, Participants};
+use crate::connections::registry::{Mode, Registration, Registry};
 use crate::http::access::{AccessLog, AccessSetting};
 use crate::http::activity::{Activity, Standing};
 use crate::http::exchange::Watched;
 use crate::http::io::Io;
 use crate::http::service::HttpService;
-use crate::http::timeouts::Patience;
+use crate::http::timeouts::Timeouts;
 use crate::sockets::stream::Peer;
 
 /// How soon the next request has to come for a connection to stay built.
@@ -78,9 +78,9 @@ pub(crate) struct Common {
 /// How serving came to its end.
 enum Served {
     /// So many requests have been served.
-    Idle(Idle, Participant, u32),
+    Idle(Idle, Registration, u32),
     /// No request follows, but the client may still be sending.
-    Over(Idle, Participant),
+    Over(Idle, Registration),
     Closed,
 }
 
@@ -90,7 +90,7 @@ enum End {
     Hyper(hyper::Result<()>),
     /// It is between two requests, or in a body that nobody wants: it stands so.
     Idle(Standing),
-    TimedOut(Waiting),
+    TimedOut(Timeout),
     /// It is to end, and what has come last, or is still to come, needs no answer.
     Unanswered,
     /// What may come is no request.
@@ -142,13 +142,13 @@ impl<S> Shared<S> {
 /// No async function: it would keep room for its arguments twice, and for everybody who is parked.
 pub(crate) fn run<S>(
     idle: Idle,
-    participant: Participant,
+    registration: Registration,
     shared: Arc<Shared<S>>,
 ) -> impl Future<Output = ()> + Send
 where
     S: HttpService,
 {
-    let (mut idle, mut participant) = (Some(idle), Some(participant));
+    let (mut idle, mut registration) = (Some(idle), Some(registration));
     async move {
         // A client that has sent one request may never send another.
         let mut has_served = false;
@@ -159,19 +159,19 @@ where
             consume_budget().await;
             let limits = shared.common.limits();
             let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
-            park(&mut idle, participant.as_ref(), &since, end.unwrap_or(since)).await;
-            let (Some(readable), Some(member)) = (idle.take(), participant.take()) else { return };
+            park(&mut idle, registration.as_ref(), &since, end.unwrap_or(since)).await;
+            let (Some(readable), Some(member)) = (idle.take(), registration.take()) else { return };
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve(readable, member, stay, &shared, limits)).await {
                 Served::Idle(connection, membership, requests) => {
-                    (idle, participant) = (Some(connection), Some(membership));
+                    (idle, registration) = (Some(connection), Some(membership));
                     if requests > 0 {
                         (has_served, since) = (true, Instant::now());
                     }
                 }
                 Served::Over(connection, membership) => {
-                    (idle, participant) = (Some(connection), Some(membership));
+                    (idle, registration) = (Some(connection), Some(membership));
                 }
                 Served::Closed => return,
             }
@@ -180,14 +180,14 @@ where
 }
 
 /// Sends one request to the service over a connection in memory; answers whether it was answered.
-pub(crate) async fn probe<S>(shared: Arc<Shared<S>>, participants: Arc<Participants>) -> bool
+pub(crate) async fn probe<S>(shared: Arc<Shared<S>>, registry: Arc<Registry>) -> bool
 where
     S: HttpService,
 {
     static UNLOGGED: AccessSetting = AccessSetting::new(AccessLog::Off);
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
         User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
-    let activity = Arc::new(Activity::new(participants, Peer::Unix { uid: None }));
+    let activity = Arc::new(Activity::new(registry, Peer::Unix { uid: None }));
     // What comes from ourselves needs not be told apart.
     activity.wire().unfollow();
     let (builder, mut service) = shared.watched(&activity, &Limits::default());
@@ -209,7 +209,7 @@ where
 /// Serves requests until the connection is idle again or has ended.
 async fn serve<S>(
     idle: Idle,
-    participant: Participant,
+    registration: Registration,
     stay: bool,
     shared: &Shared<S>,
     limits: Arc<Limits>,
@@ -217,23 +217,23 @@ async fn serve<S>(
 where
     S: HttpService,
 {
-    let seat = participant.seat().clone();
-    let activity = Arc::new(Activity::new(Arc::clone(seat.participants()), idle.stream.peer()));
+    let handle = registration.handle().clone();
+    let activity = Arc::new(Activity::new(Arc::clone(handle.registry()), idle.stream.peer()));
     let (mut builder, service) = shared.watched(&activity, &limits);
-    let mut closing = is_closing(seat.mode());
+    let mut closing = is_closing(handle.mode());
     if closing {
         activity.closing();
     }
     let waiting = idle.waiting;
-    let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), participant));
+    let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), registration));
     let connection = builder.keep_alive(!closing).serve_connection(io, service);
     let mut connection = Switchable::Http(connection);
-    let mut patience = Patience::default();
+    let mut patience = Timeouts::default();
     // All of a body that nobody wants has come at the last look, and hyper did not give it out.
     let mut stalled = false;
 
     let end = poll_fn(|cx| {
-        let mode = seat.poll_mode(cx);
+        let mode = handle.poll_mode(cx);
         activity.asked_for(mode);
         loop {
             // Only as long as the answer's head can say so; later it lingers like the others.
@@ -257,7 +257,7 @@ where
         }
         if activity.has_gone_on() {
             // To the next request, without having been idle.
-            seat.finished();
+            handle.finished();
         }
         let standing = activity.standing(cx);
         match standing {
@@ -273,7 +273,7 @@ where
             }
             Standing::Over => return Poll::Ready(End::Over),
         }
-        seat.finished();
+        handle.finished();
         let half_a_head = activity.is_mid_head();
         match mode {
             // Half a request is none that has to be answered.
@@ -297,35 +297,35 @@ where
 
     // Taken apart, the connection drops the request, which then is not waiting any more.
     let answering = activity.is_answering();
-    if answering && matches!(end, End::TimedOut(Waiting::Body)) {
+    if answering && matches!(end, End::TimedOut(Timeout::Body)) {
         activity.exchange().answered(StatusCode::REQUEST_TIMEOUT, Some(0));
     }
     let Some(parts) = connection.into_parts() else {
-        // The upgraded stream, wherever it is now, holds the participant.
-        seat.upgraded();
+        // The upgraded stream, wherever it is now, holds the registration.
+        handle.upgraded();
         return Served::Closed;
     };
     let io = parts.io.into_inner();
     if let End::Idle(standing) = end {
         let has_ended = standing == Standing::Idle;
         if let Some((read, skip)) = activity.wire().take_apart(&parts.read_buf, has_ended) {
-            let Io { idle: Idle { stream, unread, .. }, participant, .. } = io;
+            let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
             let unread = joined(read, unread);
             // Readiness may have been a false alarm.
-            let waiting = if activity.requests() > 0 { Waiting::Idle } else { waiting };
+            let waiting = if activity.requests() > 0 { Timeout::Idle } else { waiting };
             let idle = Idle { stream, unread, skip, waiting };
-            return Served::Idle(idle, participant, activity.requests());
+            return Served::Idle(idle, registration, activity.requests());
         }
         debug_assert!(false, "hyper and we do not see a request's end in the same place");
         tracing::error!(
-            server = seat.participants().server(),
+            server = handle.registry().server(),
             peer = %io.idle.stream.peer(),
             "a connection is closed, as there is no telling where its next request begins \
              (a fault of lockstepd or hyper: please report it)",
         );
     }
     let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
-    close(end, io, &seat, &shared.common.access, answering, is_heard_out).await
+    close(end, io, &handle, &shared.common.access, answering, is_heard_out).await
 }
 
 /// What hyper has read, and what comes after it.

@@ -15,11 +15,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Waits for a reset.
-pub(crate) struct Gone(Pin<Box<dyn Future<Output = ()> + Send>>);
+pub(crate) struct Disconnect(Pin<Box<dyn Future<Output = ()> + Send>>);
 
-// === impl Gone ===
+// === impl Disconnect ===
 
-impl Gone {
+impl Disconnect {
     /// Watches `socket`, of which the end of what the client sends has been read. The runtime tells that for
     /// ever, and so nothing after it, but of another descriptor.
     ///
@@ -40,8 +40,8 @@ impl Gone {
     }
 }
 
-impl fmt::Debug for Gone {
+impl fmt::Debug for Disconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gone")
+        f.write_str("Disconnect")
     }
 }

@@ -17,11 +17,11 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use crate::BoxError;
-use crate::connections::body_remainder::Rest;
+use crate::connections::body_remainder::Remainder;
 use crate::http::access::AccessSetting;
 use crate::http::activity::Activity;
 use crate::http::body::Body;
-use crate::http::request_fields::{Fields, X_REQUEST_ID};
+use crate::http::request_fields::{RequestFields, X_REQUEST_ID};
 use crate::http::request_rules;
 use crate::http::response_rules;
 use crate::log::error_text::chain;
@@ -89,8 +89,8 @@ where
     type Future = Answer<S::Future, B>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let begun = self.activity.begin(Rest::of(request.body()));
-        let fields = Fields::of(request.headers());
+        let begun = self.activity.begin(Remainder::of(request.body()));
+        let fields = RequestFields::of(request.headers());
         if fields.closes {
             self.activity.last();
             self.activity.closing();
@@ -248,12 +248,12 @@ where
 
 impl Exchange {
     fn panicked(&self) {
-        self.activity.participants().metrics.panics.add(1);
+        self.activity.registry().metrics.panics.add(1);
     }
 
     /// The service gave an error; answers the status to answer with.
     fn failed(&self, error: &(dyn StdError + 'static)) -> StatusCode {
-        let (server, peer) = (self.activity.participants().server(), self.activity.peer());
+        let (server, peer) = (self.activity.registry().server(), self.activity.peer());
         if self.activity.has_failed() {
             // It could not read the body, and says so: nobody here has to act.
             let error = chain(error);
@@ -277,7 +277,7 @@ impl Exchange {
         let (length, is_last) = response_rules::conform(&mut response, asked, closes);
         if response.status() != status {
             tracing::warn!(
-                server = self.activity.participants().server(),
+                server = self.activity.registry().server(),
                 status = status.as_u16(),
                 "the service gave an interim answer for its final one; 500 is answered",
             );
@@ -296,13 +296,13 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let participants = self.activity.participants();
+        let registry = self.activity.registry();
         let mut remembered = self.activity.exchange();
         if !remembered.is_answered() {
             // It has none, and hyper ends the connection.
             self.activity.answered(true);
         }
-        remembered.end(participants, self.activity.peer(), self.bytes, self.whole);
+        remembered.end(registry, self.activity.peer(), self.bytes, self.whole);
         drop(remembered);
         self.activity.end();
     }

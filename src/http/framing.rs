@@ -23,7 +23,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::connections::body_remainder::Rest;
+use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
 
 /// What hyper has been given of a connection's bytes, told apart into requests.
@@ -48,7 +48,7 @@ enum Place {
     Head(Line),
     /// Whatever follows the head.
     Whole,
-    Body(Rest),
+    Body(Remainder),
     /// The bytes are no requests: hyper is not read for another.
     Unfollowed,
 }
@@ -101,7 +101,7 @@ impl Wire {
     ///
     /// # Errors
     /// When no head has come, by our reading, or what came behind it already is no such body.
-    pub(crate) fn begin(&mut self, body: Option<Rest>) -> Result<(), Malformed> {
+    pub(crate) fn begin(&mut self, body: Option<Remainder>) -> Result<(), Malformed> {
         self.reader.place = match (&self.reader.place, body) {
             (Place::Unfollowed, _) => return Ok(()),
             (Place::Whole, Some(body)) => Place::Body(body),
@@ -140,7 +140,7 @@ impl Wire {
         &self,
         read: &Bytes,
         has_ended: bool,
-    ) -> Option<(Bytes, Option<Rest>)> {
+    ) -> Option<(Bytes, Option<Remainder>)> {
         #[cfg(test)]
         if PLANTED.get() {
             return Some((read.clone(), None));
@@ -257,7 +257,7 @@ mod tests {
     use crate::connections::chunked_body::Chunks;
 
     /// Follows `bytes` in pieces of `size`; what `bodies` say follows each head, as hyper would.
-    fn followed(bytes: &[u8], size: usize, bodies: &[Option<Rest>]) -> Wire {
+    fn followed(bytes: &[u8], size: usize, bodies: &[Option<Remainder>]) -> Wire {
         let mut wire = Wire::new();
         let mut bodies = bodies.iter();
         for piece in bytes.chunks(size) {
@@ -275,7 +275,7 @@ mod tests {
         let requests = b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n\
             POST / HTTP/1.1\nHost: x\nContent-Length: 9\n\nGET / H\r\n\
             POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nGE\r\n0\r\nT: v\r\n\r\n";
-        let bodies = [None, Some(Rest::Counted(9)), Some(Rest::Chunked(Chunks::BEGIN))];
+        let bodies = [None, Some(Remainder::Counted(9)), Some(Remainder::Chunked(Chunks::BEGIN))];
         for next in ["", "GE", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r\nGET"] {
             let bytes = [&requests[..], next.as_bytes()].concat();
             for size in 1..=bytes.len() {
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn what_has_not_come_of_a_body_is_told() {
         let bytes = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nGET";
-        let wire = followed(bytes, 5, &[Some(Rest::Counted(9))]);
+        let wire = followed(bytes, 5, &[Some(Remainder::Counted(9))]);
         let read = Bytes::from("ET");
-        let rest = Some((Bytes::new(), Some(Rest::Counted(6))));
+        let rest = Some((Bytes::new(), Some(Remainder::Counted(6))));
         assert_eq!(wire.take_apart(&read, false), rest);
         assert_eq!(wire.take_apart(&read, true), None, "hyper has not seen its end");
     }

@@ -23,9 +23,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connections::parked::Idle;
-use crate::connections::registry::Participant;
+use crate::connections::registry::Registration;
 use crate::http::activity::Activity;
-use crate::http::disconnect::Gone;
+use crate::http::disconnect::Disconnect;
 
 /// How many bytes wait for the next write to the socket at most.
 const OUTBOX_MAX: usize = 16 << 10;
@@ -38,23 +38,23 @@ pub(crate) struct Io {
     /// What hyper has written and the socket has not.
     outbox: BytesMut,
     /// Of a client that sends no more.
-    gone: Option<Gone>,
+    gone: Option<Disconnect>,
     /// Last: of an upgraded connection the socket is closed before it stops to count as open.
-    pub(crate) participant: Participant,
+    pub(crate) registration: Registration,
 }
 
 // === impl Io ===
 
 impl Io {
-    pub(crate) fn new(idle: Idle, activity: Arc<Activity>, participant: Participant) -> Self {
-        Self { idle, activity, outbox: BytesMut::new(), gone: None, participant }
+    pub(crate) fn new(idle: Idle, activity: Arc<Activity>, registration: Registration) -> Self {
+        Self { idle, activity, outbox: BytesMut::new(), gone: None, registration }
     }
 
     /// Ready with an error once a client that sends no more is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.gone.is_none() {
             // Without it the answer finds out.
-            self.gone = Gone::watch(self.idle.stream.as_fd()).ok();
+            self.gone = Disconnect::watch(self.idle.stream.as_fd()).ok();
         }
         let Some(gone) = &mut self.gone else { return Poll::Pending };
         gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
@@ -150,7 +150,7 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_outbox(cx))?;
-        // Otherwise the connection's task closes the socket at once, or says farewell first.
+        // Otherwise the connection's task closes the socket at once, or says lingering_close first.
         if self.activity.is_switching() {
             self.idle.stream.shutdown()?;
         }

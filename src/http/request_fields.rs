@@ -13,7 +13,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What one pass over a request's fields finds; of a field that came several times, the first.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is about a field of its own")]
-pub(crate) struct Fields<'h> {
+pub(crate) struct RequestFields<'h> {
     pub(crate) host: Option<&'h HeaderValue>,
     /// There is more than one Host.
     pub(crate) has_more_hosts: bool,
@@ -29,9 +29,9 @@ pub(crate) struct Fields<'h> {
     pub(crate) traceparent: Option<&'h HeaderValue>,
 }
 
-// === impl Fields ===
+// === impl RequestFields ===
 
-impl<'h> Fields<'h> {
+impl<'h> RequestFields<'h> {
     pub(crate) fn of(headers: &'h HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {

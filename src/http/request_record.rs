@@ -6,14 +6,14 @@ use std::time::Instant;
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::connections::metrics::method_index;
-use crate::connections::registry::Participants;
+use crate::connections::registry::Registry;
 use crate::http::access::Record;
 use crate::http::response_rules::Asked;
 use crate::sockets::stream::Peer;
 
 /// What is remembered of the request that a connection is at; it has one at a time.
 #[derive(Debug)]
-pub(crate) struct Remembered {
+pub(crate) struct RequestRecord {
     record: Option<Record>,
     begun: Instant,
     /// The method's place in the metrics.
@@ -25,9 +25,9 @@ pub(crate) struct Remembered {
     expected: Option<u64>,
 }
 
-// === impl Remembered ===
+// === impl RequestRecord ===
 
-impl Remembered {
+impl RequestRecord {
     pub(crate) fn new() -> Self {
         Self {
             record: None,
@@ -79,7 +79,7 @@ impl Remembered {
 
     /// Counts the request, and logs it if it is one to be logged. `bytes` of the answer's body were
     /// given out; it came to its end if `whole`.
-    pub(crate) fn end(&mut self, server: &Arc<Participants>, peer: Peer, bytes: u64, whole: bool) {
+    pub(crate) fn end(&mut self, server: &Arc<Registry>, peer: Peer, bytes: u64, whole: bool) {
         let took = self.begun.elapsed();
         server.metrics.end(self.method, self.status, took);
         if let Some(record) = self.record.take() {

@@ -19,10 +19,10 @@ use std::net::Ipv6Addr;
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use crate::http::request_fields::Fields;
+use crate::http::request_fields::RequestFields;
 
 /// Checks a request's head; answers the status that it deserves instead.
-pub(crate) fn check<B>(request: &Request<B>, fields: &Fields<'_>) -> Result<(), StatusCode> {
+pub(crate) fn check<B>(request: &Request<B>, fields: &RequestFields<'_>) -> Result<(), StatusCode> {
     check_target(request.method(), request.uri())?;
     check_host(request.version(), fields)?;
     if fields.has_transfer_encoding {
@@ -59,7 +59,7 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-fn check_host(version: Version, fields: &Fields<'_>) -> Result<(), StatusCode> {
+fn check_host(version: Version, fields: &RequestFields<'_>) -> Result<(), StatusCode> {
     let is_one_and_valid = match fields.host {
         Some(host) if !fields.has_more_hosts => {
             is_plain_host(host.as_bytes()) || host.to_str().is_ok_and(is_host)
@@ -213,7 +213,7 @@ mod tests {
     fn status(target: &str, name: http::HeaderName, value: &[u8]) -> Option<StatusCode> {
         let request = Request::builder().uri(target).version(Version::HTTP_10);
         let request = request.header(name, value).body(()).ok()?;
-        Some(check(&request, &Fields::of(request.headers())).err().unwrap_or(StatusCode::OK))
+        Some(check(&request, &RequestFields::of(request.headers())).err().unwrap_or(StatusCode::OK))
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::BoxError;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Counted;
-use crate::connections::registry::{Participant, Participants};
+use crate::connections::registry::{Registration, Registry};
 use crate::http::accept::accept;
 use crate::http::connection::{self, Shared};
 use crate::http::service::HttpService;
@@ -24,7 +24,7 @@ use crate::sockets::stream::Stream;
 /// A server whose service's type is no longer known.
 pub(crate) trait Serve: Send + Sync {
     /// The server's acceptors and connections.
-    fn participants(&self) -> &Arc<Participants>;
+    fn registry(&self) -> &Arc<Registry>;
 
     /// Serves a connection in a task of its own.
     fn open(&self, idle: Idle);
@@ -37,7 +37,7 @@ pub(crate) trait Serve: Send + Sync {
 /// A service and its connections.
 #[derive(Debug)]
 pub(crate) struct Server<S> {
-    participants: Arc<Participants>,
+    registry: Arc<Registry>,
     shared: Arc<Shared<S>>,
 }
 
@@ -68,12 +68,12 @@ pub(crate) struct Failure(
 
 impl<S> Server<S> {
     pub(crate) fn new(name: String, shared: Shared<S>) -> Self {
-        Self::with(Arc::new(Participants::new(name)), shared)
+        Self::with(Arc::new(Registry::new(name)), shared)
     }
 
-    /// A server whose participants others know already.
-    pub(crate) fn with(participants: Arc<Participants>, shared: Shared<S>) -> Self {
-        Self { participants, shared: Arc::new(shared) }
+    /// A server whose registry others know already.
+    pub(crate) fn with(registry: Arc<Registry>, shared: Shared<S>) -> Self {
+        Self { registry, shared: Arc::new(shared) }
     }
 }
 
@@ -81,32 +81,32 @@ impl<S> Serve for Server<S>
 where
     S: HttpService,
 {
-    fn participants(&self) -> &Arc<Participants> {
-        &self.participants
+    fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     fn open(&self, idle: Idle) {
-        let participant = self.participants.join_connection(idle.stream.as_fd());
+        let registration = self.registry.join_connection(idle.stream.as_fd());
         if idle.is_taken_over() {
             // In this order, whichever task comes first.
-            participant.seat().idle(Instant::now());
+            registration.handle().idle(Instant::now());
         }
-        let signal = participant.signal();
-        let life = connection::run(idle, participant, Arc::clone(&self.shared));
+        let signal = registration.signal();
+        let life = connection::run(idle, registration, Arc::clone(&self.shared));
         tokio::spawn(Counted::new(life, signal));
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
         let shared = Arc::clone(&self.shared);
         // Its requests are not those of clients: they are counted and logged nowhere.
-        let uncounted = Arc::new(Participants::new(self.participants.server().to_owned()));
+        let uncounted = Arc::new(Registry::new(self.registry.server().to_owned()));
         Box::pin(connection::probe(shared, uncounted))
     }
 }
 
 impl fmt::Debug for dyn Serve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Serve").field(&self.participants().server()).finish()
+        f.debug_tuple("Serve").field(&self.registry().server()).finish()
     }
 }
 
@@ -123,23 +123,23 @@ pub(crate) fn run(
     listeners: Vec<Listener>,
     failures: mpsc::Receiver<String>,
 ) -> impl Future<Output = Result<(), BoxError>> + Send {
-    let join = |listener| (listener, server.participants().join_acceptor());
+    let join = |listener| (listener, server.registry().join_acceptor());
     let acceptors = listeners.into_iter().map(join).collect();
     run_acceptors(server, acceptors, failures)
 }
 
 async fn run_acceptors(
     server: Arc<dyn Serve>,
-    listeners: Vec<(Listener, Participant)>,
+    listeners: Vec<(Listener, Registration)>,
     mut failures: mpsc::Receiver<String>,
 ) -> Result<(), BoxError> {
     let mut acceptors = JoinSet::new();
-    for (listener, participant) in listeners {
+    for (listener, registration) in listeners {
         let server = Arc::clone(&server);
         acceptors.spawn(async move {
             let address = listener.address.clone();
             let serve = |stream: Stream| server.open(Idle::fresh(stream));
-            accept(listener, participant, serve)
+            accept(listener, registration, serve)
                 .await
                 .map_err(|source| ServerError::Accept { address, source })
         });

@@ -10,25 +10,25 @@ use std::time::Duration;
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::connections::limits::{Limits, Waiting};
+use crate::connections::limits::{Limits, Timeout};
 use crate::http::activity::Activity;
 
 /// A connection's timer and what it saw at its last look.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     timer: Option<Pin<Box<Sleep>>>,
     /// The timer wakes the task when it fires.
     armed: bool,
     next_look: Option<Instant>,
     /// What was waited for, how far it had come, and since when.
-    seen: Option<(Waiting, u32, Instant)>,
+    seen: Option<(Timeout, u32, Instant)>,
     /// How many requests had begun at the last look at an idle connection.
     idle_at: Option<u32>,
 }
 
-// === impl Patience ===
+// === impl Timeouts ===
 
-impl Patience {
+impl Timeouts {
     /// Ready once no request has come for `time`, or for twice that at most.
     pub(crate) fn poll_idle_for(
         &mut self,
@@ -67,7 +67,7 @@ impl Patience {
         activity: &Activity,
         limits: &Limits,
         cx: &mut Context<'_>,
-    ) -> Poll<Waiting> {
+    ) -> Poll<Timeout> {
         let Some((waiting, mark)) = activity.waits_for_client() else {
             self.seen = None;
             return Poll::Pending;
@@ -87,10 +87,10 @@ impl Patience {
             };
             self.seen = Some((waiting, mark, since));
             let limit = match waiting {
-                Waiting::Head => limits.head_timeout,
-                Waiting::Body => limits.body_timeout,
-                Waiting::Write => limits.write_timeout,
-                Waiting::FirstByte | Waiting::Idle => unreachable!("waited for while parked"),
+                Timeout::Head => limits.head_timeout,
+                Timeout::Body => limits.body_timeout,
+                Timeout::Write => limits.write_timeout,
+                Timeout::FirstByte | Timeout::Idle => unreachable!("waited for while parked"),
             };
             if now.duration_since(since) >= limit + limits.look_interval() {
                 return Poll::Ready(waiting);
@@ -124,17 +124,17 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::connections::registry::Participants;
+    use crate::connections::registry::Registry;
     use crate::sockets::stream::Peer;
 
     /// An activity that nothing happens to.
     fn idle() -> Activity {
-        Activity::new(Arc::new(Participants::new("test".to_owned())), Peer::Unix { uid: None })
+        Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix { uid: None })
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_has_used_up_its_turn_is_woken_nevertheless() {
-        let (activity, mut patience) = (idle(), Patience::default());
+        let (activity, mut patience) = (idle(), Timeouts::default());
         let time = Duration::from_millis(20);
         let begun = Instant::now();
         let mut first = true;
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn having_waited_for_the_client_does_not_keep_a_connection_built() {
-        let (activity, mut patience) = (idle(), Patience::default());
+        let (activity, mut patience) = (idle(), Timeouts::default());
         activity.heard(b"GET / HT").unwrap();
         let limits = Limits::default();
         let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_time_in_which_nothing_was_waited_for_does_not_count() {
-        let (activity, mut patience) = (idle(), Patience::default());
+        let (activity, mut patience) = (idle(), Timeouts::default());
         let limits = Limits::default();
         activity.heard(b"GET / HT").unwrap();
         let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));

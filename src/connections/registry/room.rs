@@ -1,6 +1,6 @@
 //! Making room: where there are more connections than may be, the one that has been idle longest ends.
 //!
-//! A parked connection shows in its [`Signal`] since when it has been idle: an atomic store and four bytes. Who
+//! A parked connection shows in its [`Signal`](super::Signal) since when it has been idle: an atomic store and four bytes. Who
 //! is the oldest is asked only where room is wanted. One look at everybody finds many at once, and what
 //! it finds stays true: whoever becomes idle later is younger. Where nobody is idle, whoever becomes so
 //! says so, and nobody has to look again.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Entry, Participants, Registry, Seat};
+use super::{Entry, Handle, Registry, State};
 
 /// In place of the time since which a connection has been idle: it is not.
 const BUSY: u32 = 0;
@@ -49,33 +49,33 @@ pub(crate) enum Room {
 /// Connections by the time since which they have been idle, the oldest first. Some may not be any more.
 pub(super) type Oldest = VecDeque<(u32, usize)>;
 
-// === impl Participants ===
+// === impl Registry ===
 
-impl Participants {
+impl Registry {
     /// Sees to it that there are no more than `most` connections; answers how many of those that have been
     /// `idle` for so long have to end for it now, and whether that will do.
     pub(crate) fn make_room(&self, most: usize, idle: Duration) -> (usize, Room) {
         let now = self.now();
-        let mut registry = self.lock();
+        let mut state = self.lock();
         let mut chosen = 0;
         loop {
-            let surplus = (registry.connections() - registry.unwanted).saturating_sub(most);
+            let surplus = (state.connections() - state.unwanted).saturating_sub(most);
             if surplus == 0 {
                 return (chosen, Room::Made);
             }
-            let Some((since, key)) = self.oldest(&mut registry, surplus, now) else {
+            let Some((since, key)) = self.oldest(&mut state, surplus, now) else {
                 return (chosen, Room::None);
             };
             let left = idle.saturating_sub(age(since, now));
             if !left.is_zero() {
                 return (chosen, Room::Later(left));
             }
-            registry.oldest.pop_front();
-            let signal = &registry.entries[key].signal;
+            state.oldest.pop_front();
+            let signal = &state.entries[key].signal;
             let order = Ordering::SeqCst;
             if signal.idle.compare_exchange(since, UNWANTED, order, order).is_ok() {
                 signal.waker.wake();
-                registry.unwanted += 1;
+                state.unwanted += 1;
                 chosen += 1;
             }
         }
@@ -89,17 +89,17 @@ impl Participants {
     }
 
     /// Who has been idle longest, if anybody is.
-    fn oldest(&self, registry: &mut Registry, wanted: usize, now: u32) -> Option<(u32, usize)> {
-        registry.forget_busy();
-        if registry.oldest.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
+    fn oldest(&self, state: &mut State, wanted: usize, now: u32) -> Option<(u32, usize)> {
+        state.forget_busy();
+        if state.oldest.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
             // Before the look: who becomes idle after it says so.
             self.wants_idle.store(true, Ordering::SeqCst);
-            registry.look(wanted, now);
-            if !registry.oldest.is_empty() {
+            state.look(wanted, now);
+            if !state.oldest.is_empty() {
                 self.wants_idle.store(false, Ordering::SeqCst);
             }
         }
-        registry.oldest.front().copied()
+        state.oldest.front().copied()
     }
 
     pub(super) fn now(&self) -> u32 {
@@ -112,7 +112,7 @@ impl Participants {
     }
 }
 
-impl Registry {
+impl State {
     /// Forgets those that come first and are not idle any more, or have been busy in between.
     fn forget_busy(&mut self) {
         while self.oldest.front().is_some_and(|(since, key)| !self.is_idle(*since, *key)) {
@@ -157,34 +157,34 @@ impl Registry {
     }
 }
 
-// === impl Seat ===
+// === impl Handle ===
 
-impl Seat {
+impl Handle {
     /// Says that the connection waits for a byte, and has been idle `since` then.
     pub(crate) fn idle(&self, since: Instant) {
-        let Self { participants, key, signal } = self;
+        let Self { registry, key, signal } = self;
         if signal.idle.load(Ordering::Relaxed) != BUSY {
             return;
         }
-        let since = participants.stamp(since);
+        let since = registry.stamp(since);
         signal.idle.store(since, Ordering::SeqCst);
-        if participants.wants_idle.load(Ordering::SeqCst) {
-            participants.lock().offer(since, *key, participants.now());
+        if registry.wants_idle.load(Ordering::SeqCst) {
+            registry.lock().offer(since, *key, registry.now());
         }
     }
 
     /// Says that a byte has come.
     pub(crate) fn busy(&self) {
-        let Self { participants, signal, .. } = self;
+        let Self { registry, signal, .. } = self;
         if signal.idle.load(Ordering::Relaxed) == BUSY {
             return;
         }
         let idle = signal.idle.swap(BUSY, Ordering::SeqCst);
         if idle == UNWANTED {
-            let mut registry = participants.lock();
-            registry.settle(idle);
+            let mut state = registry.lock();
+            state.settle(idle);
             // Another has to end instead.
-            registry.wake_acceptors();
+            state.wake_acceptors();
         }
     }
 
@@ -222,92 +222,92 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::connections::registry::Participant;
+    use crate::connections::registry::Registration;
 
     /// Connections that became idle one after the other, a second apart.
-    async fn idle(participants: &Arc<Participants>, count: usize) -> Vec<Participant> {
+    async fn idle(registry: &Arc<Registry>, count: usize) -> Vec<Registration> {
         let mut idle = Vec::new();
         for _ in 0..count {
-            let participant = participants.join_connection(stdin().as_fd());
-            participant.seat().idle(Instant::now());
+            let registration = registry.join_connection(stdin().as_fd());
+            registration.handle().idle(Instant::now());
             advance(Duration::from_secs(1)).await;
-            idle.push(participant);
+            idle.push(registration);
         }
         idle
     }
 
-    fn unwanted(connections: &[Participant]) -> Vec<usize> {
-        let is_unwanted = |index: &usize| connections[*index].seat().is_unwanted();
+    fn unwanted(connections: &[Registration]) -> Vec<usize> {
+        let is_unwanted = |index: &usize| connections[*index].handle().is_unwanted();
         (0..connections.len()).filter(is_unwanted).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_been_idle_longest_ends_first_whatever_the_number_and_whoever_came_when() {
-        let participants = Arc::new(Participants::new("test".to_owned()));
-        let mut connections = idle(&participants, 1000).await;
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let mut connections = idle(&registry, 1000).await;
         // The first hundred have been asked something since.
-        for participant in &connections[..100] {
-            participant.seat().busy();
-            participant.seat().idle(Instant::now());
+        for registration in &connections[..100] {
+            registration.handle().busy();
+            registration.handle().idle(Instant::now());
         }
         advance(SETTLED).await;
         for most in (900..1000).rev() {
-            assert_eq!(participants.make_room(most, SETTLED), (1, Room::Made));
+            assert_eq!(registry.make_room(most, SETTLED), (1, Room::Made));
         }
         assert_eq!(unwanted(&connections), (100..200).collect::<Vec<_>>());
         connections.drain(100..200);
-        assert_eq!(participants.make_room(10, SETTLED), (890, Room::Made));
+        assert_eq!(registry.make_room(10, SETTLED), (890, Room::Made));
         assert_eq!(unwanted(&connections).len(), 890);
-        assert!(connections[90..100].iter().all(|kept| !kept.seat().is_unwanted()));
+        assert!(connections[90..100].iter().all(|kept| !kept.handle().is_unwanted()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_something_to_say_stays_and_another_ends_instead() {
-        let participants = Arc::new(Participants::new("test".to_owned()));
-        let connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let connections = idle(&registry, 3).await;
+        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [0]);
-        connections[0].seat().busy();
-        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        connections[0].handle().busy();
+        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_nobody_is_idle_the_next_to_be_so_is_found_without_a_look() {
-        let participants = Arc::new(Participants::new("test".to_owned()));
+        let registry = Arc::new(Registry::new("test".to_owned()));
         let connections: Vec<_> =
-            (0..200).map(|_| participants.join_connection(stdin().as_fd())).collect();
-        assert_eq!(participants.make_room(199, SETTLED), (0, Room::None));
+            (0..200).map(|_| registry.join_connection(stdin().as_fd())).collect();
+        assert_eq!(registry.make_room(199, SETTLED), (0, Room::None));
         // However often they are idle: what is remembered of them is bounded.
         for _ in 0..100 {
             for connection in &connections {
-                connection.seat().busy();
-                connection.seat().idle(Instant::now());
+                connection.handle().busy();
+                connection.handle().idle(Instant::now());
             }
         }
-        assert!(participants.lock().oldest.len() <= 2 * connections.len() + 1);
-        assert_eq!(participants.make_room(199, SETTLED), (0, Room::Later(SETTLED)));
+        assert!(registry.lock().oldest.len() <= 2 * connections.len() + 1);
+        assert_eq!(registry.make_room(199, SETTLED), (0, Room::Later(SETTLED)));
         advance(SETTLED).await;
-        assert_eq!(participants.make_room(199, SETTLED), (1, Room::Made));
+        assert_eq!(registry.make_room(199, SETTLED), (1, Room::Made));
         assert_eq!(unwanted(&connections), [0]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_by_itself_is_room_only_once() {
-        let participants = Arc::new(Participants::new("test".to_owned()));
-        let mut connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(2, SETTLED), (1, Room::Made));
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let mut connections = idle(&registry, 3).await;
+        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
         drop(connections.remove(0));
-        assert_eq!(participants.make_room(2, SETTLED), (0, Room::Made));
-        assert_eq!(participants.make_room(1, SETTLED), (1, Room::Made));
+        assert_eq!(registry.make_room(2, SETTLED), (0, Room::Made));
+        assert_eq!(registry.make_room(1, SETTLED), (1, Room::Made));
     }
 
     #[tokio::test(start_paused = true)]
     async fn beyond_49_days_time_goes_on() {
-        let participants = Arc::new(Participants::new("test".to_owned()));
+        let registry = Arc::new(Registry::new("test".to_owned()));
         advance(Duration::from_millis(u64::from(ROUND) - 1500)).await;
-        let connections = idle(&participants, 3).await;
-        assert_eq!(participants.make_room(1, SETTLED), (2, Room::Made));
+        let connections = idle(&registry, 3).await;
+        assert_eq!(registry.make_room(1, SETTLED), (2, Room::Made));
         assert_eq!(unwanted(&connections), [0, 1]);
     }
 }

@@ -11,9 +11,9 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
 use super::{DESCRIPTORS_MAX, Frame, HEADER, Record};
-use crate::connections::limits::Waiting;
+use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
-use crate::handover::drain_history::History;
+use crate::handover::drain_history::DrainHistory;
 use crate::sockets::stream::Stream;
 
 /// The most bytes of records of one message; far above what the limits on heads allow.
@@ -35,7 +35,7 @@ pub(crate) struct Taken {
     /// How many of a server's there are.
     counts: BTreeMap<String, usize>,
     /// The drains up to now, if the writer came to telling of them.
-    pub(crate) history: Option<History>,
+    pub(crate) history: Option<DrainHistory>,
 }
 
 /// A listening socket that came with a carrier.
@@ -169,7 +169,7 @@ impl Taken {
             Record::Connection { server, peer, unread, skip, fresh } => match Stream::adopt(fd) {
                 Ok(stream) => {
                     let unread = Bytes::from(unread);
-                    let waiting = if fresh { Waiting::FirstByte } else { Waiting::Idle };
+                    let waiting = if fresh { Timeout::FirstByte } else { Timeout::Idle };
                     let idle = Idle { stream, unread, skip, waiting };
                     *self.counts.entry(server.clone()).or_default() += 1;
                     self.connections.push((server, idle));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{taken::CarrierError, *};
 use crate::connections::parked::Idle;
-use crate::connections::registry::Participant;
+use crate::connections::registry::Registration;
 use crate::handover::drain_history::LastDrain;
 use crate::sockets::stream::Stream;
 
@@ -55,10 +55,10 @@ fn record(unread: &[u8]) -> Vec<u8> {
         server: "public".to_owned(),
         peer: "unix".to_owned(),
         unread: unread.to_vec(),
-        skip: Some(Rest::Counted(3)),
+        skip: Some(Remainder::Counted(3)),
         fresh: false,
     };
-    let frames = [Frame::Batch(vec![record]), Frame::End(History::default())];
+    let frames = [Frame::Batch(vec![record]), Frame::End(DrainHistory::default())];
     frames.iter().flat_map(framed).collect()
 }
 
@@ -74,7 +74,7 @@ async fn a_connection_arrives_with_its_server_and_what_was_read_of_it() {
     let [(server, idle)] = &taken.connections[..] else { panic!("{taken:?}") };
     assert_eq!(
         (&**server, &*idle.unread, idle.skip),
-        ("public", &b"GET / HT"[..], Some(Rest::Counted(3)))
+        ("public", &b"GET / HT"[..], Some(Remainder::Counted(3)))
     );
 }
 
@@ -97,7 +97,7 @@ async fn records_that_make_no_sense_are_closed() {
         b"\x00",
         b"\x00\x00\x00\x00",
         b"\x02\x00\x00\x00\x00\x00",
-        &framed(&Frame::End(History::default())),
+        &framed(&Frame::End(DrainHistory::default())),
     ] {
         let (taken, error, mut client) = take(&HEADER, records);
         assert!(matches!(error, Some(CarrierError::Format)), "{records:?}");
@@ -113,25 +113,25 @@ fn an_empty_carrier_holds_nothing() {
     let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
     let (carrier, theirs) = Carrier::new().unwrap();
-    carrier.finish(History::default()).unwrap();
+    carrier.finish(DrainHistory::default()).unwrap();
     let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
-    assert_eq!(taken.history, Some(History::default()));
+    assert_eq!(taken.history, Some(DrainHistory::default()));
 }
 
-/// Waiting connections of a server, each with its client, as they are in a drain.
-fn held(count: usize) -> (Arc<Participants>, Vec<UnixStream>, Vec<Participant>) {
-    let participants = Arc::new(Participants::new("public".to_owned()));
+/// Timeout connections of a server, each with its client, as they are in a drain.
+fn held(count: usize) -> (Arc<Registry>, Vec<UnixStream>, Vec<Registration>) {
+    let registry = Arc::new(Registry::new("public".to_owned()));
     let (mut clients, mut members) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let (client, server) = UnixStream::pair().unwrap();
         let idle = Idle::fresh(Stream::adopt(server.into()).unwrap());
-        let member = participants.join_connection(idle.stream.as_fd());
+        let member = registry.join_connection(idle.stream.as_fd());
         member.deposit(Deposit::Connection(idle));
         clients.push(client);
         members.push(member);
     }
-    (participants, clients, members)
+    (registry, clients, members)
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn connections_that_fill_a_branch_go_on_in_others() {
     let (mut carrier, theirs) = Carrier::with_buffer(0).unwrap();
     let load = carrier.load([&server], false, Instant::now()).await;
     assert!(load.shortage.is_none(), "{load:?}");
-    let load = carrier.finish(History::default()).unwrap();
+    let load = carrier.finish(DrainHistory::default()).unwrap();
     assert_eq!((load.handed_over(), load.left()), (5000, 0));
     let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert!(error.is_none(), "{error:?}");
@@ -156,7 +156,7 @@ async fn a_connection_is_given_once_however_often_it_is_tried() {
     for _ in 0..3 {
         carrier.load([&server], false, Instant::now()).await;
     }
-    assert_eq!(carrier.finish(History::default()).unwrap().handed_over(), 300);
+    assert_eq!(carrier.finish(DrainHistory::default()).unwrap().handed_over(), 300);
     let (taken, _) = Taken::from_carrier(&theirs, &|_| usize::MAX);
     assert_eq!(taken.connections.len(), 300);
 }
@@ -166,7 +166,7 @@ async fn what_has_no_room_is_closed_and_counted_and_the_rest_taken() {
     let (server, _clients, _members) = held(600);
     let (mut carrier, theirs) = Carrier::new().unwrap();
     carrier.load([&server], false, Instant::now()).await;
-    carrier.finish(History::default()).unwrap();
+    carrier.finish(DrainHistory::default()).unwrap();
     let (taken, error) = Taken::from_carrier(&theirs, &|_| 400);
     assert!(error.is_none(), "{error:?}");
     assert_eq!((taken.connections.len(), taken.surplus["public"]), (400, 200));
@@ -218,7 +218,7 @@ proptest! {
             (
                 "[a-z]{1,9}",
                 prop::collection::vec(any::<u8>(), 0..99),
-                any::<Option<u64>>().prop_map(|count| count.map(Rest::Counted)),
+                any::<Option<u64>>().prop_map(|count| count.map(Remainder::Counted)),
                 any::<bool>(),
                 any::<Option<bool>>(),
             ),
@@ -251,13 +251,13 @@ proptest! {
             let fds: Vec<_> = fds.by_ref().take(size).collect();
             carrier.send(std::mem::replace(&mut records, rest), &fds).unwrap();
         }
-        let history = History::default().with(LastDrain { duration, requests });
+        let history = DrainHistory::default().with(LastDrain { duration, requests });
         carrier.finish(history.clone()).unwrap();
         let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
         prop_assert!(error.is_none() && taken.gone == 0, "{:?}", error);
         prop_assert_eq!(taken.history, Some(history));
         let came: Vec<_> = taken.connections.iter().map(|(server, idle)| {
-            let fresh = idle.waiting == Waiting::FirstByte;
+            let fresh = idle.waiting == Timeout::FirstByte;
             (server.clone(), idle.unread.to_vec(), idle.skip, fresh, inode(idle.stream.as_fd()))
         }).collect();
         prop_assert_eq!(came, connections);
@@ -276,7 +276,7 @@ async fn who_has_asked_something_is_taken_however_many_there_may_be() {
     }
     let (mut carrier, theirs) = Carrier::new().unwrap();
     carrier.load([&server], false, Instant::now()).await;
-    carrier.finish(History::default()).unwrap();
+    carrier.finish(DrainHistory::default()).unwrap();
     let (taken, error) = Taken::from_carrier(&theirs, &|_| 2);
     assert!(error.is_none(), "{error:?}");
     let asking = taken.connections.iter().filter(|(_, idle)| idle.stream.has_unread()).count();

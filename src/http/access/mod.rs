@@ -14,8 +14,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode};
 
 pub(crate) use self::queue::flush;
-use crate::connections::registry::Participants;
-use crate::http::request_fields::Fields;
+use crate::connections::registry::Registry;
+use crate::http::request_fields::RequestFields;
 use crate::sockets::stream::Peer;
 
 /// The longest path and request name in a log line, in bytes.
@@ -61,7 +61,7 @@ pub(crate) struct Record {
 #[derive(Debug)]
 struct Entry {
     record: Record,
-    server: Arc<Participants>,
+    server: Arc<Registry>,
     peer: Peer,
     status: Option<StatusCode>,
     bytes: u64,
@@ -72,7 +72,7 @@ struct Entry {
 /// All that is known of what was answered before it was a request.
 #[derive(Debug)]
 struct Refusal {
-    server: Arc<Participants>,
+    server: Arc<Registry>,
     peer: Peer,
     status: StatusCode,
     why: String,
@@ -139,7 +139,11 @@ impl AccessSetting {
     }
 
     /// Begins the record of a request, where one may be wanted.
-    pub(crate) fn begin<B>(&self, request: &Request<B>, fields: &Fields<'_>) -> Option<Record> {
+    pub(crate) fn begin<B>(
+        &self,
+        request: &Request<B>,
+        fields: &RequestFields<'_>,
+    ) -> Option<Record> {
         let mode = self.mode();
         if mode == AccessLog::Off {
             return None;
@@ -159,7 +163,7 @@ impl AccessSetting {
 /// be understood.
 pub(crate) fn refused(
     setting: &AccessSetting,
-    server: &Arc<Participants>,
+    server: &Arc<Registry>,
     peer: Peer,
     status: StatusCode,
     why: &dyn fmt::Display,
@@ -191,7 +195,7 @@ impl Record {
     /// Logs the request, if it is one to be logged. `status` is absent where the service gave no answer.
     pub(crate) fn end(
         self,
-        server: &Arc<Participants>,
+        server: &Arc<Registry>,
         peer: Peer,
         status: Option<StatusCode>,
         bytes: u64,

@@ -16,12 +16,12 @@ use atomic_waker::AtomicWaker;
 #[cfg(test)]
 pub(crate) use self::bodies::LEFTOVER_MAX;
 use self::bodies::Leftover;
-use crate::connections::body_remainder::Rest;
+use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
-use crate::connections::limits::Waiting;
-use crate::connections::registry::{Mode, Participants};
+use crate::connections::limits::Timeout;
+use crate::connections::registry::{Mode, Registry};
 use crate::http::framing::Wire;
-use crate::http::request_record::Remembered;
+use crate::http::request_record::RequestRecord;
 use crate::sockets::stream::Peer;
 
 /// Something that was written has not reached the socket.
@@ -78,7 +78,7 @@ const OFFERED: u32 = 1 << 23;
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    participants: Arc<Participants>,
+    registry: Arc<Registry>,
     bits: AtomicU32,
     /// Requests that have begun and not ended, and those of them without an answer yet.
     exchanges: AtomicU32,
@@ -98,7 +98,7 @@ pub(crate) struct Activity {
     wire: Mutex<Wire>,
     peer: Peer,
     /// The request that the connection is at.
-    exchange: Mutex<Remembered>,
+    exchange: Mutex<RequestRecord>,
 }
 
 /// Where a connection stands, as [`crate::http::framing`] demands.
@@ -117,9 +117,9 @@ pub(crate) enum Standing {
 // === impl Activity ===
 
 impl Activity {
-    pub(crate) fn new(participants: Arc<Participants>, peer: Peer) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, peer: Peer) -> Self {
         Self {
-            participants,
+            registry,
             bits: AtomicU32::new(0),
             exchanges: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
@@ -133,13 +133,13 @@ impl Activity {
             leftover: Mutex::default(),
             wire: Mutex::new(Wire::new()),
             peer,
-            exchange: Mutex::new(Remembered::new()),
+            exchange: Mutex::new(RequestRecord::new()),
         }
     }
 
     /// The server whose connection this is.
-    pub(crate) fn participants(&self) -> &Arc<Participants> {
-        &self.participants
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Who is at the other end.
@@ -148,7 +148,7 @@ impl Activity {
     }
 
     /// What is remembered of the request that the connection is at.
-    pub(crate) fn exchange(&self) -> MutexGuard<'_, Remembered> {
+    pub(crate) fn exchange(&self) -> MutexGuard<'_, RequestRecord> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,8 +188,8 @@ impl Activity {
     ///
     /// # Errors
     /// When it does not: no other request is read then.
-    pub(crate) fn begin(&self, body: Option<Rest>) -> Result<(), Malformed> {
-        self.participants.metrics.begin();
+    pub(crate) fn begin(&self, body: Option<Remainder>) -> Result<(), Malformed> {
+        self.registry.metrics.begin();
         let reads = self.reads.load(Ordering::Relaxed);
         if self.requests.fetch_add(1, Ordering::Relaxed) > 0
             && self.read_before.swap(reads, Ordering::Relaxed) == reads
@@ -418,16 +418,16 @@ impl Activity {
     }
 
     /// What we wait for that only the client can do, and how far that has come.
-    pub(crate) fn waits_for_client(&self) -> Option<(Waiting, u32)> {
+    pub(crate) fn waits_for_client(&self) -> Option<(Timeout, u32)> {
         if self.has(WRITE_BLOCKED) {
-            Some((Waiting::Write, self.writes.load(Ordering::Relaxed)))
+            Some((Timeout::Write, self.writes.load(Ordering::Relaxed)))
         } else if self.bodies.load(Ordering::Acquire) > 0 {
             // Not who has sent all of it, or more than anybody has asked for.
             let is_waited_for = self.has(WANTED | LEFTOVER_WANTED) && self.has(READ_BLOCKED);
-            is_waited_for.then(|| (Waiting::Body, self.reads.load(Ordering::Relaxed)))
+            is_waited_for.then(|| (Timeout::Body, self.reads.load(Ordering::Relaxed)))
         } else if self.exchanges.load(Ordering::Acquire) == 0 && self.is_mid_head() {
             // A head has to come whole in its time, however many bytes trickle in.
-            Some((Waiting::Head, self.requests.load(Ordering::Relaxed)))
+            Some((Timeout::Head, self.requests.load(Ordering::Relaxed)))
         } else {
             None
         }

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::farewell::{self, LAST_WORDS};
+use super::lingering_close::{self, LAST_WORDS};
 use super::{End, Served};
-use crate::connections::limits::Waiting;
-use crate::connections::registry::Seat;
+use crate::connections::limits::Timeout;
+use crate::connections::registry::Handle;
 use crate::http::access::{self, AccessSetting};
 use crate::http::io::Io;
 use crate::sockets::stream::Peer;
@@ -19,12 +19,12 @@ use crate::sockets::stream::Peer;
 pub(super) async fn close(
     end: End,
     mut io: Io,
-    seat: &Seat,
+    handle: &Handle,
     access: &AccessSetting,
     answering: bool,
     is_heard_out: bool,
 ) -> Served {
-    let (server, peer) = (seat.participants(), io.idle.stream.peer());
+    let (server, peer) = (handle.registry(), io.idle.stream.peer());
     let lingers = match end {
         End::Hyper(Err(error)) => {
             match status_of(&error) {
@@ -36,11 +36,11 @@ pub(super) async fn close(
         End::Hyper(Ok(())) => !is_heard_out,
         End::TimedOut(waiting) => {
             server.metrics.timeouts[waiting as usize].add(1);
-            if waiting == Waiting::Head {
+            if waiting == Timeout::Head {
                 let why = "its head did not come in time";
                 access::refused(access, server, peer, StatusCode::REQUEST_TIMEOUT, &why);
             }
-            let answers = waiting == Waiting::Head || (waiting == Waiting::Body && answering);
+            let answers = waiting == Timeout::Head || (waiting == Timeout::Body && answering);
             if answers {
                 let said = request_timeout();
                 let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
@@ -53,8 +53,8 @@ pub(super) async fn close(
         End::Idle(_) | End::Unanswered => false,
     };
     if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
-        let (idle, participant) = farewell::say(io).await;
-        return Served::Over(idle, participant);
+        let (idle, registration) = lingering_close::say(io).await;
+        return Served::Over(idle, registration);
     }
     // With the socket, and not before, the connection stops to count as open.
     drop(io);

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::farewell::see_off;
-use crate::connections::limits::{Limits, Waiting};
+use super::lingering_close::linger_closing;
+use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Deposit, Mode, Participant};
+use crate::connections::registry::{Deposit, Mode, Registration};
 
 /// How long the client of an idle connection has, that has been so `since` then.
 pub(super) fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> Instant {
     let limit = match idle.waiting {
-        Waiting::FirstByte => limits.first_byte_timeout,
+        Timeout::FirstByte => limits.first_byte_timeout,
         _ => limits.idle_timeout.min(idle_max),
     };
     // Beyond what a clock can tell is never.
@@ -26,23 +26,23 @@ pub(super) fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Dur
 /// it.
 pub(super) async fn park(
     idle: &mut Option<Idle>,
-    participant: Option<&Participant>,
+    registration: Option<&Registration>,
     since: &Instant,
     end: Instant,
 ) {
-    let (Some(connection), Some(participant)) = (&idle, participant) else { return };
+    let (Some(connection), Some(registration)) = (&idle, registration) else { return };
     if connection.is_leaving() {
         // Boxed, so that everybody else's task does not keep the room for it.
-        return Box::pin(see_off(idle, participant)).await;
+        return Box::pin(linger_closing(idle, registration)).await;
     }
-    let seat = participant.seat();
+    let handle = registration.handle();
     let mut timer = pin!(sleep_until(end));
     loop {
         let (mode, ready) = poll_fn(|cx| {
-            let mode = seat.poll_mode(cx);
+            let mode = handle.poll_mode(cx);
             if mode != Mode::Hold {
                 // Whatever it may have been at when everybody was released, it is idle now.
-                seat.finished();
+                handle.finished();
             }
             // Who always has something to skip keeps the timer from being asked.
             let is_skipping = idle.as_ref().is_some_and(|idle| idle.skip.is_some());
@@ -54,12 +54,12 @@ pub(super) async fn park(
                 // The client is gone, or in the middle of what is to be skipped.
                 None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
                 Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
-                    seat.idle(*since);
+                    handle.idle(*since);
                     // If something has come that the runtime has not heard of, another ends instead.
-                    let is_unwanted = mode == Mode::Serve && seat.is_unwanted();
+                    let is_unwanted = mode == Mode::Serve && handle.is_unwanted();
                     let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
                     if is_unwanted && !has_come() {
-                        seat.participants().metrics.unwanted.add(1);
+                        handle.registry().metrics.unwanted.add(1);
                         return Poll::Ready((Mode::Close, false));
                     }
                     is_unwanted
@@ -73,21 +73,21 @@ pub(super) async fn park(
         })
         .await;
         match mode {
-            Mode::Hold => wait_held(idle, participant).await,
+            Mode::Hold => wait_held(idle, registration).await,
             _ if ready => {
-                seat.busy();
+                handle.busy();
                 return;
             }
             Mode::Serve | Mode::Linger => {
                 if let Some(idle) = idle.take() {
-                    let timeouts = &seat.participants().metrics.timeouts;
+                    let timeouts = &handle.registry().metrics.timeouts;
                     timeouts[idle.waiting as usize].add(1);
                 }
                 return;
             }
             Mode::Close => {
                 if idle.as_mut().is_some_and(Idle::leave) {
-                    return Box::pin(see_off(idle, participant)).await;
+                    return Box::pin(linger_closing(idle, registration)).await;
                 }
                 idle.take();
                 return;
@@ -97,12 +97,12 @@ pub(super) async fn park(
 }
 
 /// Leaves a connection with the registry for as long as everybody is held.
-pub(super) async fn wait_held(idle: &mut Option<Idle>, participant: &Participant) {
+pub(super) async fn wait_held(idle: &mut Option<Idle>, registration: &Registration) {
     if let Some(connection) = idle.take() {
-        participant.deposit(Deposit::Connection(connection));
+        registration.deposit(Deposit::Connection(connection));
     }
-    let Deposit::Connection(connection) = poll_fn(|cx| participant.poll_released(cx)).await else {
-        unreachable!("a participant gets back what it deposited");
+    let Deposit::Connection(connection) = poll_fn(|cx| registration.poll_released(cx)).await else {
+        unreachable!("a registration gets back what it deposited");
     };
     *idle = Some(connection);
 }

@@ -32,7 +32,7 @@ use self::handlers::{Content, Handlers, Planned};
 use self::sequence::{Change, Sequence};
 use super::*;
 use crate::handover::carrier::{Carrier, Taken};
-use crate::handover::drain_history::History;
+use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::PLANTED;
 use crate::sockets::stream::Stream;
 
@@ -41,7 +41,7 @@ const POLLS_MAX: u32 = 100_000;
 
 /// A server for one connection; it may be followed by another, as after a restart.
 struct Stage {
-    participants: Arc<Participants>,
+    registry: Arc<Registry>,
     handlers: Arc<Handlers>,
     task: JoinHandle<()>,
 }
@@ -67,29 +67,29 @@ where
 
 impl Stage {
     fn begin(idle: Idle, handlers: Arc<Handlers>) -> Self {
-        let participants = Arc::new(Participants::new("model".to_owned()));
+        let registry = Arc::new(Registry::new("model".to_owned()));
         let shared = Arc::new(Shared {
             service: Handling(Arc::clone(&handlers)),
             tell_peer: false,
             idle_max: Duration::MAX,
             common: Arc::new(Common::new(AccessLog::Off, Limits::default())),
         });
-        let participant = participants.join_connection(idle.stream.as_fd());
-        let task = tokio::spawn(counted(run(idle, participant, shared)));
-        Self { participants, handlers, task }
+        let registration = registry.join_connection(idle.stream.as_fd());
+        let task = tokio::spawn(counted(run(idle, registration, shared)));
+        Self { registry, handlers, task }
     }
 
     async fn change(self, change: Change) -> Self {
         match change {
             Change::Hold(time) => {
-                self.participants.hold();
-                let _ = timeout(time, self.participants.held()).await;
-                self.participants.release();
+                self.registry.hold();
+                let _ = timeout(time, self.registry.held()).await;
+                self.registry.release();
                 self
             }
             Change::Restart(time) => self.restart(time).await,
             Change::Linger => {
-                self.participants.linger();
+                self.registry.linger();
                 self
             }
         }
@@ -97,15 +97,15 @@ impl Stage {
 
     /// Hands the connection to a next server, if it comes to rest in time.
     async fn restart(self, time: Duration) -> Self {
-        self.participants.hold();
-        if timeout(time, self.participants.held()).await.is_err() {
-            self.participants.release();
+        self.registry.hold();
+        if timeout(time, self.registry.held()).await.is_err() {
+            self.registry.release();
             return self;
         }
         let (mut carrier, theirs) = Carrier::new().unwrap();
-        let load = carrier.load([&self.participants], false, Instant::now()).await;
+        let load = carrier.load([&self.registry], false, Instant::now()).await;
         assert!(load.shortage.is_none(), "{load:?}");
-        carrier.finish(History::default()).unwrap();
+        carrier.finish(DrainHistory::default()).unwrap();
         self.task.abort();
         ended(self.task).await;
         let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);

@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::is_closing;
 use super::park::wait_held;
-use crate::connections::body_remainder::Rest;
-use crate::connections::limits::Waiting;
+use crate::connections::body_remainder::Remainder;
+use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Mode, Participant};
+use crate::connections::registry::{Mode, Registration};
 use crate::http::io::Io;
 
 /// How long the last answer may take to reach the socket. Whoever does not take so little does not get it.
@@ -38,26 +38,26 @@ struct Patience {
 }
 
 /// Says that nothing follows, having sent the answers that were put off when hyper gave the connection up.
-pub(super) async fn say(mut io: Io) -> (Idle, Participant) {
+pub(super) async fn say(mut io: Io) -> (Idle, Registration) {
     // A peer that is gone, or takes nothing, does not get it.
     let _ = timeout(LAST_WORDS, poll_fn(|cx| io.poll_outbox(cx))).await;
-    let Io { idle: Idle { mut stream, .. }, participant, .. } = io;
+    let Io { idle: Idle { mut stream, .. }, registration, .. } = io;
     let _ = stream.shutdown();
-    let (unread, skip) = (Bytes::new(), Some(Rest::Nobodys(0)));
-    (Idle { stream, unread, skip, waiting: Waiting::Idle }, participant)
+    let (unread, skip) = (Bytes::new(), Some(Remainder::Discarded(0)));
+    (Idle { stream, unread, skip, waiting: Timeout::Idle }, registration)
 }
 
 /// Reads and forgets what comes, until the client has ended the connection or its time is over.
-pub(super) async fn see_off(idle: &mut Option<Idle>, participant: &Participant) {
+pub(super) async fn linger_closing(idle: &mut Option<Idle>, registration: &Registration) {
     let begun = Instant::now();
     let (mut heard_at, mut heard) = (begun, 0);
     let mut timer = pin!(sleep_until(begun + PATIENCE.most));
     let mut poll = |idle: &mut Option<Idle>, cx: &mut Context<'_>| {
-        let mode = participant.seat().poll_mode(cx);
+        let mode = registration.handle().poll_mode(cx);
         if mode == Mode::Hold {
             return Poll::Ready(mode);
         }
-        participant.seat().finished();
+        registration.handle().finished();
         let Some(idle) = idle else { return Poll::Ready(Mode::Close) };
         if idle.poll_request(cx).is_ready() {
             // There is no next request: this is the end.
@@ -73,14 +73,14 @@ pub(super) async fn see_off(idle: &mut Option<Idle>, participant: &Participant) 
             timer.as_mut().reset(end);
         }
         timer.as_mut().poll(cx).map(|()| {
-            let server = participant.seat().participants().server();
+            let server = registration.handle().registry().server();
             let peer = idle.stream.peer();
             tracing::debug!(server, %peer, bytes = heard, "a client did not end its connection in time");
             Mode::Close
         })
     };
     while poll_fn(|cx| poll(idle, cx)).await == Mode::Hold {
-        wait_held(idle, participant).await;
+        wait_held(idle, registration).await;
     }
     idle.take();
 }

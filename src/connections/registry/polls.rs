@@ -1,4 +1,4 @@
-//! Who has a thread to itself, and whose connection that is.
+//! Connections whose task is in one poll, and does not come out of it.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -6,43 +6,40 @@ use std::sync::Arc;
 
 use rustix::net::getpeername;
 
-use super::{Entry, Participants, Signal};
+use super::{Entry, Registry, Signal};
 use crate::connections::poll_counter::Polled;
 use crate::sockets::stream::canonical;
 
 /// A connection whose task was being polled at a look.
 #[derive(Debug)]
-pub(crate) struct Suspect {
+pub(crate) struct PollInProgress {
     key: usize,
     signal: Arc<Signal>,
     poll: u32,
 }
 
-// === impl Participants ===
+// === impl Registry ===
 
-impl Participants {
+impl Registry {
     /// The connections whose tasks are being polled now.
-    pub(crate) fn suspects(&self) -> Vec<Suspect> {
-        let registry = self.lock();
+    pub(crate) fn polls_in_progress(&self) -> Vec<PollInProgress> {
+        let state = self.lock();
         let suspect = |(key, entry): (usize, &Entry)| {
             let poll = entry.signal.polled.current()?;
-            Some(Suspect { key, signal: Arc::clone(&entry.signal), poll })
+            Some(PollInProgress { key, signal: Arc::clone(&entry.signal), poll })
         };
-        registry.entries.iter().filter_map(suspect).collect()
+        state.entries.iter().filter_map(suspect).collect()
     }
 
     /// The peers of those that have not come out of the same poll; none of who has no address.
-    pub(crate) fn still(&self, suspects: &[Suspect]) -> Vec<Option<SocketAddr>> {
-        let registry = self.lock();
-        let still = suspects.iter().filter(|suspect| {
-            let Suspect { key, signal, poll } = suspect;
+    pub(crate) fn still(&self, polls_in_progress: &[PollInProgress]) -> Vec<Option<SocketAddr>> {
+        let state = self.lock();
+        let still = polls_in_progress.iter().filter(|suspect| {
+            let PollInProgress { key, signal, poll } = suspect;
             signal.polled.current() == Some(*poll)
-                && registry
-                    .entries
-                    .get(*key)
-                    .is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
+                && state.entries.get(*key).is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
         });
-        still.map(|suspect| registry.entries[suspect.key].peer()).collect()
+        still.map(|suspect| state.entries[suspect.key].peer()).collect()
     }
 }
 

@@ -12,28 +12,28 @@ use crate::sockets::socket_file::SocketFiles;
 /// What a running program would leave to the one that takes its place, as a text for the
 /// environment: the carrier's version and a line for each listener.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Heritage {
+pub(crate) struct Announcement {
     pub(crate) carrier: u8,
-    pub(crate) listeners: Vec<Announced>,
+    pub(crate) listeners: Vec<AnnouncedListener>,
 }
 
 /// A listener that would be left.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Announced {
+pub(crate) struct AnnouncedListener {
     pub(crate) server: String,
     pub(crate) managers: bool,
     /// As it is shown: that of a socket without a name is no address.
     pub(crate) address: String,
 }
 
-/// A heritage that cannot be understood.
+/// An announcement that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("what the running program would leave is written in a way that is not known")]
-pub(crate) struct InvalidHeritage;
+pub(crate) struct InvalidAnnouncement;
 
-// === impl Heritage ===
+// === impl Announcement ===
 
-impl Heritage {
+impl Announcement {
     /// How many descriptors the listeners take that the program has bound by itself; of a Unix socket its
     /// file, too.
     pub(crate) fn own_descriptors(&self) -> usize {
@@ -49,15 +49,16 @@ impl Heritage {
 
     /// The part of it that clients can find: a socket file may have been removed or replaced.
     pub(crate) fn reachable(&self, files: &SocketFiles) -> Self {
-        let is_reachable = |listener: &&Announced| match listener.address.strip_prefix("unix:") {
-            Some(path) if listener.has_file() => files.are_at(Path::new(path)),
-            _ => true,
-        };
+        let is_reachable =
+            |listener: &&AnnouncedListener| match listener.address.strip_prefix("unix:") {
+                Some(path) if listener.has_file() => files.are_at(Path::new(path)),
+                _ => true,
+            };
         let listeners = self.listeners.iter().filter(is_reachable).cloned().collect();
         Self { carrier: self.carrier, listeners }
     }
 
-    /// Finds out whether servers could start from this heritage, and bind what it lacks.
+    /// Finds out whether servers could start from this announcement, and bind what it lacks.
     pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         let managers = self.listeners.iter().filter(|listener| listener.managers);
         let passed: Vec<_> = managers.map(|listener| (&*listener.server, -1)).collect();
@@ -69,14 +70,14 @@ impl Heritage {
                 continue;
             }
             for address in &listen.addresses {
-                let kept = |left: &Announced| {
+                let kept = |left: &AnnouncedListener| {
                     left.server == *server
                         && left.address.parse().is_ok_and(|left| address.fits(&left))
                 };
                 if ours().any(kept) {
                     continue;
                 }
-                let in_our_way = |left: &Announced| {
+                let in_our_way = |left: &AnnouncedListener| {
                     left.address.parse().is_ok_and(|left: Address| match address {
                         Address::Unix(_) => left == *address,
                         _ => left.port() == address.port(),
@@ -93,19 +94,19 @@ impl Heritage {
     }
 }
 
-// === impl Announced ===
+// === impl AnnouncedListener ===
 
-impl Announced {
+impl AnnouncedListener {
     /// Tells whether it is a Unix socket whose file is the program's.
     pub(crate) fn has_file(&self) -> bool {
         !self.managers && self.address.starts_with("unix:/")
     }
 }
 
-impl fmt::Display for Heritage {
+impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "carrier {}", self.carrier)?;
-        for Announced { server, managers, address } in &self.listeners {
+        for AnnouncedListener { server, managers, address } in &self.listeners {
             let opened_by = if *managers { "manager" } else { "program" };
             write!(f, "\n{opened_by} {server} {address}")?;
         }
@@ -113,10 +114,10 @@ impl fmt::Display for Heritage {
     }
 }
 
-impl FromStr for Heritage {
-    type Err = InvalidHeritage;
+impl FromStr for Announcement {
+    type Err = InvalidAnnouncement;
 
-    fn from_str(text: &str) -> Result<Self, InvalidHeritage> {
+    fn from_str(text: &str) -> Result<Self, InvalidAnnouncement> {
         let mut lines = text.lines();
         let carrier = lines.next().and_then(|line| line.strip_prefix("carrier ")?.parse().ok());
         let listener = |line: &str| {
@@ -127,11 +128,15 @@ impl FromStr for Heritage {
                 "program" => false,
                 _ => return None,
             };
-            Some(Announced { server: server.to_owned(), managers, address: address.to_owned() })
+            Some(AnnouncedListener {
+                server: server.to_owned(),
+                managers,
+                address: address.to_owned(),
+            })
         };
         Ok(Self {
-            carrier: carrier.ok_or(InvalidHeritage)?,
-            listeners: lines.map(listener).collect::<Option<_>>().ok_or(InvalidHeritage)?,
+            carrier: carrier.ok_or(InvalidAnnouncement)?,
+            listeners: lines.map(listener).collect::<Option<_>>().ok_or(InvalidAnnouncement)?,
         })
     }
 }
@@ -144,19 +149,19 @@ mod tests {
 
     #[test]
     fn a_heritage_reads_as_it_is_written() {
-        let listener = |server: &str, managers, address: &str| Announced {
+        let listener = |server: &str, managers, address: &str| AnnouncedListener {
             server: server.to_owned(),
             managers,
             address: address.to_owned(),
         };
-        let heritage = Heritage {
+        let announcement = Announcement {
             carrier: 1,
             listeners: vec![
                 listener("public", true, "[::]:80"),
                 listener("admin", false, "unix:/run/with space/x.sock"),
             ],
         };
-        assert_eq!(heritage.to_string().parse::<Heritage>().unwrap(), heritage);
+        assert_eq!(announcement.to_string().parse::<Announcement>().unwrap(), announcement);
     }
 
     proptest! {
@@ -167,16 +172,16 @@ mod tests {
             carrier: u8,
             listeners in prop::collection::vec(("[a-z0-9_-]{1,9}", any::<bool>(), "\\PC{0,30}"), 0..5),
         ) {
-            let listener = |(server, managers, address)| Announced { server, managers, address };
+            let listener = |(server, managers, address)| AnnouncedListener { server, managers, address };
             let listeners = listeners.into_iter().map(listener).collect();
-            let heritage = Heritage { carrier, listeners };
-            prop_assert_eq!(heritage.to_string().parse::<Heritage>().unwrap(), heritage);
+            let announcement = Announcement { carrier, listeners };
+            prop_assert_eq!(announcement.to_string().parse::<Announcement>().unwrap(), announcement);
         }
 
         #[test]
         fn no_text_is_more_than_an_invalid_heritage(text in "(carrier )?(\\PC|\n){0,60}") {
             // That it comes back is all there is to see.
-            let _ = text.parse::<Heritage>();
+            let _ = text.parse::<Announcement>();
         }
     }
 }

@@ -1,0 +1,147 @@
+//! A registration, as its own task sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::{Deposit, Kind, Mode, Registry, Signal};
+
+/// What keeps a task registered; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(super) handle: Handle,
+}
+
+/// A registration's view of the registry, which does not keep it registered.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(super) registry: Arc<Registry>,
+    pub(super) key: usize,
+    pub(super) signal: Arc<Signal>,
+}
+
+// === impl Registration ===
+
+impl Registration {
+    /// What counts the polls of this registration's task.
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.handle.signal)
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// As [`Handle::poll_mode`], and shows that the task turns.
+    pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Mode {
+        let mode = self.handle.poll_mode(cx);
+        let Handle { registry, signal, .. } = &self.handle;
+        let turn = registry.turns.load(Ordering::SeqCst);
+        if signal.turn.swap(turn, Ordering::SeqCst) != turn {
+            registry.progress.notify_waiters();
+        }
+        mode
+    }
+
+    /// Leaves `deposit` with the registry, until [`Registration::poll_released`] gives it back.
+    pub(crate) fn deposit(&self, deposit: Deposit) {
+        let Handle { registry, key, .. } = &self.handle;
+        self.handle.finished();
+        let mut state = registry.lock();
+        state.entries[*key].deposit = Some(Box::new(deposit));
+        state.deposited += 1;
+        drop(state);
+        registry.progress.notify_waiters();
+    }
+
+    /// Takes the deposit back once the mode is another than Hold.
+    pub(crate) fn poll_released(&self, cx: &Context<'_>) -> Poll<Deposit> {
+        if self.poll_turn(cx) == Mode::Hold {
+            return Poll::Pending;
+        }
+        let Handle { registry, key, .. } = &self.handle;
+        let mut state = registry.lock();
+        if state.entries[*key].kind == Kind::Given {
+            return Poll::Pending;
+        }
+        state.deposited -= 1;
+        let deposit = state.entries[*key].deposit.take();
+        drop(state);
+        Poll::Ready(*deposit.expect("only the registration itself takes its deposit back"))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let Handle { registry, key, .. } = &self.handle;
+        self.handle.finished();
+        let mut state = registry.lock();
+        let entry = state.entries.remove(*key);
+        match entry.kind {
+            Kind::Acceptor => state.acceptors -= 1,
+            Kind::Upgraded => state.upgraded -= 1,
+            Kind::Given => state.given -= 1,
+            Kind::Connection => {}
+        }
+        state.deposited -= usize::from(entry.deposit.is_some());
+        state.settle(entry.signal.idle.load(Ordering::SeqCst));
+        if state.connections() + 1 == registry.limit() {
+            state.wake_acceptors();
+        }
+        drop(state);
+        // Outside the lock: it closes a socket.
+        drop(entry);
+        registry.progress.notify_waiters();
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.registry.mode.load(Ordering::SeqCst) {
+            0 => Mode::Serve,
+            1 => Mode::Hold,
+            2 => Mode::Linger,
+            _ => Mode::Close,
+        }
+    }
+
+    /// The mode now; the task is woken when it changes.
+    pub(crate) fn poll_mode(&self, cx: &Context<'_>) -> Mode {
+        // Registered before the look, so that a change after it is not missed.
+        self.signal.waker.register(cx.waker());
+        self.mode()
+    }
+
+    /// Says that what this registration was at, at the last release, is finished.
+    pub(crate) fn finished(&self) {
+        if self.signal.straggler.load(Ordering::Relaxed) {
+            let mut state = self.registry.lock();
+            // Under the lock, so that nobody counts anew in between.
+            if self.signal.straggler.swap(false, Ordering::Relaxed) {
+                state.stragglers -= 1;
+            }
+            drop(state);
+            self.registry.progress.notify_waiters();
+        }
+    }
+
+    /// Says that this connection speaks another protocol from here on.
+    pub(crate) fn upgraded(&self) {
+        self.finished();
+        let mut state = self.registry.lock();
+        match state.entries.get_mut(self.key) {
+            // Whoever has the upgraded stream may have dropped it, and the key be another's.
+            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
+            _ => return,
+        }
+        state.upgraded += 1;
+        drop(state);
+        self.registry.progress.notify_waiters();
+    }
+}

@@ -23,13 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs this test again as a process that has `address` as its `NOTIFY_SOCKET`.
 fn speaker(test: &str, address: &OsStr) -> Child {
+    let (_, module) = module_path!().split_once("::").unwrap();
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", &format!("notify::as_heard::{test}"), "--nocapture"])
+        .args(["--exact", &format!("{module}::{test}"), "--nocapture"])
         .env(SPEAKS, "1")
         .env("NOTIFY_SOCKET", address)
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// Waits for it to end; that it has run the test shows in what it prints.
+fn finish(speaker: Child) {
+    let output = speaker.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 fn speaks() -> bool {
@@ -91,7 +99,7 @@ fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstr
         "every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name";
     let directory = tempfile::tempdir().unwrap();
     for (address, socket) in sockets(&directory) {
-        let mut speaker = speaker(name, &address);
+        let speaker = speaker(name, &address);
         assert_eq!(hear(&socket), ("READY=1\nSTATUS=one two\n".to_owned(), 0));
         let (reloading, _) = hear(&socket);
         let lines: Vec<_> = reloading.lines().collect();
@@ -109,7 +117,7 @@ fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstr
             let (text, fds) = hear(&socket);
             assert_eq!((&*text, fds), expected);
         }
-        assert!(speaker.wait().unwrap().success());
+        finish(speaker);
     }
 }
 
@@ -124,8 +132,8 @@ fn a_barrier_that_nobody_reads_is_given_up_in_time() {
     }
     let directory = tempfile::tempdir().unwrap();
     for (address, _socket) in sockets(&directory) {
-        let mut speaker = speaker("a_barrier_that_nobody_reads_is_given_up_in_time", &address);
-        assert!(speaker.wait().unwrap().success());
+        let speaker = speaker("a_barrier_that_nobody_reads_is_given_up_in_time", &address);
+        finish(speaker);
     }
 }
 
@@ -141,6 +149,6 @@ fn a_barrier_where_nobody_listens_fails_at_once() {
     }
     for address in ["/nowhere/notify", "@lockstepd-nowhere", "vsock:2:1234", ""] {
         let test = "a_barrier_where_nobody_listens_fails_at_once";
-        assert!(speaker(test, address.as_ref()).wait().unwrap().success(), "{address}");
+        finish(speaker(test, address.as_ref()));
     }
 }

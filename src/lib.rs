@@ -139,11 +139,11 @@
 //! | feature | what it adds | packages |
 //! |---|---|---|
 //! | none | everything but what follows | 43 |
-//! | `log` | setting up a log: journal or standard error, never blocking | 53 |
-//! | `admin` | the admin server; implies `log` | 69 |
-//! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 76 |
+//! | `log` | setting up a log: journal or standard error, never blocking | 54 |
+//! | `admin` | the admin server; implies `log` | 70 |
+//! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 77 |
 //! | `cli` | command line and configuration file of the program, nothing for a library | – |
-//! | `daemon` | all of these | 95 |
+//! | `daemon` | all of these | 96 |
 //!
 //! # Dependencies
 //!

@@ -104,7 +104,7 @@ impl<'n> Binder<'n> {
             }
             if told.is_none_or(|told| told.elapsed() >= STATUS_INTERVAL) {
                 told = Some(Instant::now());
-                let status = format!("Timeout for {} s more: {error}", left.as_secs());
+                let status = format!("Waiting for {} s more: {error}", left.as_secs());
                 self.notifier.progress(&status, EXTENSION);
             }
             tokio::select! {

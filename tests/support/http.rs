@@ -139,9 +139,20 @@ impl Client {
     /// Tells whether the server closes the connection in that time.
     pub(crate) fn is_closed_within(&mut self, time: Duration) -> bool {
         self.set_read_timeout(time);
-        let rest = self.stream.fill_buf().map(<[u8]>::is_empty);
+        let rest = loop {
+            match self.stream.fill_buf() {
+                // signal(7): a read with a time-out ends so when the process was stopped, and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                rest => break rest.map(<[u8]>::is_empty),
+            }
+        };
         self.set_read_timeout(PATIENCE);
-        rest.unwrap_or_else(|error| error.kind() != io::ErrorKind::WouldBlock)
+        match rest {
+            Ok(is_end) => is_end,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => true,
+            Err(error) => panic!("cannot read: {error}"),
+        }
     }
 
     fn set_read_timeout(&self, time: Duration) {

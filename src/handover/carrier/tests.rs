@@ -119,7 +119,7 @@ fn an_empty_carrier_holds_nothing() {
     assert_eq!(taken.history, Some(DrainHistory::default()));
 }
 
-/// Timeout connections of a server, each with its client, as they are in a drain.
+/// Waiting connections of a server, each with its client, as they are in a drain.
 fn held(count: usize) -> (Arc<Registry>, Vec<UnixStream>, Vec<Registration>) {
     let registry = Arc::new(Registry::new("public".to_owned()));
     let (mut clients, mut members) = (Vec::new(), Vec::new());

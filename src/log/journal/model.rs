@@ -64,6 +64,7 @@ fn place() -> impl Strategy<Value = Given> {
         4 => "[a-z][a-z_.]{0,9}",
         1 => Just("message".to_owned()),
         1 => Just("message_id".to_owned()),
+        1 => "_?(Message|MESSAGE|message)",
         2 => "[a-z0-9é_.-]{0,9}",
         1 => "\\PC{0,9}",
         1 => "[a-zé_.-]{60,70}",
@@ -310,7 +311,8 @@ fn as_the_journal_has_it(seen: &Seen) -> Expected {
     let named = |fields: &Fields, is_event: bool| {
         let fields = fields.0.iter().filter(|(name, ..)| !is_event || name != "message");
         let named = fields.map(|(name, kind, text)| (journal_name(name), *kind, text.clone()));
-        Fields(named.filter(|(name, ..)| is_valid(name)).collect())
+        let is_second = |name: &str| is_event && name == "MESSAGE";
+        Fields(named.filter(|(name, ..)| is_valid(name) && !is_second(name)).collect())
     };
     let (mut message, mut behind) = (String::new(), String::new());
     for (name, _, text) in &seen.event.0 {

@@ -2,8 +2,9 @@
 //!
 //! The journal drops a field whose name is too long, not of capitals, digits and underscores, or begins with
 //! an underscore or a digit. tracing-journald lets some of those pass, and a name of which it leaves nothing
-//! would end the entry: the field's value could begin another. And an event without a `message` would have no
-//! `MESSAGE`, without which `journalctl` does not show it.
+//! would end the entry: the field's value could begin another. An event without a `message` would have no
+//! `MESSAGE`, without which `journalctl` does not show it; and one with a `_message` a second, which it shows
+//! instead.
 //!
 //! A place that is concerned is shown with metadata of our own, made once and kept for ever, as the place's
 //! own is. All others are shown as they are.
@@ -51,17 +52,21 @@ impl Places {
 impl Place {
     fn of(metadata: &'static Metadata<'static>) -> Self {
         let fields = metadata.fields();
-        let is_message = |name: &str| metadata.is_event() && name == MESSAGE;
-        let mut messages = (0_usize..).zip(fields).filter(|(_, field)| is_message(field.name()));
-        let (message, second) = (messages.next().map(|(at, _)| at), messages.next());
-        let is_told = !metadata.is_event() || (message.is_some() && second.is_none());
+        // Whatever would be a MESSAGE in the journal, as `_message` would: it shows the last of them.
+        let is_message =
+            |field: &Field| metadata.is_event() && journal_name(field.name()) == "MESSAGE";
+        let message =
+            (0..).zip(fields).find(|(_, field)| metadata.is_event() && field.name() == MESSAGE);
+        let message = message.map(|(at, _)| at);
+        let messages = fields.iter().filter(is_message).count();
+        let is_told = !metadata.is_event() || (message.is_some() && messages == 1);
         if is_told && fields.iter().all(|field| fits(field.name())) {
             return Self { metadata, message, hidden: &[] };
         }
         let names = fields.iter().map(|field| journal_name(field.name()));
         let mut names: Vec<&'static str> = names.map(|name| &*name.leak()).collect();
         let is_hidden = |(at, field): &(usize, Field)| {
-            !is_valid(names[*at]) || (is_message(field.name()) && message != Some(*at))
+            !is_valid(names[*at]) || (is_message(field) && message != Some(*at))
         };
         let hidden: Vec<_> = (0_usize..).zip(fields).filter(is_hidden).map(|(at, _)| at).collect();
         let message = metadata.is_event().then(|| message.unwrap_or(fields.len()));

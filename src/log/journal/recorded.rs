@@ -15,7 +15,7 @@ use std::iter;
 use std::sync::Arc;
 
 use tracing::field::{DisplayValue, Field, Value, Visit, display};
-use tracing::span::{Attributes, Record};
+use tracing::span::Attributes;
 use tracing::{Event, Metadata};
 
 /// The longest text of a value, in bytes. What is longer is cut, and says so.
@@ -23,6 +23,9 @@ const TEXT_MAX: usize = 4 << 20;
 
 /// Room for the text of most values, a client's address for example.
 const TEXT_USUAL: usize = 32;
+
+/// How many times of a span's learning are kept apart.
+const ADDED_MAX: usize = 8;
 
 /// An event, and the spans around it from the outermost.
 #[derive(Debug)]
@@ -88,15 +91,21 @@ impl RecordedSpan {
         Self { metadata, values, added: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, record: &Record<'_>) {
-        self.added.push(Values::of(self.metadata, |visitor| record.record(visitor)));
+    /// Adds what the span has learnt. What it has learnt long ago keeps its newest values only: a span may
+    /// live for ever, and the journal drops an entry of more than 1024 fields.
+    pub(super) fn add(&mut self, added: Values) {
+        self.added.push(added);
+        if self.added.len() > ADDED_MAX {
+            let oldest = self.added.remove(0);
+            self.added[0].complete(oldest);
+        }
     }
 }
 
 // === impl Values ===
 
 impl Values {
-    fn of(metadata: &Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) -> Self {
+    pub(super) fn of(metadata: &Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) -> Self {
         let none = iter::repeat_with(|| None).take(metadata.fields().len());
         let mut values = Self(none.collect());
         record(&mut values);
@@ -128,6 +137,13 @@ impl Values {
 
     pub(super) fn text_len(&self) -> usize {
         self.iter().flatten().map(Recorded::text_len).sum()
+    }
+
+    /// Takes those that it has none of.
+    fn complete(&mut self, earlier: Self) {
+        for (value, earlier) in self.0.iter_mut().zip(earlier.0) {
+            *value = value.take().or(earlier);
+        }
     }
 
     fn size(&self) -> usize {

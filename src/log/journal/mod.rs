@@ -162,7 +162,7 @@ impl Sink for JournalSink {
         let message = Recorded::Str(told(&mut event));
         let mut line = Line { event, message };
         self.send(&mut line);
-        self.sent_size += line.event.size();
+        self.sent_size += line.event.size() + line.message.text_len();
         self.sent.push(line);
         if self.sent.len() >= BATCH || self.sent_size > BATCH_ROOM {
             self.confirm();

@@ -58,6 +58,13 @@ pub(super) enum Recorded {
     Debug(String),
 }
 
+/// A text in the making that keeps its bound, however much is written to it.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    missing: usize,
+}
+
 /// A recorded value as tracing takes one.
 pub(super) enum Shown<'r> {
     Plain(&'r dyn Value),
@@ -175,14 +182,17 @@ impl Visit for Values {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Recorded::Str(bounded(value.to_owned())));
+        let mut text = Bounded::default();
+        // It takes everything.
+        let _ = text.write_str(value);
+        self.put(field, Recorded::Str(text.into_text()));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::with_capacity(TEXT_USUAL);
-        // Writing to a string fails only if the value itself does, and then it has said enough.
+        let mut text = Bounded { text: String::with_capacity(TEXT_USUAL), missing: 0 };
+        // Writing to it fails only if the value itself does, and then it has said enough.
         let _ = write!(text, "{value:?}");
-        self.put(field, Recorded::Debug(bounded(text)));
+        self.put(field, Recorded::Debug(text.into_text()));
     }
 }
 
@@ -241,19 +251,46 @@ impl Shown<'_> {
     }
 }
 
-fn bounded(mut text: String) -> String {
-    cut(&mut text, TEXT_MAX);
-    text
+// === impl Bounded ===
+
+impl Bounded {
+    fn into_text(mut self) -> String {
+        if self.missing > 0 {
+            // Not twice as much, which a string takes by itself.
+            self.text.reserve_exact(TEXT_USUAL);
+            tell_missing(&mut self.text, self.missing);
+        }
+        self.text
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = if self.missing > 0 { 0 } else { TEXT_MAX - self.text.len() };
+        let end = end_within(more, room);
+        self.text.push_str(&more[..end]);
+        self.missing += more.len() - end;
+        Ok(())
+    }
+}
+
+/// Where a text ends that takes `max` bytes at most, at a character.
+fn end_within(text: &str, max: usize) -> usize {
+    (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn tell_missing(text: &mut String, missing: usize) {
+    // Writing to a string does not fail.
+    let _ = write!(text, "… ({missing} bytes more)");
 }
 
 /// Cuts a text that is longer than `max` bytes at a character, and says behind it how much is missing.
 pub(super) fn cut(text: &mut String, max: usize) {
     if text.len() > max {
-        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = end_within(text, max);
         let missing = text.len() - end;
         text.truncate(end);
-        // Writing to a string does not fail.
-        let _ = write!(text, "… ({missing} bytes more)");
+        tell_missing(text, missing);
     }
 }
 
@@ -269,5 +306,19 @@ mod tests {
         let mut text = "short".to_owned();
         cut(&mut text, 5);
         assert_eq!(text, "short");
+    }
+
+    #[test]
+    fn what_is_too_long_takes_no_memory_beyond_its_bound() {
+        let mut text = Bounded::default();
+        text.write_str("a").unwrap();
+        for _ in 0..64 {
+            text.write_str(&"ä".repeat(1 << 20)).unwrap();
+        }
+        let text = text.into_text();
+        let (kept, missing) = text.split_once("… (").unwrap();
+        assert_eq!(kept.len(), TEXT_MAX - 1, "a character has two bytes");
+        assert_eq!(missing, format!("{} bytes more)", (128 << 20) + 1 - kept.len()));
+        assert!(text.capacity() <= 2 * TEXT_MAX, "{}", text.capacity());
     }
 }

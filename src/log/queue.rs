@@ -208,3 +208,50 @@ impl<S: Sink> Writer<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Sender;
+
+    use super::*;
+
+    /// Writes a line once it may.
+    struct Slow {
+        may: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Sink for Slow {
+        type Line = String;
+
+        fn write(&mut self, line: String) -> io::Result<()> {
+            self.may.recv().map_err(io::Error::other)?;
+            self.written.send(line).map_err(io::Error::other)
+        }
+
+        fn loss(&self, lost: u64) -> String {
+            format!("{lost} lost")
+        }
+    }
+
+    #[test]
+    fn what_finds_no_memory_left_is_lost_and_told_and_the_memory_comes_back() {
+        let (allow, may) = sync_channel(99);
+        let (written, lines) = std::sync::mpsc::channel();
+        let queue = Queue::start(Slow { may, written }).unwrap();
+        for number in 0..6 {
+            queue.push(number.to_string(), ROOM / 4);
+        }
+        for _ in 0..5 {
+            allow.send(()).unwrap();
+        }
+        let line = || lines.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!([line(), line(), line(), line(), line()], ["0", "2 lost", "1", "2", "3"]);
+        while queue.filled.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+        queue.push("whole".to_owned(), ROOM);
+        allow.send(()).unwrap();
+        assert_eq!(line(), "whole");
+    }
+}

@@ -4,6 +4,7 @@
 //! that has it, and that is the one that speaks.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -135,6 +136,38 @@ fn a_barrier_that_nobody_reads_is_given_up_in_time() {
         let speaker = speaker("a_barrier_that_nobody_reads_is_given_up_in_time", &address);
         finish(speaker);
     }
+}
+
+#[test]
+fn a_barrier_minds_no_status_that_was_not_heard_but_a_descriptor() {
+    let test = "a_barrier_minds_no_status_that_was_not_heard_but_a_descriptor";
+    if speaks() {
+        let notifier = Notifier::from_env().unwrap();
+        let path = env::var_os("NOTIFY_SOCKET").unwrap();
+        notifier.status("heard by nobody");
+        notifier.store("name", io::stdin().as_fd()).unwrap();
+        notifier.flush();
+        let manager = UnixDatagram::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            loop {
+                hear(&manager);
+            }
+        });
+        assert!(runtime().block_on(notifier.barrier(PATIENCE)).is_err());
+        fs::remove_file(&path).unwrap();
+        notifier.status("heard by nobody");
+        notifier.flush();
+        let manager = UnixDatagram::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            loop {
+                hear(&manager);
+            }
+        });
+        runtime().block_on(notifier.barrier(PATIENCE)).unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    finish(speaker(test, directory.path().join("notify").as_os_str()));
 }
 
 #[test]

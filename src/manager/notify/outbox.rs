@@ -111,7 +111,7 @@ impl Outbox {
 
     fn run(&self) {
         let mut is_away = false;
-        // Since the last barrier.
+        // What had a descriptor, since the last barrier: what else the manager has missed, it can do without.
         let mut failed = None;
         while let Some((job, lost)) = self.next() {
             if lost > 0 {
@@ -133,7 +133,7 @@ impl Outbox {
                         _ => {}
                     }
                     is_away = sent.is_err();
-                    failed = sent.err().or(failed);
+                    failed = sent.err().filter(|_| message.fd().is_some()).or(failed);
                 }
                 Job::Barrier(reply) if reply.done.is_closed() => {}
                 Job::Barrier(Reply { patience, done }) => {

@@ -33,13 +33,18 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The first names of the paths that begin with `crate::`, comments apart; an empty one stands for braces,
-/// which would hide them.
+/// The first names of the paths that begin with `crate::`, comments apart; an empty one stands for what would
+/// hide them: braces, another name for the crate, and a way up by two steps.
 fn used(source: &str) -> Vec<String> {
-    let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    // A comment has a space before it, and a URL in a string has none.
+    let code = lines.map(|line| line.split(" //").next().unwrap_or_default());
     let code = code.collect::<Vec<_>>().join("\n");
     let is_name = |c: &char| c.is_alphanumeric() || *c == '_';
-    code.split("crate::").skip(1).map(|path| path.chars().take_while(is_name).collect()).collect()
+    let paths = code.split("crate::").skip(1);
+    let names = paths.map(|path| path.chars().take_while(is_name).collect());
+    let hiding = ["super::super::", "crate as ", "crate ::"];
+    names.chain(hiding.iter().flat_map(|way| code.matches(way)).map(|_| String::new())).collect()
 }
 
 #[test]
@@ -98,4 +103,7 @@ fn uses_are_found_in_code_and_not_in_comments() {
         "//! [`crate::admin`]\nuse crate::log::flush;\nlet x = crate::daemon::Y; // crate::http";
     assert_eq!(used(source), ["log", "daemon"]);
     assert_eq!(used("use crate::{log, http};"), [""]);
+    assert_eq!(used("let x = (\"http://x\", crate::daemon::Y);"), ["daemon"]);
+    assert_eq!(used("super::super::daemon::Y"), [""]);
+    assert_eq!(used("use crate as ours;"), [""]);
 }

@@ -85,7 +85,8 @@ impl RecordedEvent {
             .spans
             .iter()
             .map(|span| span.values.size() + span.added.iter().map(Values::size).sum::<usize>());
-        size_of::<Self>() + self.values.size() + spans.sum::<usize>()
+        let shared = self.spans.len() * size_of::<RecordedSpan>();
+        size_of::<Self>() + self.values.size() + shared + spans.sum::<usize>()
     }
 }
 

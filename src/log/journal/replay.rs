@@ -61,19 +61,25 @@ impl Replay {
 
 /// Does it inside of these spans, the first of which is the outermost.
 fn inside(dispatch: &Dispatch, spans: &[(Place, &RecordedSpan)], act: impl FnOnce()) {
-    let Some(((place, span), inner)) = spans.split_first() else { return act() };
-    let mut id = None;
-    show(*place, &span.values, None, |values| {
-        id = Some(dispatch.new_span(&Attributes::new(place.metadata, values)));
-    });
-    let id = id.expect("what shows values does so once");
-    for added in &span.added {
-        show(*place, added, None, |values| dispatch.record(&id, &Record::new(values)));
+    // Not by recursion: an application may have more spans around an event than there is stack.
+    let mut entered = Vec::with_capacity(spans.len());
+    for (place, span) in spans {
+        let mut id = None;
+        show(*place, &span.values, None, |values| {
+            id = Some(dispatch.new_span(&Attributes::new(place.metadata, values)));
+        });
+        let id = id.expect("what shows values does so once");
+        for added in &span.added {
+            show(*place, added, None, |values| dispatch.record(&id, &Record::new(values)));
+        }
+        dispatch.enter(&id);
+        entered.push(id);
     }
-    dispatch.enter(&id);
-    inside(dispatch, inner, act);
-    dispatch.exit(&id);
-    dispatch.try_close(id);
+    act();
+    for id in entered.into_iter().rev() {
+        dispatch.exit(&id);
+        dispatch.try_close(id);
+    }
 }
 
 /// Shows values under the names of a place.
@@ -137,14 +143,64 @@ fn tell(told: &mut String, name: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tracing::enabled;
-    use tracing_subscriber::layer::Identity;
+    use std::iter;
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread;
+
+    use tracing::callsite::{Callsite, Identifier};
+    use tracing::field::FieldSet;
+    use tracing::metadata::Kind;
+    use tracing::subscriber::Interest;
+    use tracing::{Level, Metadata, Subscriber, enabled};
+    use tracing_subscriber::layer::{Context, Identity};
+    use tracing_subscriber::registry::LookupSpan;
 
     use super::*;
+
+    struct Anywhere;
+
+    impl Callsite for Anywhere {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            &EVENT
+        }
+    }
+
+    static SPAN: Metadata<'static> = metadata(&[], Kind::SPAN);
+    static EVENT: Metadata<'static> = metadata(&[MESSAGE], Kind::EVENT);
+
+    const fn metadata(names: &'static [&'static str], kind: Kind) -> Metadata<'static> {
+        let fields = FieldSet::new(names, Identifier(&Anywhere));
+        Metadata::new("name", "target", Level::INFO, None, None, None, fields, kind)
+    }
+
+    #[test]
+    fn spans_may_be_as_deep_as_they_like() {
+        struct Deep(Sender<usize>);
+
+        impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Deep {
+            fn on_event(&self, _: &Event<'_>, context: Context<'_, S>) {
+                let spans = context.lookup_current().map_or(0, |span| span.scope().count());
+                self.0.send(spans).unwrap();
+            }
+        }
+
+        let span =
+            RecordedSpan { metadata: &SPAN, values: Values::new(Vec::new()), added: Vec::new() };
+        let spans = iter::repeat_n(Arc::new(span), 20_000).collect();
+        let event = RecordedEvent { metadata: &EVENT, values: Values::new(vec![None]), spans };
+        let (depth, seen) = channel();
+        // With as much stack as the log's thread has.
+        let replay = move || Replay::to(Deep(depth)).event(&event, &Recorded::Bool(true));
+        thread::Builder::new().stack_size(2 << 20).spawn(replay).unwrap().join().unwrap();
+        assert_eq!(seen.recv().unwrap(), 20_000);
+    }
 
     #[test]
     fn its_subscriber_wants_no_event_of_its_own() {
         let replay = Replay::to(Identity::new());
-        assert!(!with_default(&replay.dispatch, || enabled!(tracing::Level::ERROR)));
+        assert!(!with_default(&replay.dispatch, || enabled!(Level::ERROR)));
     }
 }

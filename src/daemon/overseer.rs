@@ -237,7 +237,7 @@ impl Members {
         let stuck = if stuck.is_empty() { "not known" } else { &stuck };
         tracing::error!(
             message_id = message_id::CUT_OFF,
-            stuck,
+            culprits = stuck,
             requests,
             exit_code = exit as u8,
             "the stop does not come to its end; ending the process",

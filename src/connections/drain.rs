@@ -90,7 +90,7 @@ impl Drain {
             let now = Instant::now();
             let patience = if now < firm { end.min(now + grace) } else { end };
             let all_held = self.hold_until(patience).await;
-            if all_held || Instant::now() >= firm || self.shutdown.is_insisted() {
+            if all_held || Instant::now() >= firm || self.shutdown.is_forced() {
                 break;
             }
             let stragglers: usize = self.all().map(|server| server.release()).sum();
@@ -105,7 +105,7 @@ impl Drain {
         }
         let patience = end.min(self.started + self.linger);
         self.each(self.all(), patience, Registry::upgraded_ended).await;
-        if self.shutdown.is_insisted() {
+        if self.shutdown.is_forced() {
             // Whoever hurries does so because of what is in flight; the others were serving, and
             // need but a moment to go along.
             let held = async {
@@ -192,7 +192,7 @@ impl Drain {
         tokio::select! {
             biased;
             waited = timeout_at(deadline, all) => waited.is_ok(),
-            () = self.shutdown.insisted() => false,
+            () = self.shutdown.forced() => false,
         }
     }
 }

@@ -1,14 +1,13 @@
-//! What whatever a task does does not hold up: signals are heard, and a stop comes to its end.
+//! Receives signals and bounds the stop, on a thread that no task can block.
 //!
-//! Tasks run code that is not ours, on threads that they may block. The overseer has a thread of its own,
-//! and a runtime that nothing else runs in. It triggers the shutdown when a signal asks for it, and then
-//! waits: a stop that has not ended some time after its drain time-out never will, and the process ends
-//! there and then.
+//! Handlers and members may block the runtime's threads. The overseer has a thread of its own, and a runtime
+//! in which nothing else runs. It triggers the shutdown when a signal asks for it, and ends the process if the
+//! stop has not ended some time after the drain time-out.
 //!
 //! # Invariants
-//! - Nothing that the overseer waits for depends on a task, a lock that is held across foreign code, or the
-//!   service manager: at the end even the log is given up.
-//! - It lasts from before the first task until after the last: [`Overseeing`] is dropped at the very end.
+//! - Nothing that the overseer waits for depends on a task, on a lock that is held while a handler or member
+//!   runs, or on the service manager; the log gets [`REPORT_TIMEOUT`] at most.
+//! - It runs from before the first task until after the last: [`OverseerGuard`] is dropped at the very end.
 
 use std::io;
 use std::sync::mpsc::channel;
@@ -27,27 +26,27 @@ use crate::http::access;
 use crate::lifecycle::group::Polls;
 use crate::lifecycle::settings::LiveSettings;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
-use crate::lifecycle::signals::{self, Event, Held, Hold, Orders, Registered};
+use crate::lifecycle::signals::{self, BlockRequest, Event, Handlers, Orders, SignalsBlocked};
 #[cfg(feature = "log")]
 use crate::log::finish;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 
-/// How long after the drain time-out a stop may take for what is not a request: members end, connections are
-/// handed over, the log is written.
+/// How much longer than the drain time-out a stop may take: members end, connections are handed over, the log is
+/// written.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Signals that come sooner than this after the shutdown was triggered say the same once more: a terminal
-/// and the program that was started in it both pass one on.
-const INSIST_AFTER: Duration = Duration::from_millis(500);
+/// A signal that comes sooner than this after the shutdown was triggered is taken for a repetition: a terminal
+/// and a wrapper that was started in it both pass one on.
+const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 
-/// How long the runtime gets to tell of a signal that came just before the program is replaced.
-const LAST_LOOK: Duration = Duration::from_millis(2);
+/// How long the runtime gets to deliver a signal that came just before the signals are blocked.
+const DELIVERY_TIME: Duration = Duration::from_millis(2);
 
-/// How long it may take to tell why the process is ended.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the report on a process that is ended by force may take.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Hears signals and bounds the stop.
+/// Receives signals and bounds the stop.
 #[derive(Debug)]
 pub(crate) struct Overseer {
     pub(crate) shutdown: Shutdown,
@@ -58,101 +57,115 @@ pub(crate) struct Overseer {
     pub(crate) members: Members,
 }
 
-/// What is overseen, once it runs.
+/// What the overseer knows of the members; empty until they run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Members(Arc<OnceLock<Running>>);
+pub(crate) struct Members(Arc<OnceLock<RunningMembers>>);
 
 #[derive(Debug)]
-struct Running {
+struct RunningMembers {
     settings: LiveSettings,
     polls: Polls,
     servers: Vec<Arc<Registry>>,
 }
 
-/// Keeps the overseer's thread going until it is dropped.
+/// The overseer's thread ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Overseeing {
+pub(crate) struct OverseerGuard {
     _finished: oneshot::Sender<()>,
+}
+
+/// A stop that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    triggered: Instant,
+    /// When it has to have ended.
+    end: Instant,
 }
 
 // === impl Members ===
 
 impl Members {
-    pub(crate) fn run(&self, settings: LiveSettings, polls: Polls, servers: Vec<Arc<Registry>>) {
-        // A daemon starts once.
-        let _ = self.0.set(Running { settings, polls, servers });
+    pub(crate) fn set(&self, settings: LiveSettings, polls: Polls, servers: Vec<Arc<Registry>>) {
+        // Never set before: a daemon starts once.
+        let _ = self.0.set(RunningMembers { settings, polls, servers });
     }
 }
 
 // === impl Overseer ===
 
 impl Overseer {
-    /// Registers the signals, and starts to hear them.
+    /// Registers the signal handlers, and starts the thread.
     ///
     /// # Errors
     /// When the kernel refuses a handler, or there can be no more threads or descriptors.
-    pub(crate) fn start(self, holds: mpsc::Receiver<Hold>) -> io::Result<Overseeing> {
+    pub(crate) fn start(
+        self,
+        block_requests: mpsc::Receiver<BlockRequest>,
+    ) -> io::Result<OverseerGuard> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let registered = {
+        let handlers = {
             let _entered = runtime.enter();
-            Registered::register()?
+            Handlers::register()?
         };
         let (finished, is_finished) = oneshot::channel::<()>();
         thread::Builder::new().name("overseer".to_owned()).spawn(move || {
-            // Of all threads only this one hears them.
+            // All other threads have the signals blocked.
             if let Err(error) = signals::unblock() {
                 tracing::error!(%error, "signals are not heard");
             }
             runtime.block_on(async {
                 tokio::select! {
-                    // It is dropped, which is all that there is to hear.
+                    // The sender was dropped; nothing is ever sent.
                     _ = is_finished => {}
-                    () = self.oversee(registered, holds) => self.end_process(),
+                    () = self.oversee(handlers, block_requests) => self.end_process(),
                 }
             });
         })?;
-        Ok(Overseeing { _finished: finished })
+        Ok(OverseerGuard { _finished: finished })
     }
 
-    /// Returns only if the stop does not come to its end.
-    async fn oversee(&self, mut signals: Registered, mut holds: mpsc::Receiver<Hold>) {
-        // When the shutdown was triggered, and when the stop has to have ended.
+    /// Returns only if the stop does not end in time.
+    async fn oversee(
+        &self,
+        mut signals: Handlers,
+        mut block_requests: mpsc::Receiver<BlockRequest>,
+    ) {
         let mut stop = None;
         loop {
-            let end = stop.map(|(_, end)| end);
+            let end = stop.map(|stop: Stop| stop.end);
             tokio::select! {
                 biased;
-                Some(asked) = holds.recv() => {
-                    if !self.hold(asked, &mut signals, &mut stop).await {
+                Some(request) = block_requests.recv() => {
+                    if !self.block_signals(request, &mut signals, &mut stop).await {
                         return;
                     }
                 }
-                event = signals.next() => self.heard(event, &mut stop),
-                () = self.shutdown.triggered(), if stop.is_none() => self.stops(&mut stop),
-                () = self.ceiling(end) => return,
+                event = signals.next() => self.handle(event, &mut stop),
+                () = self.shutdown.triggered(), if stop.is_none() => self.begin(&mut stop),
+                () = is_over(end) => return,
             }
         }
     }
 
-    fn heard(&self, event: Event, stop: &mut Option<(Instant, Instant)>) {
+    fn handle(&self, event: Event, stop: &mut Option<Stop>) {
         match event {
             Event::Order(order) => self.orders.give(order),
             Event::Stop(cause) => {
                 self.shutdown.trigger(cause);
-                let Some((triggered, end)) = stop else { return self.stops(stop) };
-                if triggered.elapsed() >= INSIST_AFTER && !self.shutdown.is_insisted() {
+                let Some(Stop { triggered, end }) = stop else { return self.begin(stop) };
+                if triggered.elapsed() >= SECOND_SIGNAL_AFTER && !self.shutdown.is_forced() {
                     tracing::warn!("ending at once: a second signal came");
-                    self.shutdown.insist();
+                    self.shutdown.force();
                     *end = (*end).min(Instant::now() + GRACE);
                 }
             }
         }
     }
 
-    /// The stop begins, and has so much time.
-    fn stops(&self, stop: &mut Option<(Instant, Instant)>) {
+    /// Notes that the stop begins, and by when it has to have ended.
+    fn begin(&self, stop: &mut Option<Stop>) {
         let now = Instant::now();
-        *stop = Some((now, after(now, self.drain_timeout() + GRACE)));
+        *stop = Some(Stop { triggered: now, end: after(now, self.drain_timeout() + GRACE) });
     }
 
     fn drain_timeout(&self) -> Duration {
@@ -160,42 +173,35 @@ impl Overseer {
         running.map_or(self.drain_timeout, |running| running.settings.now().drain_timeout)
     }
 
-    /// Ready when a stop, or what takes as long at most, has to have ended.
-    async fn ceiling(&self, end: Option<Instant>) {
-        match end {
-            Some(end) => sleep_until(end).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Hears no signal until the hold is over, having told those that came before. Answers whether it was over
-    /// in time: members may have been told to end, from which there is no way back.
-    async fn hold(
+    /// Handles the signals that have come, and blocks them until the answer to `request` is dropped. Answers
+    /// whether it was dropped in time, if the shutdown was triggered meanwhile: an upgrade that has ended the
+    /// members cannot go back to serving.
+    async fn block_signals(
         &self,
-        asked: Hold,
-        signals: &mut Registered,
-        stop: &mut Option<(Instant, Instant)>,
+        request: BlockRequest,
+        signals: &mut Handlers,
+        stop: &mut Option<Stop>,
     ) -> bool {
         if let Err(error) = signals::block() {
             tracing::warn!(%error, "signals may be lost while the program is replaced");
         }
-        let told = sleep_until(Instant::now() + LAST_LOOK);
-        tokio::pin!(told);
+        let delivered = sleep_until(Instant::now() + DELIVERY_TIME);
+        tokio::pin!(delivered);
         loop {
             tokio::select! {
-                event = signals.next() => self.heard(event, stop),
-                () = &mut told => break,
+                event = signals.next() => self.handle(event, stop),
+                () = &mut delivered => break,
             }
         }
-        let (held, is_released) = Held::new();
+        let (blocked, is_unblocked) = SignalsBlocked::new();
         let too_late = async {
             self.shutdown.triggered().await;
             sleep_until(after(Instant::now(), self.drain_timeout() + GRACE)).await;
         };
-        if asked.send(held).is_ok() {
+        if request.send(blocked).is_ok() {
             tokio::select! {
-                // It is dropped, which is all that there is to hear; or this program ends here.
-                _ = is_released => {}
+                // The sender was dropped: the upgrade failed. If it succeeds, this program ends here.
+                _ = is_unblocked => {}
                 () = too_late => return false,
             }
         }
@@ -205,27 +211,29 @@ impl Overseer {
         true
     }
 
-    /// Ends the process, having told why if that can be done.
+    /// Reports why, if that can be done in time, and ends the process.
     fn end_process(&self) {
         let is_failure = self.shutdown.cause().is_some_and(Cause::is_failure);
         let exit = if is_failure { Exit::MemberFailed } else { Exit::CutOff };
-        let (said, is_said) = channel();
+        let (reported, is_reported) = channel();
         let (members, notifier) = (self.members.clone(), self.notifier.clone());
-        let tell = move || {
-            members.tell(&notifier, exit);
-            // Whoever waits for it may have given up.
-            let _ = said.send(());
+        let report = move || {
+            members.report(&notifier, exit);
+            // The receiver may have timed out.
+            let _ = reported.send(());
         };
-        // On a thread of its own: the log could be what does not come to its end.
-        if thread::Builder::new().name("last-words".to_owned()).spawn(tell).is_ok() {
-            let _ = is_said.recv_timeout(LAST_WORDS);
+        // On a thread of its own: the log may be what is stuck.
+        if thread::Builder::new().name("final-report".to_owned()).spawn(report).is_ok() {
+            // The process ends even if this times out.
+            let _ = is_reported.recv_timeout(REPORT_TIMEOUT);
         }
         exit_now(exit)
     }
 }
 
 impl Members {
-    fn tell(&self, notifier: &Notifier, exit: Exit) {
+    /// Logs what did not end, and tells the service manager.
+    fn report(&self, notifier: &Notifier, exit: Exit) {
         let (requests, stuck) = self.0.get().map_or_else(Default::default, |running| {
             let requests: u64 =
                 running.servers.iter().map(|server| server.metrics.in_flight()).sum();
@@ -250,12 +258,20 @@ impl Members {
     }
 }
 
-/// The moment that comes `time` after `begin`; beyond what a clock can tell is never.
+/// Waits until `end`, or for ever if there is none.
+async fn is_over(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// `time` after `begin`; decades later if the clock cannot express that.
 fn after(begin: Instant, time: Duration) -> Instant {
     begin.checked_add(time).unwrap_or_else(|| begin + Duration::from_secs(1 << 30))
 }
 
-/// Ends the process without asking anybody: what a program has registered for its exit may hang as well.
+/// Ends the process without running what the program has registered for its exit, which may hang as well.
 fn exit_now(exit: Exit) -> ! {
     #[expect(unsafe_code, reason = "std has no exit that runs nothing of the program's")]
     // SAFETY: it takes a number and does not return.

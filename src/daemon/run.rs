@@ -119,7 +119,7 @@ impl Daemon {
                 std::future::pending().await
             };
             let notifier = process.notifier.clone();
-            // Nobody gives any: signals are the caller's.
+            // None are given: signals are the caller's.
             let (orders, _) = Orders::new();
             let exit = tokio::select! {
                 exit = live(self, process, &orders) => exit,
@@ -219,7 +219,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     };
     raise_descriptor_limit()?;
     let notifier = process.notifier.clone();
-    let (orders, holds) = Orders::new();
+    let (orders, block_requests) = Orders::new();
     let overseer = Overseer {
         shutdown: daemon.shutdown.clone(),
         orders: orders.clone(),
@@ -228,7 +228,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         members: process.members.clone(),
     };
     // To the end of all that follows.
-    let _overseeing = overseer.start(holds).map_err(system("register signal handlers"))?;
+    let _overseer = overseer.start(block_requests).map_err(system("register signal handlers"))?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -79,7 +79,7 @@ impl Running {
     /// Shows the members to the overseer.
     pub(crate) fn show(&self) {
         let servers = self.drain().all().cloned().collect();
-        self.process.members.run(self.settings.clone(), self.group.polls(), servers);
+        self.process.members.set(self.settings.clone(), self.group.polls(), servers);
     }
 
     /// What it takes to bring the servers to rest, from now on.

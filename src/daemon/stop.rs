@@ -54,14 +54,14 @@ impl Running {
         let deadline = drain.started + drain.timeout;
         let rest = async {
             let cut = self.rest(&cause, &drain).await.requests;
-            self.shutdown.rest();
+            self.shutdown.set_at_rest();
             // Held servers never end by themselves, and the others have ended.
             for server in drain.all() {
                 self.group.abort(server.server());
             }
             let late = tokio::select! {
                 late = self.group.join(deadline.max(Instant::now() + ABORT)) => late,
-                () = self.shutdown.insisted() => self.group.join(Instant::now() + ABORT).await,
+                () = self.shutdown.forced() => self.group.join(Instant::now() + ABORT).await,
             };
             (cut, late)
         };

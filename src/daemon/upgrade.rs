@@ -62,18 +62,18 @@ impl Running {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
-        // From here on a signal waits for the new program; one that came before is heard now.
-        let held = tokio::select! {
+        // From here on a signal stays pending for the new program; one that came before is handled first.
+        let blocked = tokio::select! {
             () = stopped(&self.shutdown, &mut self.group) => return UpgradeError::Stopping,
-            held = orders.hold() => held,
+            blocked = orders.block_signals() => blocked,
         };
-        let Some(held) = held.filter(|_| !self.shutdown.is_triggered()) else {
+        let Some(blocked) = blocked.filter(|_| !self.shutdown.is_triggered()) else {
             return UpgradeError::Stopping;
         };
         if self.has_tasks {
             // From here there is no way back; the dry run has shown that none is needed.
             self.shutdown.trigger(Cause::Upgrade);
-            self.shutdown.rest();
+            self.shutdown.set_at_rest();
             for server in drain.all() {
                 self.group.abort(server.server());
             }
@@ -91,7 +91,7 @@ impl Running {
         access::flush();
         #[cfg(feature = "log")]
         flush();
-        self.process.program.replace(&theirs, &held)
+        self.process.program.replace(&theirs, &blocked)
     }
 }
 

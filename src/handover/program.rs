@@ -32,7 +32,7 @@ use tokio::time::timeout;
 
 use crate::handover::announcement::Announcement;
 use crate::handover::carrier::Shortage;
-use crate::lifecycle::signals::Held;
+use crate::lifecycle::signals::SignalsBlocked;
 use crate::sockets::inherit::UPGRADE_VARIABLE;
 
 /// Makes a lockstepd program check its configuration and exit.
@@ -149,9 +149,9 @@ impl Program {
 
     /// Replaces this process; returns only if that failed.
     ///
-    /// `_held` shows that signals wait for the new program. std's `exec` would let this one have them in the last
+    /// `_blocked` shows that signals wait for the new program. std's `exec` would let this one have them in the last
     /// moment, and they would be gone with it.
-    pub(crate) fn replace(&self, carrier: &OwnedFd, _held: &Held) -> UpgradeError {
+    pub(crate) fn replace(&self, carrier: &OwnedFd, _blocked: &SignalsBlocked) -> UpgradeError {
         let Some(path) = self.path.clone() else { return UpgradeError::Nameless };
         let failed = |source| UpgradeError::Execute { path: path.clone(), source };
         if let Err(error) = fcntl_setfd(carrier, FdFlags::empty()) {

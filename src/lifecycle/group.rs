@@ -1,7 +1,7 @@
 //! Named members that live and end together.
 //!
 //! The contract: the first member to end, by success, error or panic, triggers the shutdown with
-//! itself as the cause; everybody is joined, until a deadline; later errors are logged.
+//! itself as the cause; all members are joined, until a deadline; later errors are logged.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -60,7 +60,7 @@ impl Group {
         }
     }
 
-    /// Joins everybody until `deadline`; answers the names of those who had not ended by then.
+    /// Joins all members until `deadline`; answers the names of those that had not ended by then.
     pub(crate) async fn join(&mut self, deadline: Instant) -> Vec<String> {
         while let Ok(Some(ended)) = timeout_at(deadline, self.members.join_next_with_id()).await {
             self.record(ended);
@@ -68,7 +68,7 @@ impl Group {
         self.names.drain().map(|(_, (name, _))| name).collect()
     }
 
-    /// Ends the member called `name` where it stands.
+    /// Cancels the member called `name`.
     pub(crate) fn abort(&mut self, name: &str) {
         for (member, handle) in self.names.values() {
             if member == name {
@@ -86,7 +86,7 @@ impl Group {
             Err(error) if error.is_panic() => {
                 Cause::Panicked { member, message: panic_message(&*error.into_panic()) }
             }
-            // Only `abort` cancels, and nobody has to hear of it.
+            // Only `abort` cancels a member, and its caller knows.
             Err(_) => return,
         };
         let member = cause.member().unwrap_or_default().to_owned();
@@ -98,8 +98,8 @@ impl Group {
 
 // === impl Polls ===
 
-/// Which member is being polled since when: one that does not return from a poll is stuck, and
-/// takes a worker with it.
+/// Since when each member is being polled: one that does not return from a poll is stuck, and
+/// blocks a worker thread of the runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Polls {
     epoch: std::time::Instant,

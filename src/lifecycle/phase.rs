@@ -6,7 +6,8 @@
 //!     └────────── stop ────────────┴──► Draining ──everything ended──► Stopped
 //! ```
 //!
-//! Phases only move along these arrows; `/ready` answers 200 in `Ready` and `Reloading` alone.
+//! A stop may come while `Reloading`, too; a start that fails goes to `Stopped` at once. `/ready` answers 200 in
+//! `Ready` and `Reloading` alone.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,7 @@ pub enum Phase {
     Stopped,
 }
 
-/// The current phase, shared by everybody who shows it.
+/// The current phase, shared by all that set or show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Phases {
     sender: Arc<watch::Sender<Phase>>,
@@ -44,7 +45,7 @@ pub(crate) struct Latches {
 
 /// Holds back READY=1 until it is released.
 ///
-/// Dropped without that, as by a member that fails, it holds readiness back for good.
+/// A latch that is dropped without a release, as by a member that fails, holds readiness back for good.
 #[derive(Debug)]
 #[must_use = "a latch that is never released keeps the daemon from being ready"]
 pub struct Latch {
@@ -89,7 +90,7 @@ impl Phases {
         self.sender.send_replace(phase);
     }
 
-    /// Hears of every phase after this one.
+    /// Receives every phase after the current one.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
         self.sender.subscribe()
     }

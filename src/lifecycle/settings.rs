@@ -1,4 +1,4 @@
-//! The settings that are needed after the start; a reload may change them.
+//! The settings that are needed after the start; a reload may change all but `hand_over`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl LiveSettings {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes them, for everything that looks from now on.
+    /// Changes the settings; what calls [`LiveSettings::now`] later gets the new ones.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
     }

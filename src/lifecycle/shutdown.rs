@@ -1,8 +1,8 @@
-//! The one shutdown broadcast: triggered once, with a cause, heard by everybody.
+//! The one shutdown broadcast: triggered once, with a cause, received by every task that waits for it.
 //!
 //! Invariants:
 //! - The first cause wins and never changes; it decides STATUS, log and exit code.
-//! - A trigger is never lost: whoever asks later still sees it.
+//! - A trigger is never lost: a task that waits only later gets it, too.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A handle to the daemon's one shutdown: everyone may trigger it, everyone may wait for it.
+/// A handle to the daemon's one shutdown: any task may trigger it, any task may wait for it.
 ///
-/// [`Daemon::shutdown`](crate::Daemon::shutdown) gives it to handlers, and each task gets one. A
-/// default one is no daemon's; it is for tests of what takes one.
+/// [`Daemon::shutdown`](crate::Daemon::shutdown) gives it to handlers, and each task gets one. One made by
+/// `default` belongs to no daemon; it is for tests of code that takes a `Shutdown`.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     inner: Arc<Inner>,
@@ -25,7 +25,7 @@ pub struct Shutdown {
 pub enum Cause {
     /// The service manager asked (`SIGTERM`): it may be a stop or the first half of a restart.
     Terminate,
-    /// Somebody at a terminal asked (`SIGINT`).
+    /// A user at a terminal asked (`SIGINT`).
     Interrupt,
     /// The program or its operator asked, for example through `/listener?stop=REASON`.
     Request(String),
@@ -54,8 +54,6 @@ pub enum Cause {
     },
 }
 
-// === impl Shutdown ===
-
 #[derive(Debug, Default)]
 struct Inner {
     cause: OnceLock<Cause>,
@@ -63,12 +61,14 @@ struct Inner {
     /// From the trigger on, and during the attempt of an upgrade in place.
     draining: watch::Sender<bool>,
     at_rest: CancellationToken,
-    insisted: CancellationToken,
+    forced: CancellationToken,
 }
+
+// === impl Shutdown ===
 
 impl Shutdown {
     /// Starts the shutdown; answers whether this call was the first and so set the cause.
-    #[expect(clippy::must_use_candidate, reason = "most callers just want it triggered")]
+    #[expect(clippy::must_use_candidate, reason = "most callers only trigger it")]
     pub fn trigger(&self, cause: Cause) -> bool {
         let first = self.inner.cause.set(cause).is_ok();
         self.inner.token.cancel();
@@ -87,9 +87,9 @@ impl Shutdown {
     /// Waits until requests in flight should come to their end. A stream that would go on for ever,
     /// such as server-sent events or a WebSocket, has to listen to this.
     ///
-    /// This is so from [`Shutdown::triggered`] on, and also while the program is to be replaced in
-    /// place (`SIGUSR2`), which needs every connection at rest but stops nothing: should it not
-    /// work out, streams that begin later go on.
+    /// That is the case from [`Shutdown::triggered`] on, and also while the program is being replaced in
+    /// place (`SIGUSR2`), which needs every connection at rest but stops nothing: if the upgrade fails,
+    /// streams that begin later go on.
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
@@ -98,8 +98,8 @@ impl Shutdown {
         let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
-    /// Waits until no request is in flight any more and none will come: from here on nobody adds
-    /// to a queue that handlers fill, and who empties it can bring it to its end.
+    /// Waits until no request is in flight any more and none will come: from here on no handler adds
+    /// to a queue, and the task that empties it can finish.
     ///
     /// It comes after [`Shutdown::triggered`], at the drain time-out at the latest.
     ///
@@ -127,33 +127,33 @@ impl Shutdown {
         self.inner.cause.get()
     }
 
-    /// Begins or ends a drain; that of a shutdown never ends.
+    /// Begins or ends a drain; after the trigger it never ends.
     pub(crate) fn set_draining(&self, draining: bool) {
         let triggered = || self.inner.token.is_cancelled();
-        // Looked at under the channel's lock: a trigger meanwhile has the last word.
+        // Checked under the channel's lock: a trigger at the same time is not undone.
         self.inner.draining.send_modify(|now| *now = draining || triggered());
     }
 
-    /// Says that nobody wants to wait any more: everything ends where it stands.
-    pub(crate) fn insist(&self) {
-        self.inner.insisted.cancel();
+    /// Ends the waiting: what is still in flight is cut off.
+    pub(crate) fn force(&self) {
+        self.inner.forced.cancel();
     }
 
-    /// Waits until nobody wants to wait any more.
+    /// Waits until the stop is forced.
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
-    pub(crate) async fn insisted(&self) {
-        self.inner.insisted.cancelled().await;
+    pub(crate) async fn forced(&self) {
+        self.inner.forced.cancelled().await;
     }
 
-    /// Tells whether nobody wants to wait any more.
-    pub(crate) fn is_insisted(&self) -> bool {
-        self.inner.insisted.is_cancelled()
+    /// Tells whether the stop is forced: what is in flight is not waited for.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.inner.forced.is_cancelled()
     }
 
-    /// Says that the servers are at rest.
-    pub(crate) fn rest(&self) {
+    /// Tells the tasks that the servers are at rest.
+    pub(crate) fn set_at_rest(&self) {
         self.inner.at_rest.cancel();
     }
 }
@@ -161,8 +161,8 @@ impl Shutdown {
 // === impl Cause ===
 
 impl Cause {
-    /// Tells whether this cause is a failure, which makes the exit code 1. An upgrade is one where
-    /// it becomes a cause: the program should have been replaced by then.
+    /// Tells whether this cause is a failure, which makes the exit code 1. [`Cause::Upgrade`] is one: a
+    /// process with this cause should have been replaced, and still runs.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Panicked { .. } | Self::Upgrade)
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_drain_that_was_called_off_is_heard_by_nobody_who_comes_later() {
+    async fn a_drain_that_was_called_off_does_not_reach_later_waiters() {
         let shutdown = Shutdown::default();
         shutdown.set_draining(true);
         shutdown.draining().await;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_waiter_still_hears_the_trigger() {
+    async fn a_late_waiter_still_gets_the_trigger() {
         let shutdown = Shutdown::default();
         shutdown.trigger(Cause::Terminate);
         shutdown.triggered().await;

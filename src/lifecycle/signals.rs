@@ -6,7 +6,7 @@
 //! | `SIGUSR2` | replace the program in place |
 //! | `SIGHUP` | reload |
 //!
-//! They are heard by the [overseer](crate::daemon::overseer), which whatever a task does does not hold up.
+//! The [overseer](crate::daemon::overseer) receives them on a thread of its own, which no task can block.
 //!
 //! # Source
 //! signal(7): a blocked signal and an ignored one stay so in a program that is executed; daemon(7).
@@ -21,11 +21,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::lifecycle::shutdown::Cause;
 
-/// The signals that the daemon hears.
-const HEARD: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
+/// The signals that the daemon handles.
+const HANDLED: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2];
 
-/// Others that have to work: the one by which the service manager's watchdog ends it, and the one that tells of
-/// a child's end, such as the dry run of an upgrade.
+/// Other signals that must be neither blocked nor ignored: the one by which the service manager's watchdog ends
+/// the process, and the one that tells of a child's end, such as the dry run of an upgrade.
 const NEEDED: [libc::c_int; 2] = [libc::SIGABRT, libc::SIGCHLD];
 
 /// A signal that arrived.
@@ -42,32 +42,33 @@ pub(crate) enum Order {
     Upgrade,
 }
 
-/// The registered signals; from here on none of them kills the process.
+/// The registered handlers; from here on none of the signals kills the process.
 #[derive(Debug)]
-pub(crate) struct Registered(Vec<(Event, Signal)>);
+pub(crate) struct Handlers(Vec<(Event, Signal)>);
 
-/// Orders that have been heard and not carried out yet, each at most once; and the way to ask whoever hears them
-/// to wait.
+/// Orders that have been received and not carried out yet, each at most once; and the way to ask the overseer
+/// to block the signals.
 #[derive(Clone, Debug)]
 pub(crate) struct Orders {
     reload: Arc<Notify>,
     upgrade: Arc<Notify>,
-    holds: mpsc::Sender<Hold>,
+    block_requests: mpsc::Sender<BlockRequest>,
 }
 
-/// Asks that no signal is heard any more until what is sent back is dropped: each waits for who is next.
-pub(crate) type Hold = oneshot::Sender<Held>;
+/// Asks the overseer to block the signals until the answer is dropped: they stay pending, for the next program
+/// if there is one.
+pub(crate) type BlockRequest = oneshot::Sender<SignalsBlocked>;
 
-/// While it lasts no signal is heard.
+/// The signals are blocked until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
-    _released: oneshot::Sender<()>,
+pub(crate) struct SignalsBlocked {
+    _unblock: oneshot::Sender<()>,
 }
 
-/// Makes the signals work that have to, whatever the parent process did with them (the JVM, .NET and Ruby block
-/// some for the children that they start), and keeps those that are heard for the overseer.
+/// Undoes what the parent process did to the needed signals (the JVM, .NET and Ruby block some for the children
+/// that they start), and blocks the handled ones, which only the overseer's thread is to receive.
 ///
-/// It is for the first thread, before there are others, which inherit what it does.
+/// To be called on the first thread, before there are others, which inherit its signal mask.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -75,11 +76,11 @@ pub(crate) fn prepare() -> io::Result<()> {
     for signal in NEEDED {
         #[expect(unsafe_code, reason = "no safe interface to these calls among our libraries")]
         // SAFETY: the structure is plain data, valid when zeroed, and lives through the calls; a signal's
-        // default runs no code of ours.
+        // default action runs no code of this program.
         unsafe {
             let mut action = std::mem::zeroed::<libc::sigaction>();
             let asked = libc::sigaction(signal, ptr::null(), &raw mut action);
-            // A handler is the program's own: it came after the parent's doing.
+            // A handler is the program's own: execve(2) passes none on.
             if asked == 0 && action.sa_sigaction == libc::SIG_IGN {
                 libc::signal(signal, libc::SIG_DFL);
             }
@@ -89,21 +90,21 @@ pub(crate) fn prepare() -> io::Result<()> {
     block()
 }
 
-/// Keeps the calling thread from hearing signals. One that no thread hears waits, also for the program that this
-/// one is replaced by.
+/// Blocks the handled signals on the calling thread. A signal that every thread blocks stays pending, also across
+/// execve(2).
 ///
 /// # Errors
 /// When the kernel refuses.
 pub(crate) fn block() -> io::Result<()> {
-    mask(libc::SIG_BLOCK, &HEARD)
+    mask(libc::SIG_BLOCK, &HANDLED)
 }
 
-/// Lets the calling thread hear signals.
+/// Unblocks the handled signals on the calling thread.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub(crate) fn unblock() -> io::Result<()> {
-    mask(libc::SIG_UNBLOCK, &HEARD)
+    mask(libc::SIG_UNBLOCK, &HANDLED)
 }
 
 fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
@@ -123,9 +124,9 @@ fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
     }
 }
 
-// === impl Registered ===
+// === impl Handlers ===
 
-impl Registered {
+impl Handlers {
     /// Registers the handlers, with the runtime that is entered.
     ///
     /// # Errors
@@ -158,33 +159,33 @@ impl Registered {
     }
 }
 
-// === impl Held ===
+// === impl SignalsBlocked ===
 
-impl Held {
-    /// The other value ends when this is dropped.
+impl SignalsBlocked {
+    /// The receiver completes when this is dropped.
     pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
-        let (released, is_released) = oneshot::channel();
-        (Self { _released: released }, is_released)
+        let (unblock, is_unblocked) = oneshot::channel();
+        (Self { _unblock: unblock }, is_unblocked)
     }
 }
 
 // === impl Orders ===
 
 impl Orders {
-    /// Nobody's orders; the other value is where holds are asked for.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Hold>) {
-        let (holds, asked) = mpsc::channel(1);
-        (Self { reload: Arc::default(), upgrade: Arc::default(), holds }, asked)
+    /// No orders yet; the receiver is the overseer's.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<BlockRequest>) {
+        let (block_requests, received) = mpsc::channel(1);
+        (Self { reload: Arc::default(), upgrade: Arc::default(), block_requests }, received)
     }
 
-    /// Has no signal heard any more, having told those that came before. None if nobody hears any.
-    pub(crate) async fn hold(&self) -> Option<Held> {
-        let (ask, answer) = oneshot::channel();
-        self.holds.send(ask).await.ok()?;
+    /// Blocks the signals, once those that came before have been handled. `None` if there is no overseer.
+    pub(crate) async fn block_signals(&self) -> Option<SignalsBlocked> {
+        let (request, answer) = oneshot::channel();
+        self.block_requests.send(request).await.ok()?;
         answer.await.ok()
     }
 
-    /// Has an order carried out.
+    /// Gives an order to the daemon.
     pub(crate) fn give(&self, order: Order) {
         match order {
             Order::Reload => self.reload.notify_one(),

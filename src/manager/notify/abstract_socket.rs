@@ -15,7 +15,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::message::Message;
 
-/// Does for the name behind the `@` what `sd_notify::notify_with_fds` does for a path.
+/// Sends to the abstract socket `name` (without the `@`), as `sd_notify::notify_with_fds` does to a path.
 pub(super) fn send(name: &[u8], message: &Message) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?;

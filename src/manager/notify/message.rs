@@ -1,6 +1,6 @@
-//! What the service manager is told, with the texts that it consists of.
+//! The messages to the service manager, with their texts.
 //!
-//! [`NotifyState`] borrows its texts; a message waits in a queue, and has its own.
+//! [`NotifyState`] borrows its texts; a message waits in a queue, and owns them.
 //!
 //! # Source
 //! `sd_notify(3)`.
@@ -52,9 +52,9 @@ pub(super) enum Message {
     },
 }
 
-/// What is news only until there is newer.
+/// The kinds of messages of which only the newest has to be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Passing {
+pub(super) enum Replaceable {
     Status,
     Watchdog,
 }
@@ -80,8 +80,8 @@ impl Message {
                 vec![NotifyState::Errno(*errno), Status(status)]
             }
             Self::Watchdog => vec![NotifyState::Watchdog],
-            // The manager would otherwise drop a descriptor whose other end hangs up, which is just what
-            // happens to the carrier when this process exits.
+            // Otherwise the manager drops a descriptor whose other end hangs up, as the carrier's does when
+            // this process exits.
             Self::Store { name, .. } => {
                 let do_not_poll = NotifyState::Custom("FDPOLL=0");
                 vec![NotifyState::FdStore, NotifyState::FdName(name), do_not_poll]
@@ -89,7 +89,7 @@ impl Message {
             Self::Unstore { name } => {
                 vec![NotifyState::FdStoreRemove, NotifyState::FdName(name)]
             }
-            // The only assignment of its message, or the manager ignores it.
+            // Alone in its message: otherwise the manager ignores it.
             Self::Barrier { .. } => vec![NotifyState::Custom("BARRIER=1")],
         }
     }
@@ -102,11 +102,11 @@ impl Message {
         }
     }
 
-    /// Tells whether a newer one of the same kind makes this one needless.
-    pub(super) fn passing(&self) -> Option<Passing> {
+    /// The kind of this message, if a newer one of that kind takes its place in the queue.
+    pub(super) fn replaceable(&self) -> Option<Replaceable> {
         match self {
-            Self::Status { .. } | Self::Progress { .. } => Some(Passing::Status),
-            Self::Watchdog => Some(Passing::Watchdog),
+            Self::Status { .. } | Self::Progress { .. } => Some(Replaceable::Status),
+            Self::Watchdog => Some(Replaceable::Watchdog),
             _ => None,
         }
     }

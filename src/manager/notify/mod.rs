@@ -1,10 +1,11 @@
-//! Everything said to the service manager.
+//! Everything that is sent to the service manager.
 //!
 //! Invariants:
 //! - Without `NOTIFY_SOCKET` every call is a no-op that succeeds.
 //! - No text reaches the manager unsanitised: a newline in a STATUS would begin a field of its own.
-//! - Whoever says something never waits: a thread of its own sends it (see `outbox`), in order, through
-//!   sd-notify (see `delivery`). [`Notifier::barrier`] waits until the manager has read it all.
+//! - Callers never wait: a thread sends the messages (see `outbox`), in order, through sd-notify (see
+//!   `delivery`). Only [`Notifier::barrier`] waits until the manager has read them, and [`Notifier::flush`]
+//!   until they are sent.
 //!
 //! # Source
 //! `sd_notify(3)`, systemd.service(5) `NotifyAccess=`, `FileDescriptorStoreMax=`, systemd.exec(5) `$FDSTORE`,
@@ -27,7 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use self::message::Message;
-use self::outbox::{Outbox, Reply};
+use self::outbox::{BarrierRequest, Outbox};
 
 /// The longest STATUS text in bytes; `systemctl status` shows one line.
 const STATUS_MAX: usize = 512;
@@ -35,42 +36,42 @@ const STATUS_MAX: usize = 512;
 /// How often STATUS may change.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the end of the process waits until everything has been sent.
+/// How long a process that ends waits until everything has been sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A connection to the service manager, or to nobody.
+/// Sends messages to the service manager, if there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier {
     /// None: there is no manager.
-    line: Option<Arc<Line>>,
+    shared: Option<Arc<Shared>>,
 }
 
-/// What the clones of a notifier share; with the last of them the thread ends.
+/// What the clones of a notifier share; the sending thread ends with the last of them.
 #[derive(Debug)]
-struct Line {
+struct Shared {
     outbox: Arc<Outbox>,
-    /// The manager has passed a barrier.
+    /// The manager has passed a barrier at least once.
     is_read: AtomicBool,
 }
 
 // === impl Notifier ===
 
 impl Notifier {
-    /// Begins to tell the manager that the environment names.
+    /// Starts the thread that sends to the manager named in the environment.
     ///
     /// # Errors
     /// When there can be no more threads.
     pub(crate) fn from_env() -> io::Result<Self> {
         if env::var_os("NOTIFY_SOCKET").is_none() {
-            return Ok(Self { line: None });
+            return Ok(Self { shared: None });
         }
-        let line = Line { outbox: Outbox::start()?, is_read: AtomicBool::new(false) };
-        Ok(Self { line: Some(Arc::new(line)) })
+        let shared = Shared { outbox: Outbox::start()?, is_read: AtomicBool::new(false) };
+        Ok(Self { shared: Some(Arc::new(shared)) })
     }
 
-    /// Tells whether a service manager listens.
+    /// Tells whether there is a service manager.
     pub(crate) fn is_present(&self) -> bool {
-        self.line.is_some()
+        self.shared.is_some()
     }
 
     pub(crate) fn ready(&self, status: &str) {
@@ -90,12 +91,12 @@ impl Notifier {
         self.send(Message::Watchdog);
     }
 
-    /// How long the manager waits for [`Notifier::watchdog`], if it does.
+    /// How long the manager waits for the next [`Notifier::watchdog`], if it has a watchdog for this service.
     pub(crate) fn watchdog_limit(&self) -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|limit| self.is_present() && !limit.is_zero())
     }
 
-    /// Says that a start or stop goes on, and asks for `time` from now before it is given up.
+    /// Says that a start or stop goes on, and asks the manager to wait for another `time` from now.
     pub(crate) fn progress(&self, status: &str, time: Duration) {
         let microseconds = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         self.send(Message::Progress { microseconds, status: sanitise(status) });
@@ -115,11 +116,12 @@ impl Notifier {
         }
     }
 
-    /// How many descriptors the manager keeps for us: none without a manager, and `None` where it does
-    /// not tell, as systemd before 254.
+    /// How many descriptors the manager's store keeps for this service: 0 without a manager, and `None` where
+    /// the manager does not say, as systemd before 254.
     ///
-    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` is as old, and set wherever the
-    /// kernel tells of memory pressure: where it stands alone, there is no store. Both are of the start.
+    /// It sets `$FDSTORE` only where it keeps any. `$MEMORY_PRESSURE_WATCH` came with the same version, and is set
+    /// wherever the kernel tells of memory pressure: where it stands alone, there is no store. Both tell how it was
+    /// at the start.
     pub(crate) fn store_size(&self) -> Option<usize> {
         match env::var("FDSTORE") {
             _ if !self.is_present() => Some(0),
@@ -144,29 +146,29 @@ impl Notifier {
         self.send(Message::Unstore { name: name.to_owned() });
     }
 
-    /// Waits until the manager has read everything said so far, for `patience` at most.
+    /// Waits until the manager has read every message before this call, for `limit` at most.
     ///
     /// # Errors
-    /// When it could not be sent, or the manager did not read it in time.
-    pub(crate) async fn barrier(&self, patience: Duration) -> io::Result<()> {
-        let Some(line) = &self.line else { return Ok(()) };
+    /// When one could not be sent, or the manager did not read them in time.
+    pub(crate) async fn barrier(&self, limit: Duration) -> io::Result<()> {
+        let Some(shared) = &self.shared else { return Ok(()) };
         let (done, passed) = oneshot::channel();
-        line.outbox.barrier(Reply { patience, done });
-        let passed = match timeout(patience, passed).await {
+        shared.outbox.barrier(BarrierRequest { limit, done });
+        let passed = match timeout(limit, passed).await {
             Ok(Ok(passed)) => passed,
             Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
-        line.is_read.fetch_or(passed.is_ok(), Ordering::Relaxed);
+        shared.is_read.fetch_or(passed.is_ok(), Ordering::Relaxed);
         passed
     }
 
-    /// Tells whether the manager has ever been seen to read what it is told.
+    /// Tells whether the manager has ever passed a barrier, and so read its messages.
     pub(crate) fn is_read(&self) -> bool {
-        self.line.as_ref().is_some_and(|line| line.is_read.load(Ordering::Relaxed))
+        self.shared.as_ref().is_some_and(|shared| shared.is_read.load(Ordering::Relaxed))
     }
 
-    /// Waits until everything has been sent, for half a second at most. Blocks the thread: it is for the end
-    /// of the process.
+    /// Waits until everything has been sent, for half a second at most. Blocks the thread: for the end of the
+    /// process.
     pub(crate) fn flush(&self) {
         if let Some(outbox) = self.outbox() {
             outbox.flush(FLUSH_TIMEOUT);
@@ -180,11 +182,11 @@ impl Notifier {
     }
 
     fn outbox(&self) -> Option<&Outbox> {
-        self.line.as_ref().map(|line| &*line.outbox)
+        self.shared.as_ref().map(|shared| &*shared.outbox)
     }
 }
 
-impl Drop for Line {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.outbox.close();
     }
@@ -203,7 +205,7 @@ fn sanitise(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod as_heard;
+mod as_received;
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,13 @@
-//! What is to be said to the service manager, and the thread that says it.
+//! The queue of messages to the service manager, and the thread that sends them.
 //!
-//! A manager that does not read holds up this thread and nobody else: its socket has room for a few
-//! messages, and blocks whoever sends more.
+//! A manager that does not read holds up this thread alone: its socket has room for a few messages, and then
+//! blocks the sender.
 //!
 //! Invariants:
-//! - Messages are sent in the order in which they were put here. A [passing](Message::passing) one takes
-//!   the place of the last of its kind that has not been sent, so that no more wait than were news.
-//! - What nobody waits for any more is not done.
-//! - A manager that is not there is warned of once, until it is back.
+//! - Messages are sent in the order in which they were added. A [replaceable](Message::replaceable) one removes
+//!   the last of its kind that has not been sent, so that outdated ones do not fill the queue.
+//! - A barrier whose caller has given up is skipped.
+//! - When the manager cannot be reached, the log warns once, until it can be reached again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,10 +22,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::delivery::deliver;
 use super::message::Message;
 
-/// How many messages wait at most; only a manager that has long stopped to read gets so far behind.
+/// How many messages wait at most; only a manager that has not read for long gets so far behind.
 const CAPACITY: usize = 256;
 
-/// The thread's end, and everybody else's.
+/// Shared by the thread, which takes messages out, and the notifiers, which add them.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: Mutex<Queue>,
@@ -38,23 +38,23 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// The thread is at something that is in the queue no more.
+    /// The thread is working on a job that it has taken out.
     is_busy: bool,
-    /// Nobody is left who could add anything.
-    is_over: bool,
-    /// Messages that found no room, since that was told last.
+    /// Nothing will be added any more.
+    is_closed: bool,
+    /// Messages that found no room, since the log last said so.
     lost: u64,
 }
 
 enum Job {
     Send(Message),
-    Barrier(Reply),
+    Barrier(BarrierRequest),
 }
 
-/// Who waits for a barrier.
-pub(super) struct Reply {
+/// Asks to be told when the manager has read everything so far.
+pub(super) struct BarrierRequest {
     /// How long the manager may take.
-    pub(super) patience: Duration,
+    pub(super) limit: Duration,
     pub(super) done: tokio::sync::oneshot::Sender<io::Result<()>>,
 }
 
@@ -67,18 +67,18 @@ impl Outbox {
     /// When there can be no more threads.
     pub(super) fn start() -> io::Result<Arc<Self>> {
         let outbox = Arc::<Self>::default();
-        let ours = Arc::clone(&outbox);
-        thread::Builder::new().name("notify".to_owned()).spawn(move || ours.run())?;
+        let of_thread = Arc::clone(&outbox);
+        thread::Builder::new().name("notify".to_owned()).spawn(move || of_thread.run())?;
         Ok(outbox)
     }
 
-    /// Has a message sent, after those that wait.
+    /// Adds a message behind those that wait.
     pub(super) fn send(&self, message: Message) {
         let mut queue = self.lock();
-        if let passing @ Some(_) = message.passing() {
-            queue
-                .jobs
-                .retain(|job| !matches!(job, Job::Send(waiting) if waiting.passing() == passing));
+        if let kind @ Some(_) = message.replaceable() {
+            let is_replaced =
+                |job: &Job| matches!(job, Job::Send(waiting) if waiting.replaceable() == kind);
+            queue.jobs.retain(|job| !is_replaced(job));
         }
         if queue.jobs.len() < CAPACITY {
             queue.jobs.push_back(Job::Send(message));
@@ -89,29 +89,29 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Has the manager asked whether it has read everything before this.
-    pub(super) fn barrier(&self, reply: Reply) {
-        self.lock().jobs.push_back(Job::Barrier(reply));
+    /// Adds a barrier behind the messages that wait.
+    pub(super) fn barrier(&self, request: BarrierRequest) {
+        self.lock().jobs.push_back(Job::Barrier(request));
         self.filled.notify_one();
     }
 
-    /// Waits until everything has been sent, for `patience` at most. Blocks the thread.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until everything has been sent, for `limit` at most. Blocks the thread.
+    pub(super) fn flush(&self, limit: Duration) {
         let queue = self.lock();
         let is_unfinished = |queue: &mut Queue| queue.is_busy || !queue.jobs.is_empty();
-        // Late or never: the process goes on all the same.
-        let _ = self.emptied.wait_timeout_while(queue, patience, is_unfinished);
+        // The process goes on even if this times out.
+        let _ = self.emptied.wait_timeout_while(queue, limit, is_unfinished);
     }
 
-    /// Says that nothing is added any more.
+    /// Ends the thread once it has sent what waits.
     pub(super) fn close(&self) {
-        self.lock().is_over = true;
+        self.lock().is_closed = true;
         self.filled.notify_one();
     }
 
     fn run(&self) {
-        let mut is_away = false;
-        // What had a descriptor, since the last barrier: what else the manager has missed, it can do without.
+        let mut is_unreachable = false;
+        // Of a message with a descriptor, since the last barrier: the manager can do without the others.
         let mut failed = None;
         while let Some((job, lost)) = self.next() {
             if lost > 0 {
@@ -124,35 +124,35 @@ impl Outbox {
                 Job::Send(message) => {
                     let sent = deliver(&message);
                     match &sent {
-                        Err(error) if !is_away => {
+                        Err(error) if !is_unreachable => {
                             tracing::warn!(%error, "cannot notify the service manager");
                         }
-                        Ok(()) if is_away => {
+                        Ok(()) if is_unreachable => {
                             tracing::info!("the service manager is notified again");
                         }
                         _ => {}
                     }
-                    is_away = sent.is_err();
+                    is_unreachable = sent.is_err();
                     failed = sent.err().filter(|_| message.fd().is_some()).or(failed);
                 }
-                Job::Barrier(reply) if reply.done.is_closed() => {}
-                Job::Barrier(Reply { patience, done }) => {
-                    let passed = failed.take().map_or_else(|| pass_barrier(patience), Err);
-                    // Nobody listens any more: it is the same to us.
+                Job::Barrier(request) if request.done.is_closed() => {}
+                Job::Barrier(BarrierRequest { limit, done }) => {
+                    let passed = failed.take().map_or_else(|| pass_barrier(limit), Err);
+                    // The caller may have given up meanwhile.
                     let _ = done.send(passed);
                 }
             }
         }
     }
 
-    /// Waits for the next job; answers how many messages were lost since, too.
+    /// Waits for the next job, which it answers with the number of messages that were lost since the last one.
     fn next(&self) -> Option<(Job, u64)> {
         let mut queue = self.lock();
         queue.is_busy = false;
         if queue.jobs.is_empty() {
             self.emptied.notify_all();
         }
-        let is_idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.is_over;
+        let is_idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.is_closed;
         let mut queue =
             self.filled.wait_while(queue, is_idle).unwrap_or_else(PoisonError::into_inner);
         let job = queue.jobs.pop_front()?;
@@ -166,13 +166,13 @@ impl Outbox {
 }
 
 /// Waits until the manager has read everything sent so far.
-fn pass_barrier(patience: Duration) -> io::Result<()> {
-    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-    // With the message our copy of the write end goes.
-    deliver(&Message::Barrier { fd: theirs })?;
-    // The manager closes its copy of the write end once it has read up to here: a hang-up.
-    let deadline = Instant::now() + patience;
-    let mut fds = [PollFd::new(&ours, PollFlags::empty())];
+fn pass_barrier(limit: Duration) -> io::Result<()> {
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    // This process's copy of the write end closes with the message.
+    deliver(&Message::Barrier { fd: write_end })?;
+    // The manager closes its copy once it has read up to here, which hangs up the read end.
+    let deadline = Instant::now() + limit;
+    let mut fds = [PollFd::new(&read_end, PollFlags::empty())];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;

@@ -1,7 +1,7 @@
-//! What a service manager hears, on a socket of our own.
+//! What a service manager receives, on a socket that the test opens.
 //!
-//! `NOTIFY_SOCKET` is the whole process's: each of these tests runs a second time, in a process of its own
-//! that has it, and that is the one that speaks.
+//! `NOTIFY_SOCKET` counts for a whole process. So each of these tests runs itself a second time, in a child
+//! process with that variable, which sends; the first process receives.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,18 +16,18 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 use super::*;
 
-/// Tells the second process from the first; systemd may have started the first.
-const SPEAKS: &str = "LOCKSTEPD_TEST_SPEAKS";
+/// Set in the second process. `NOTIFY_SOCKET` does not tell the two apart: systemd may have started the first.
+const IS_SENDER: &str = "LOCKSTEPD_TEST_IS_SENDER";
 
 /// Longer than anything takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs this test again as a process that has `address` as its `NOTIFY_SOCKET`.
-fn speaker(test: &str, address: &OsStr) -> Child {
+fn sender(test: &str, address: &OsStr) -> Child {
     let (_, module) = module_path!().split_once("::").unwrap();
     Command::new(env::current_exe().unwrap())
         .args(["--exact", &format!("{module}::{test}"), "--nocapture"])
-        .env(SPEAKS, "1")
+        .env(IS_SENDER, "1")
         .env("NOTIFY_SOCKET", address)
         .stdout(Stdio::piped())
         .spawn()
@@ -35,14 +35,14 @@ fn speaker(test: &str, address: &OsStr) -> Child {
 }
 
 /// Waits for it to end; that it has run the test shows in what it prints.
-fn finish(speaker: Child) {
-    let output = speaker.wait_with_output().unwrap();
+fn finish(sender: Child) {
+    let output = sender.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-fn speaks() -> bool {
-    env::var_os(SPEAKS).is_some()
+fn is_sender() -> bool {
+    env::var_os(IS_SENDER).is_some()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -50,7 +50,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// The next message, and how many descriptors came along; they are closed.
-fn hear(socket: &UnixDatagram) -> (String, usize) {
+fn receive(socket: &UnixDatagram) -> (String, usize) {
     let mut text = [0; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -73,14 +73,14 @@ fn sockets(directory: &tempfile::TempDir) -> [(OsString, UnixDatagram); 2] {
     let by_name = UnixDatagram::bind_addr(&by_name).unwrap();
     let sockets = [(path.into_os_string(), by_path), (format!("@{name}").into(), by_name)];
     for (_, socket) in &sockets {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
     sockets
 }
 
 #[test]
-fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name() {
-    if speaks() {
+fn every_message_is_received_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name() {
+    if is_sender() {
         let notifier = Notifier::from_env().unwrap();
         notifier.ready("one\ntwo");
         notifier.reloading("reloading");
@@ -90,19 +90,19 @@ fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstr
         notifier.progress("slow", Duration::from_secs(2));
         notifier.failed("why", Some(98));
         assert!(!notifier.is_read());
-        runtime().block_on(notifier.barrier(PATIENCE)).unwrap();
+        runtime().block_on(notifier.barrier(TIMEOUT)).unwrap();
         assert!(notifier.is_read());
         notifier.stopping("end");
         notifier.flush();
         return;
     }
     let name =
-        "every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name";
+        "every_message_is_received_in_order_with_its_descriptor_at_a_path_and_at_an_abstract_name";
     let directory = tempfile::tempdir().unwrap();
     for (address, socket) in sockets(&directory) {
-        let speaker = speaker(name, &address);
-        assert_eq!(hear(&socket), ("READY=1\nSTATUS=one two\n".to_owned(), 0));
-        let (reloading, _) = hear(&socket);
+        let sender = sender(name, &address);
+        assert_eq!(receive(&socket), ("READY=1\nSTATUS=one two\n".to_owned(), 0));
+        let (reloading, _) = receive(&socket);
         let lines: Vec<_> = reloading.lines().collect();
         let ["RELOADING=1", since, "STATUS=reloading"] = lines[..] else { panic!("{lines:?}") };
         assert!(since.starts_with("MONOTONIC_USEC="), "{since}");
@@ -115,16 +115,16 @@ fn every_message_is_heard_in_order_with_its_descriptor_at_a_path_and_at_an_abstr
             ("BARRIER=1\n", 1),
             ("STOPPING=1\nSTATUS=end\n", 0),
         ] {
-            let (text, fds) = hear(&socket);
+            let (text, fds) = receive(&socket);
             assert_eq!((&*text, fds), expected);
         }
-        finish(speaker);
+        finish(sender);
     }
 }
 
 #[test]
-fn a_barrier_that_nobody_reads_is_given_up_in_time() {
-    if speaks() {
+fn a_barrier_that_is_not_read_is_given_up_in_time() {
+    if is_sender() {
         let notifier = Notifier::from_env().unwrap();
         let barrier = notifier.barrier(Duration::from_millis(50));
         assert_eq!(runtime().block_on(barrier).unwrap_err().kind(), ErrorKind::TimedOut);
@@ -133,55 +133,55 @@ fn a_barrier_that_nobody_reads_is_given_up_in_time() {
     }
     let directory = tempfile::tempdir().unwrap();
     for (address, _socket) in sockets(&directory) {
-        let speaker = speaker("a_barrier_that_nobody_reads_is_given_up_in_time", &address);
-        finish(speaker);
+        let sender = sender("a_barrier_that_is_not_read_is_given_up_in_time", &address);
+        finish(sender);
     }
 }
 
 #[test]
-fn a_barrier_minds_no_status_that_was_not_heard_but_a_descriptor() {
-    let test = "a_barrier_minds_no_status_that_was_not_heard_but_a_descriptor";
-    if speaks() {
+fn a_barrier_fails_for_a_descriptor_that_was_not_sent_and_for_no_status() {
+    let test = "a_barrier_fails_for_a_descriptor_that_was_not_sent_and_for_no_status";
+    if is_sender() {
         let notifier = Notifier::from_env().unwrap();
         let path = env::var_os("NOTIFY_SOCKET").unwrap();
-        notifier.status("heard by nobody");
+        notifier.status("received by no manager");
         notifier.store("name", io::stdin().as_fd()).unwrap();
         notifier.flush();
         let manager = UnixDatagram::bind(&path).unwrap();
         std::thread::spawn(move || {
             loop {
-                hear(&manager);
+                receive(&manager);
             }
         });
-        assert!(runtime().block_on(notifier.barrier(PATIENCE)).is_err());
+        assert!(runtime().block_on(notifier.barrier(TIMEOUT)).is_err());
         fs::remove_file(&path).unwrap();
-        notifier.status("heard by nobody");
+        notifier.status("received by no manager");
         notifier.flush();
         let manager = UnixDatagram::bind(&path).unwrap();
         std::thread::spawn(move || {
             loop {
-                hear(&manager);
+                receive(&manager);
             }
         });
-        runtime().block_on(notifier.barrier(PATIENCE)).unwrap();
+        runtime().block_on(notifier.barrier(TIMEOUT)).unwrap();
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    finish(speaker(test, directory.path().join("notify").as_os_str()));
+    finish(sender(test, directory.path().join("notify").as_os_str()));
 }
 
 #[test]
-fn a_barrier_where_nobody_listens_fails_at_once() {
-    if speaks() {
+fn a_barrier_without_a_manager_fails_at_once() {
+    if is_sender() {
         let notifier = Notifier::from_env().unwrap();
-        let barrier = notifier.barrier(PATIENCE);
+        let barrier = notifier.barrier(TIMEOUT);
         let kind = runtime().block_on(barrier).unwrap_err().kind();
         assert_ne!(kind, ErrorKind::TimedOut);
         assert!(!notifier.is_read());
         return;
     }
     for address in ["/nowhere/notify", "@lockstepd-nowhere", "vsock:2:1234", ""] {
-        let test = "a_barrier_where_nobody_listens_fails_at_once";
-        finish(speaker(test, address.as_ref()));
+        let test = "a_barrier_without_a_manager_fails_at_once";
+        finish(sender(test, address.as_ref()));
     }
 }

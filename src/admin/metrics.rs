@@ -228,7 +228,7 @@ impl Metrics {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for server in &self.servers {
             let labels = [("server", server.server())];
-            let count = self.history.left(server.server());
+            let count = self.history.not_handed_over(server.server());
             family.encode_family(&labels)?.encode_counter::<Empty, _, u64>(&count, None)?;
         }
         let help = "Drains that ended in a hand-over, by all processes before this one";

@@ -164,20 +164,20 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
-        let mut legacy = Received::sort(inherited.descriptors, inherited.misdirected)?;
+        let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
         match std::env::var(CHECK_VARIABLE) {
             Ok(announcement) => {
-                legacy.check_passed(&servers)?;
+                received.check_passed(&servers)?;
                 may_take?;
-                check_heritage(&announcement, &servers)
+                check_announcement(&announcement, &servers)
             }
-            Err(_) => Ok(legacy.check_now(&servers)?),
+            Err(_) => Ok(received.check_now(&servers)?),
         }
     }
 }
 
 /// Finds out whether this program could take the place of the one that asks.
-fn check_heritage(announcement: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
+fn check_announcement(announcement: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
     let unknown = |error: InvalidAnnouncement| Error::Configuration(error.to_string());
     let announcement: Announcement = announcement.parse().map_err(unknown)?;
     if announcement.carrier != CARRIER_VERSION {

@@ -21,7 +21,7 @@ use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
-use crate::handover::carrier::{CARRIER_VERSION, Taken};
+use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::connection::Common;
 use crate::http::server::{self, Failure, Serve};
@@ -49,9 +49,9 @@ pub(crate) async fn start(
         tracing::warn!("{warning}");
     }
     let notifier = process.notifier.clone();
-    let mut legacy = Received::sort(inherited.descriptors, inherited.misdirected)?;
+    let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     let ((connections, surplus, hand_over, history), (sockets, files)) =
-        succeed(&mut legacy, inherited.carrier.as_ref(), &daemon, &notifier).await?;
+        succeed(&mut received, inherited.carrier.as_ref(), &daemon, &notifier).await?;
 
     let tcp = daemon.limits.tcp_options();
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -148,7 +148,7 @@ pub(crate) async fn start(
 }
 
 /// How many connections a server may have, by its name.
-fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
+fn connection_limits(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
     let limits = &daemon.limits;
     let public = limits.public_connections_now(daemon.servers.len(), listeners);
     let is_public = |name: &str| daemon.servers.iter().any(|plan| plan.name == name);
@@ -157,33 +157,33 @@ fn most_connections(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize
 
 /// Takes over what the process before this one has left, connections and listeners, and binds what it has not.
 async fn succeed(
-    legacy: &mut Received,
+    received: &mut Received,
     upgrade: Option<&OwnedFd>,
     daemon: &Daemon,
     notifier: &Notifier,
 ) -> Result<(TakenOver, (Vec<Vec<Bound>>, SocketFiles)), Error> {
-    let most = most_connections(daemon, legacy.descriptors());
+    let limit = connection_limits(daemon, received.descriptors());
     if upgrade.is_some() {
         // The listeners come with the connections.
-        let taken_over = take_over(legacy, upgrade, notifier, &most)?;
-        return Ok((taken_over, sockets(legacy, daemon, notifier).await?));
+        let taken_over = take_over(received, upgrade, notifier, &limit)?;
+        return Ok((taken_over, sockets(received, daemon, notifier).await?));
     }
     // What is in the service manager's store stays there while addresses are waited for: a start that fails, or
     // is ended, has taken nothing.
-    let sockets = sockets(legacy, daemon, notifier).await?;
-    Ok((take_over(legacy, None, notifier, &most)?, sockets))
+    let sockets = sockets(received, daemon, notifier).await?;
+    Ok((take_over(received, None, notifier, &limit)?, sockets))
 }
 
 /// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
 /// however the start may fail.
 async fn sockets(
-    legacy: &mut Received,
+    received: &mut Received,
     daemon: &Daemon,
     notifier: &Notifier,
 ) -> Result<(Vec<Vec<Bound>>, SocketFiles), Error> {
     let servers = daemon.listens()?;
     let binder = Binder::new(notifier, daemon.shutdown.clone());
-    let sockets = legacy.distribute(&servers, &binder).await?;
+    let sockets = received.distribute(&servers, &binder).await?;
     let files = sockets.iter().flatten().filter_map(|bound| bound.file.clone()).collect();
     let files = SocketFiles::new(files);
     keep(&servers, &sockets, notifier);
@@ -200,34 +200,34 @@ type Surplus = BTreeMap<String, usize>;
 type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<DrainHistory>);
 
 /// Takes what the process before this one handed over, as far as there may be `most` connections of a server; its
-/// listeners go to `legacy`.
+/// listeners go to `received`.
 fn take_over(
-    legacy: &mut Received,
+    received: &mut Received,
     upgrade: Option<&OwnedFd>,
     notifier: &Notifier,
-    most: &dyn Fn(&str) -> usize,
+    limit: &dyn Fn(&str) -> usize,
 ) -> Result<TakenOver, SocketsError> {
     let mut connections = Vec::new();
     let mut surplus = Surplus::new();
     let mut gone = 0;
     let mut history = DrainHistory::default();
-    let carriers = std::mem::take(&mut legacy.carriers);
+    let carriers = std::mem::take(&mut received.carriers);
     if !carriers.is_empty() {
         // Ours now; left in the store they would hold every connection open a second time.
         notifier.unstore(CARRIER_NAME);
     }
     for carrier in upgrade.into_iter().chain(&carriers) {
-        let (taken, error) = Taken::from_carrier(carrier, most);
+        let (contents, error) = CarrierContents::take(carrier, limit);
         if let Some(error) = error {
             tracing::warn!(%error, "closing connections of the process before this one");
         }
-        gone += taken.gone;
-        history = taken.history.unwrap_or(history);
-        connections.extend(taken.connections);
-        for (server, count) in taken.surplus {
+        gone += contents.gone;
+        history = contents.history.unwrap_or(history);
+        connections.extend(contents.connections);
+        for (server, count) in contents.surplus {
             *surplus.entry(server).or_default() += count;
         }
-        legacy.add(taken.listeners, taken.files)?;
+        received.add(contents.listeners, contents.files)?;
     }
     if !connections.is_empty() || gone > 0 {
         tracing::info!(

@@ -12,7 +12,7 @@ use crate::connections::registry::Registry;
 use crate::daemon::error::Exit;
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
 use crate::daemon::stuck::PollsInProgress;
-use crate::handover::carrier::{Carrier, Load, Shortage};
+use crate::handover::carrier::{Carrier, Loaded, Shortage};
 use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
@@ -104,19 +104,21 @@ impl Running {
             let (duration, requests) = (drain.started.elapsed(), unrest.requests);
             let history = self.history.with(LastDrain { duration, requests });
             match load(carrier, drain, history).await {
-                Ok(load) => {
+                Ok(loaded) => {
                     self.files.leave();
                     tracing::info!(
                         message_id = message_id::HANDED_OVER,
-                        connections = load.handed_over(),
+                        connections = loaded.handed_over(),
                         "handed connections over",
                     );
-                    let Some(shortage) = load.shortage.as_ref().filter(|_| load.left() > 0) else {
+                    let Some(shortage) =
+                        loaded.shortage.as_ref().filter(|_| loaded.not_handed_over() > 0)
+                    else {
                         return unrest;
                     };
                     tracing::warn!(
                         message_id = message_id::NOT_HANDED_OVER,
-                        connections = load.left(),
+                        connections = loaded.not_handed_over(),
                         error = %shortage,
                         "not all connections could be handed over; ending the rest in order",
                     );
@@ -206,7 +208,7 @@ fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
 }
 
 /// Hands over what fits of what is held.
-async fn load(mut carrier: Carrier, drain: &Drain, history: DrainHistory) -> io::Result<Load> {
+async fn load(mut carrier: Carrier, drain: &Drain, history: DrainHistory) -> io::Result<Loaded> {
     let servers: Vec<_> = drain.all().collect();
     carrier.load(servers, false, drain.started + drain.timeout).await;
     carrier.finish(history)

@@ -58,7 +58,7 @@ impl Running {
                 return UpgradeError::Stopping;
             }
         };
-        let (connections, theirs) = match prepared {
+        let (connections, read_end) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
@@ -91,7 +91,7 @@ impl Running {
         access::flush();
         #[cfg(feature = "log")]
         flush();
-        self.process.program.replace(&theirs, &blocked)
+        self.process.program.replace(&read_end, &blocked)
     }
 }
 
@@ -122,15 +122,15 @@ async fn prepare(
     if connections > 0 {
         return Err(UpgradeError::Busy { connections });
     }
-    let (mut carrier, theirs) = Carrier::new()?;
+    let (mut carrier, read_end) = Carrier::new()?;
     let servers: Vec<_> = drain.all().collect();
-    let load = carrier.load(servers, true, drain.started + drain.timeout).await;
-    if let Some(shortage) = load.shortage {
+    let loaded = carrier.load(servers, true, drain.started + drain.timeout).await;
+    if let Some(shortage) = loaded.shortage {
         // Unlike at a stop, whoever has no room can stay where they are.
-        return Err(UpgradeError::Shortage { connections: load.left(), shortage });
+        return Err(UpgradeError::Shortage { connections: loaded.not_handed_over(), shortage });
     }
     // With a request in flight there is no way here. The time of the dry run is nobody's wait.
     let last = LastDrain { duration: begin.elapsed(), requests: 0 };
-    let load = carrier.finish(history.with(last))?;
-    Ok((load.handed_over(), theirs))
+    let loaded = carrier.finish(history.with(last))?;
+    Ok((loaded.handed_over(), read_end))
 }

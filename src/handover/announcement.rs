@@ -1,4 +1,4 @@
-//! What a running program would leave to the one that takes its place, and whether that could start from it.
+//! What a running program tells the one that is to replace it in a dry run: the listeners that it would hand over.
 
 use std::fmt;
 use std::path::Path;
@@ -9,20 +9,21 @@ use crate::sockets::address::{Address, Listen};
 use crate::sockets::listener::Bound;
 use crate::sockets::socket_file::SocketFiles;
 
-/// What a running program would leave to the one that takes its place, as a text for the
-/// environment: the carrier's version and a line for each listener.
+/// The listeners that a running program would hand over, as a text for the environment: the carrier's version and
+/// a line for each listener.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Announcement {
     pub(crate) carrier: u8,
     pub(crate) listeners: Vec<AnnouncedListener>,
 }
 
-/// A listener that would be left.
+/// A listener that would be handed over.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct AnnouncedListener {
     pub(crate) server: String,
+    /// The service manager opened it, not the program.
     pub(crate) managers: bool,
-    /// As it is shown: that of a socket without a name is no address.
+    /// As a text: a Unix socket without a name has none that could be parsed.
     pub(crate) address: String,
 }
 
@@ -34,8 +35,8 @@ pub(crate) struct InvalidAnnouncement;
 // === impl Announcement ===
 
 impl Announcement {
-    /// How many descriptors the listeners take that the program has bound by itself; of a Unix socket its
-    /// file, too.
+    /// How many descriptors the listeners take that the program has bound itself; for a Unix socket its file is
+    /// one more.
     pub(crate) fn own_descriptors(&self) -> usize {
         let own = self.listeners.iter().filter(|listener| !listener.managers);
         own.map(|listener| 1 + usize::from(listener.has_file())).sum()
@@ -47,7 +48,7 @@ impl Announcement {
         managers + self.own_descriptors()
     }
 
-    /// The part of it that clients can find: a socket file may have been removed or replaced.
+    /// Only the listeners that clients can reach: a socket file may have been removed or replaced.
     pub(crate) fn reachable(&self, files: &SocketFiles) -> Self {
         let is_reachable =
             |listener: &&AnnouncedListener| match listener.address.strip_prefix("unix:") {
@@ -58,34 +59,34 @@ impl Announcement {
         Self { carrier: self.carrier, listeners }
     }
 
-    /// Finds out whether servers could start from this announcement, and bind what it lacks.
+    /// Finds out whether the servers could start with these listeners, and bind the addresses that are missing.
     pub(crate) fn check(&self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         let managers = self.listeners.iter().filter(|listener| listener.managers);
         let passed: Vec<_> = managers.map(|listener| (&*listener.server, -1)).collect();
         check_names(&passed, servers)?;
         check_addresses(&passed, servers)?;
-        let ours = || self.listeners.iter().filter(|listener| !listener.managers);
+        let own = || self.listeners.iter().filter(|listener| !listener.managers);
         for (server, listen) in servers {
             if passed.iter().any(|(name, _)| name == server) {
                 continue;
             }
             for address in &listen.addresses {
-                let kept = |left: &AnnouncedListener| {
-                    left.server == *server
-                        && left.address.parse().is_ok_and(|left| address.fits(&left))
+                let fits = |listener: &AnnouncedListener| {
+                    listener.server == *server
+                        && listener.address.parse().is_ok_and(|announced| address.fits(&announced))
                 };
-                if ours().any(kept) {
+                if own().any(fits) {
                     continue;
                 }
-                let in_our_way = |left: &AnnouncedListener| {
-                    left.address.parse().is_ok_and(|left: Address| match address {
-                        Address::Unix(_) => left == *address,
-                        _ => left.port() == address.port(),
+                let is_in_the_way = |listener: &AnnouncedListener| {
+                    listener.address.parse().is_ok_and(|announced: Address| match address {
+                        Address::Unix(_) => announced == *address,
+                        _ => announced.port() == address.port(),
                     })
                 };
                 match Bound::try_bind(address, server, listen.v6only(address, servers)) {
-                    // The running program will have closed it by then.
-                    Err(error) if error.is_in_use() && ours().any(in_our_way) => {}
+                    // It fits no server any more: the new program closes it before it binds.
+                    Err(error) if error.is_in_use() && own().any(is_in_the_way) => {}
                     tried => tried?,
                 }
             }
@@ -97,7 +98,7 @@ impl Announcement {
 // === impl AnnouncedListener ===
 
 impl AnnouncedListener {
-    /// Tells whether it is a Unix socket whose file is the program's.
+    /// Tells whether it is a Unix socket whose file the program has made.
     pub(crate) fn has_file(&self) -> bool {
         !self.managers && self.address.starts_with("unix:/")
     }
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heritage_reads_as_it_is_written() {
+    fn an_announcement_is_parsed_as_it_was_written() {
         let listener = |server: &str, managers, address: &str| AnnouncedListener {
             server: server.to_owned(),
             managers,
@@ -168,7 +169,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn every_heritage_reads_as_it_is_written(
+        fn every_announcement_is_parsed_as_it_was_written(
             carrier: u8,
             listeners in prop::collection::vec(("[a-z0-9_-]{1,9}", any::<bool>(), "\\PC{0,30}"), 0..5),
         ) {
@@ -179,8 +180,8 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_more_than_an_invalid_heritage(text in "(carrier )?(\\PC|\n){0,60}") {
-            // That it comes back is all there is to see.
+        fn no_text_makes_the_parser_panic(text in "(carrier )?(\\PC|\n){0,60}") {
+            // Either result will do.
             let _ = text.parse::<Announcement>();
         }
     }

@@ -5,25 +5,25 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::fs::fstat;
 use rustix::process::{Pid, getppid};
 
-use crate::handover::carrier::Left;
+use crate::handover::carrier::CarriedListener;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
 use crate::sockets::address::{Address, Listen};
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::{Descriptor, Misdirected};
 use crate::sockets::listener::{Bound, ListenError, Origin, wildcard_is_dual};
 
-/// What was left to this process, sorted by use, each listener having been checked.
+/// The descriptors that this process received, sorted by use; each listener has been checked.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     /// Sockets of the service manager.
     passed: Vec<Passed>,
-    /// Those of them that have no name yet.
+    /// Sockets of the service manager that have no name yet.
     nameless: Vec<(RawFd, OwnedFd)>,
-    /// Sockets that somebody else was to have.
+    /// Sockets that were passed to another process.
     misdirected: Option<Misdirected>,
-    /// Listeners that an earlier life of this program bound, by server.
+    /// Listeners that an earlier process of this service bound, by server.
     kept: Vec<(String, Bound)>,
-    /// The files of those that are Unix sockets.
+    /// The files of those listeners that are Unix sockets.
     files: Vec<OwnedFd>,
     /// Carriers of connections.
     pub(crate) carriers: Vec<OwnedFd>,
@@ -41,7 +41,7 @@ struct Passed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketsError {
-    /// A server has no socket although others have theirs from the service manager.
+    /// A server has no socket, although the service manager passed some to other servers.
     #[error(
         "no inherited socket is named \"{server}\"; received: {received} \
          (set FileDescriptorName={server} in its socket unit and list that in Sockets=, \
@@ -90,7 +90,7 @@ pub enum SocketsError {
         server: String,
         /// The process, as it is written in `LISTEN_PID`.
         pid: String,
-        /// Who that is, if it is known.
+        /// What is known of that process.
         whose: &'static str,
         /// The number of this process.
         own: u32,
@@ -111,9 +111,9 @@ pub enum SocketsError {
         "\"{first}\" and \"{second}\" cannot both listen on {address} (give one of them another)"
     )]
     Conflict {
-        /// The server that has it.
+        /// The one server.
         first: String,
-        /// The server that wants it, too.
+        /// The other server.
         second: String,
         /// The address.
         address: Address,
@@ -126,7 +126,7 @@ pub enum SocketsError {
 // === impl SocketsError ===
 
 impl SocketsError {
-    /// Tells whether it may work later without anybody's doing.
+    /// Tells whether a later start may succeed without a change of configuration or sockets.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Listen(error) if error.may_pass())
     }
@@ -140,30 +140,34 @@ impl Received {
         descriptors: Vec<Descriptor>,
         misdirected: Option<Misdirected>,
     ) -> Result<Self, SocketsError> {
-        let mut legacy = Self { misdirected, ..Self::default() };
+        let mut received = Self { misdirected, ..Self::default() };
         for Descriptor { number, name, fd } in descriptors {
             let Some(name) = name else {
-                legacy.nameless.push((number, fd));
+                received.nameless.push((number, fd));
                 continue;
             };
             if name == CARRIER_NAME {
-                legacy.carriers.push(fd);
+                received.carriers.push(fd);
             } else if name == FILE_NAME {
-                legacy.files.push(fd);
+                received.files.push(fd);
             } else if let Some(server) = name.strip_prefix(LISTENER_PREFIX) {
                 let server = server.to_owned();
-                legacy.kept.push((server, Bound::adopt(number, &name, fd, Origin::Ourselves)?));
+                received.kept.push((server, Bound::adopt(number, &name, fd, Origin::Ourselves)?));
             } else {
-                legacy.pass(number, name, fd)?;
+                received.pass(number, name, fd)?;
             }
         }
-        Ok(legacy)
+        Ok(received)
     }
 
     /// Adds listeners that came in a carrier, and the files of those that are Unix sockets.
-    pub(crate) fn add(&mut self, left: Vec<Left>, files: Vec<OwnedFd>) -> Result<(), SocketsError> {
+    pub(crate) fn add(
+        &mut self,
+        listeners: Vec<CarriedListener>,
+        files: Vec<OwnedFd>,
+    ) -> Result<(), SocketsError> {
         self.files.extend(files);
-        for Left { server, managers, fd } in left {
+        for CarriedListener { server, managers, fd } in listeners {
             let number = fd.as_raw_fd();
             if managers {
                 self.pass(number, server, fd)?;
@@ -175,7 +179,7 @@ impl Received {
         Ok(())
     }
 
-    /// Gives every server its sockets, binding where none was left.
+    /// Gives every server its sockets, and binds those that this process has not received.
     pub(crate) async fn distribute(
         &mut self,
         servers: &[(&str, &Listen)],
@@ -207,22 +211,22 @@ impl Received {
                 let plan = |address| self.plan(name, address, listen.v6only(address, servers));
                 listen.addresses.iter().map(plan).collect()
             } else {
-                mine.into_iter().map(|passed| Plan::Left(passed.bound)).collect()
+                mine.into_iter().map(|passed| Plan::Adopt(passed.bound)).collect()
             });
         }
         // Before anything is bound: an old address may be in the way of a new one.
         self.close_unused(servers, binder);
         let mut sockets: Vec<Vec<Bound>> = Vec::with_capacity(servers.len());
-        let left = left(servers, &plans);
+        let adopted = adopted(servers, &plans);
         for ((name, listen), plans) in servers.iter().zip(plans) {
             let mut mine = Vec::with_capacity(plans.len());
             for plan in plans {
-                match plan.carry_out(name, listen, servers, &left, binder).await {
+                match plan.carry_out(name, listen, servers, &adopted, binder).await {
                     Ok(bound) => mine.push(bound),
                     Err(error) => {
-                        // A start that fails leaves nothing behind.
+                        // A start that fails keeps no listener open, and leaves no socket file.
                         sockets.into_iter().flatten().chain(mine).for_each(Bound::give_up);
-                        return Err(in_our_own_way(error, &left));
+                        return Err(name_conflict(error, &adopted));
                     }
                 }
             }
@@ -249,7 +253,8 @@ impl Received {
         check_addresses(&self.names(), servers)
     }
 
-    /// Does the same, and finds out whether the network interfaces of addresses are there, for which a start waits.
+    /// As [`Received::check`], and finds out whether the network interfaces of addresses exist, for which a start
+    /// would wait.
     pub(crate) fn check_now(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         self.check(servers)?;
         let is_passed = |server| self.passed.iter().any(|passed| passed.name == server);
@@ -262,7 +267,7 @@ impl Received {
         Ok(())
     }
 
-    /// How many descriptors it holds for listeners.
+    /// How many descriptors of listeners and their files these are.
     pub(crate) fn descriptors(&self) -> usize {
         self.passed.len() + self.nameless.len() + self.kept.len() + self.files.len()
     }
@@ -271,7 +276,7 @@ impl Received {
         self.passed.iter().map(|passed| (&*passed.name, passed.number)).collect()
     }
 
-    /// Finds out whether the service manager's sockets are those of these servers.
+    /// Finds out whether the service manager's sockets have the names of these servers, once each.
     pub(crate) fn check_passed(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         self.name(servers)?;
         check_names(&self.names(), servers)?;
@@ -287,7 +292,7 @@ impl Received {
         Ok(())
     }
 
-    /// Gives sockets without names to the one server that can be meant, if there is one.
+    /// Gives sockets without names to the only server that they can be for, if there is one.
     fn name(&mut self, servers: &[(&str, &Listen)]) -> Result<(), SocketsError> {
         let nameless = std::mem::take(&mut self.nameless);
         if nameless.is_empty() {
@@ -309,7 +314,7 @@ impl Received {
         Ok(())
     }
 
-    /// A listener of an earlier life where it fits: its queue of clients goes on.
+    /// Prefers a listener that an earlier process bound, if it fits: clients wait in its queue.
     fn plan<'a>(&mut self, server: &str, address: &'a Address, v6only: bool) -> Plan<'a> {
         let fits = |(name, kept): &(String, Bound)| {
             let is_open = !(v6only && kept.is_dual());
@@ -319,7 +324,7 @@ impl Received {
             Some(index) => {
                 let mut bound = self.kept.swap_remove(index).1;
                 bound.address = address.of_bound(bound.address);
-                Plan::Left(bound)
+                Plan::Adopt(bound)
             }
             None => Plan::Bind(address),
         }
@@ -328,7 +333,7 @@ impl Received {
     fn close_unused(&mut self, servers: &[(&str, &Listen)], binder: &Binder<'_>) {
         for (server, unused) in self.kept.drain(..) {
             if !servers.iter().any(|(name, _)| *name == server) {
-                // Left in the store it would let clients in whom nobody answers.
+                // Left in the store it would stay open, and its clients would never be answered.
                 binder.forget(&server);
             }
             tracing::info!(
@@ -341,7 +346,7 @@ impl Received {
     }
 
     fn pass(&mut self, number: RawFd, name: String, fd: OwnedFd) -> Result<(), SocketsError> {
-        // A descriptor that cannot be asked is no socket either, which the next line says.
+        // A descriptor on which fstat(2) fails is no socket either: the next line answers that error.
         let inode = fstat(&fd).map_or(0, |stat| stat.st_ino);
         let bound = Bound::adopt(number, &name, fd, Origin::Manager)?;
         self.passed.push(Passed { number, name, inode, bound });
@@ -352,7 +357,7 @@ impl Received {
 /// Where one socket of a server comes from.
 #[derive(Debug)]
 enum Plan<'a> {
-    Left(Bound),
+    Adopt(Bound),
     Bind(&'a Address),
 }
 
@@ -362,35 +367,35 @@ impl Plan<'_> {
         server: &str,
         listen: &Listen,
         all: &[(&str, &Listen)],
-        left: &[(String, Address)],
+        adopted: &[(String, Address)],
         binder: &Binder<'_>,
     ) -> Result<Bound, ListenError> {
         match self {
-            Self::Left(bound) => Ok(bound),
+            Self::Adopt(bound) => Ok(bound),
             Self::Bind(address) => {
-                // What we have ourselves nobody gives up while it is waited for.
-                let is_ours = left.iter().any(|(_, other)| has_it(other, address));
+                // An address that a socket of this process has does not become free by waiting.
+                let is_own = adopted.iter().any(|(_, other)| blocks(other, address));
                 let v6only = listen.v6only(address, all);
-                binder.bind(address, server, listen.mode, v6only, !is_ours).await
+                binder.bind(address, server, listen.mode, v6only, !is_own).await
             }
         }
     }
 }
 
-/// The addresses of sockets that were left to the servers.
-fn left(servers: &[(&str, &Listen)], plans: &[Vec<Plan<'_>>]) -> Vec<(String, Address)> {
+/// The addresses of the sockets that the servers adopt, each with the server's name.
+fn adopted(servers: &[(&str, &Listen)], plans: &[Vec<Plan<'_>>]) -> Vec<(String, Address)> {
     let of_server = |((name, _), plans): (&(&str, &Listen), &Vec<Plan<'_>>)| {
-        let left = plans.iter().filter_map(|plan| match plan {
-            Plan::Left(bound) => Some(bound.address.clone()),
+        let addresses = plans.iter().filter_map(|plan| match plan {
+            Plan::Adopt(bound) => Some(bound.address.clone()),
             Plan::Bind(_) => None,
         });
-        left.map(|address| ((*name).to_owned(), address)).collect::<Vec<_>>()
+        addresses.map(|address| ((*name).to_owned(), address)).collect::<Vec<_>>()
     };
     servers.iter().zip(plans).flat_map(of_server).collect()
 }
 
 /// Tells whether a socket on `other` keeps one on `address` from being bound.
-fn has_it(other: &Address, address: &Address) -> bool {
+fn blocks(other: &Address, address: &Address) -> bool {
     match other {
         Address::Tcp(_) | Address::Zoned { .. } => {
             let (one, two) = (other.covers_ipv4(address), address.covers_ipv4(other));
@@ -400,10 +405,10 @@ fn has_it(other: &Address, address: &Address) -> bool {
     }
 }
 
-/// Whoever has an address that a server wants: if that is a socket which was left to us, says which.
-fn in_our_own_way(error: ListenError, left: &[(String, Address)]) -> SocketsError {
+/// Turns "address in use" into a conflict of two servers, if the socket that has the address was adopted.
+fn name_conflict(error: ListenError, adopted: &[(String, Address)]) -> SocketsError {
     let ListenError::Bind { address, server, .. } = &error else { return error.into() };
-    match left.iter().find(|(_, other)| error.is_in_use() && has_it(other, address)) {
+    match adopted.iter().find(|(_, other)| error.is_in_use() && blocks(other, address)) {
         Some((first, _)) => SocketsError::Conflict {
             first: first.clone(),
             second: server.clone(),
@@ -417,7 +422,8 @@ fn both_wildcards(one: &Address, other: &Address) -> bool {
     one.is_wildcard() && other.is_wildcard() && one.port() == other.port()
 }
 
-/// Checks that every server that needs a passed socket has one, and no socket is without a server.
+/// Checks that every server without a configured address has a passed socket, if any was passed, and that every
+/// passed socket has a server.
 pub(crate) fn check_names(
     passed: &[(&str, RawFd)],
     servers: &[(&str, &Listen)],
@@ -443,7 +449,7 @@ pub(crate) fn check_names(
     Ok(())
 }
 
-/// Checks, without binding, the addresses of servers to which none was passed.
+/// Checks, without binding, the addresses of servers to which no socket was passed.
 pub(crate) fn check_addresses(
     passed: &[(&str, RawFd)],
     servers: &[(&str, &Listen)],

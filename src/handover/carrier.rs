@@ -1,9 +1,9 @@
-//! Giving live connections, and listeners of our own, to the next process.
+//! Giving idle connections and listeners to the next process.
 //!
-//! One *carrier* takes them all: a pair of connected Unix sockets. We write into one end; the other
-//! is what the next process gets, from the service manager's file descriptor store or by
-//! inheritance. What we wrote waits in the kernel meanwhile, even when this process is gone.
-//! Storing each connection by itself would make the manager's work quadratic.
+//! One *carrier* takes them all: a pair of connected Unix sockets. This process writes into one end; the next
+//! process gets the other, from the service manager's file descriptor store or by inheritance. What was written
+//! stays in the kernel meanwhile, even when this process has ended.
+//! Storing each connection by itself would make the service manager's work quadratic.
 //!
 //! # Format
 //! The carrier's first message brings a memfd with the records; each of the others brings the end of a
@@ -11,23 +11,23 @@
 //! is what bounds it), its branches hold that much each. A message is a header of [`HEADER`] bytes
 //! (magic, version) with 1 to 253 descriptors. In a branch they are listeners and connections, in the
 //! order of their records.
-//! The memfd holds [`Frame`]s in postcard's encoding, each behind its length: one for each message of
-//! the branches, and the [`DrainHistory`] at last. It is written while the descriptors travel already: a
+//! The memfd holds [`Frame`]s in postcard's encoding, each preceded by its length: one for each message of
+//! the branches, and the [`DrainHistory`] at the end. It is sent first, and written while descriptors are sent: a
 //! memfd for each message would be one more descriptor in flight for each 253.
-//! A reader that does not know the version closes what it got: its clients see an orderly end of the
-//! connection.
+//! A reader that does not know the version closes what it received: the clients see an orderly end of their
+//! connections.
 //!
 //! # All that fits
-//! What the kernel does not take any more stays with us, to be ended in order. It refuses more when a
-//! user has as many descriptors in flight as one process may have open (`RLIMIT_NOFILE`), its other
-//! processes' included, unless it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
+//! Connections that the kernel does not take stay in this process, which ends them in order. The kernel refuses
+//! more when all processes of the user together have as many descriptors in flight as one process may have open
+//! (`RLIMIT_NOFILE`), unless this one has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
 //!
 //! # Source
 //! unix(7) `SCM_RIGHTS`, `ETOOMANYREFS`; systemd.service(5) `FileDescriptorStoreMax=`, `sd_notify(3)`
 //! `FDSTORE=1`.
 
-mod load;
-mod taken;
+mod contents;
+mod loaded;
 #[cfg(test)]
 mod tests;
 
@@ -49,9 +49,9 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::load::{Load, Shortage};
-use self::load::{PATIENCE, RETRY};
-pub(crate) use self::taken::{Left, Taken};
+pub(crate) use self::contents::{CarriedListener, CarrierContents};
+use self::loaded::{CROWDED_TIMEOUT, RETRY_INTERVAL};
+pub(crate) use self::loaded::{Loaded, Shortage};
 use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::Timeout;
 use crate::connections::registry::{Deposit, Registry};
@@ -69,23 +69,23 @@ const HEADER: [u8; 10] = [b'l', b'o', b'c', b'k', b's', b't', b'e', b'p', b'd', 
 /// The most descriptors that the kernel passes in one message (`SCM_MAX_FD`).
 const DESCRIPTORS_MAX: usize = 253;
 
-/// How many bytes of messages a pair may hold, if the kernel lets it: it caps this at `net.core.wmem_max`.
+/// How many bytes of messages a pair may hold. The kernel caps this at `net.core.wmem_max`.
 const BUFFER: usize = 64 << 20;
 
-/// The carrier's end that we write into.
+/// A carrier that is being written.
 #[derive(Debug)]
 pub(crate) struct Carrier {
-    end: OwnedFd,
+    write_end: OwnedFd,
     records: File,
-    /// How many bytes of the records are of messages that have been sent.
+    /// How many bytes of the records belong to messages that have been sent.
     written: u64,
     /// The branch that is being filled.
     branch: Option<OwnedFd>,
     buffer: usize,
-    load: Load,
+    loaded: Loaded,
 }
 
-/// What is said about a descriptor.
+/// What the next process has to know of a descriptor.
 #[derive(Debug, Deserialize, Serialize)]
 enum Record {
     /// `fresh`: it has had no request yet.
@@ -100,14 +100,14 @@ enum Record {
         server: String,
         managers: bool,
     },
-    /// That of a Unix socket that we bound.
+    /// The file of a Unix socket that the writer bound.
     SocketFile,
 }
 
 /// A part of the records.
 #[derive(Debug, Deserialize, Serialize)]
 enum Frame {
-    /// What is said about the descriptors of one message.
+    /// The records of the descriptors of one message.
     Batch(Vec<Record>),
     End(DrainHistory),
 }
@@ -115,7 +115,7 @@ enum Frame {
 // === impl Carrier ===
 
 impl Carrier {
-    /// Makes a carrier; the second value is the end for the next process.
+    /// Makes a carrier; the second value is the read end, for the next process.
     ///
     /// # Errors
     /// When there is no descriptor left.
@@ -123,80 +123,84 @@ impl Carrier {
         Self::with_buffer(BUFFER)
     }
 
-    /// With another size of its branches' buffers.
+    /// As [`Carrier::new`], with another size of the branches' buffers.
     fn with_buffer(buffer: usize) -> io::Result<(Self, OwnedFd)> {
-        let (end, theirs) = pair(BUFFER)?;
+        let (write_end, read_end) = pair(BUFFER)?;
         let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC)?;
-        send(&end, &[records.as_fd()])?;
+        send(&write_end, &[records.as_fd()])?;
         let records = records.into();
-        let load = Load::default();
-        Ok((Self { end, records, written: 0, branch: None, buffer, load }, theirs))
+        let loaded = Loaded::default();
+        Ok((Self { write_end, records, written: 0, branch: None, buffer, loaded }, read_end))
     }
 
-    /// Puts a new carrier into the service manager's store, where `others` descriptors of ours are;
+    /// Puts a new carrier into the service manager's store, where this service has `others` descriptors already;
     /// `None` if the store does not keep it.
     ///
-    /// What a manager does not keep it closes, which is a hang-up at our end. systemd before 254
-    /// does so before it answers the barrier, and tells of its store in no other way. From 254 on a
-    /// child of it closes the descriptor, at some time; there the store's size is what counts.
+    /// A manager closes a descriptor that it does not keep, which hangs up the write end. systemd before 254
+    /// does so before it passes the barrier, and tells of its store in no other way. From 254 on a
+    /// child of systemd closes the descriptor, at any time; there the store's size decides.
     ///
-    /// Waits until the manager has read what we sent, for `patience` at most.
+    /// Waits until the manager has read what was sent, for `limit` at most.
     ///
     /// # Errors
     /// When the manager cannot be reached.
     pub(crate) async fn stored(
         notifier: &Notifier,
         others: usize,
-        patience: Duration,
+        limit: Duration,
     ) -> io::Result<Option<Self>> {
         if notifier.store_size().is_some_and(|size| size <= others) {
             return Ok(None);
         }
-        let end = Instant::now() + PATIENCE;
-        let (carrier, theirs) = loop {
+        let end = Instant::now() + CROWDED_TIMEOUT;
+        let (carrier, read_end) = loop {
             match Self::new() {
-                Err(error) if is_crowded(&error) && Instant::now() < end => sleep(RETRY).await,
+                Err(error) if is_crowded(&error) && Instant::now() < end => {
+                    sleep(RETRY_INTERVAL).await;
+                }
                 made => break made?,
             }
         };
-        notifier.store(CARRIER_NAME, theirs.as_fd())?;
-        drop(theirs);
-        notifier.barrier(patience).await?;
+        notifier.store(CARRIER_NAME, read_end.as_fd())?;
+        drop(read_end);
+        notifier.barrier(limit).await?;
         Ok(carrier.is_open()?.then_some(carrier))
     }
 
-    /// Tells whether somebody has the other end.
+    /// Tells whether the read end is open anywhere.
     fn is_open(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.end, PollFlags::empty())];
-        // A signal interrupts it, though it does not wait.
+        let mut fds = [PollFd::new(&self.write_end, PollFlags::empty())];
+        // A signal interrupts poll(2) even where it does not wait.
         retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))?;
         Ok(!fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
     }
 
-    /// Writes every deposited connection of `servers`, as many as fit, and their listeners if
-    /// `listeners` says so. Where other processes of our user are in the way it waits a little, not
-    /// beyond `end`.
+    /// Writes the deposited connections of `servers`, as many as fit, and their listeners if
+    /// `listeners` says so. While other processes of the user have too many descriptors in flight it waits, for
+    /// [`CROWDED_TIMEOUT`] and until `end` at most.
     ///
-    /// The deposits stay where they are: until this process ends, nothing is lost by failing.
-    pub(crate) async fn load<'p, S>(&mut self, servers: S, listeners: bool, end: Instant) -> &Load
+    /// The deposits stay where they are: if this fails, the process still has every connection.
+    pub(crate) async fn load<'p, S>(&mut self, servers: S, listeners: bool, end: Instant) -> &Loaded
     where
         S: IntoIterator<Item = &'p Arc<Registry>> + Clone,
     {
-        let end = end.min(Instant::now() + PATIENCE);
-        let _turn = turn(end).await;
+        let end = end.min(Instant::now() + CROWDED_TIMEOUT);
+        let _lock = lock(end).await;
         loop {
             self.fill(servers.clone(), listeners);
-            match &self.load.shortage {
-                Some(Shortage(Errno::TOOMANYREFS)) if Instant::now() < end => sleep(RETRY).await,
-                _ => return &self.load,
+            match &self.loaded.shortage {
+                Some(Shortage(Errno::TOOMANYREFS)) if Instant::now() < end => {
+                    sleep(RETRY_INTERVAL).await;
+                }
+                _ => return &self.loaded,
             }
         }
     }
 
-    /// Writes what has not been written yet and fits now.
+    /// Writes the deposits that have not been written yet, as many as fit now.
     fn fill<'p>(&mut self, servers: impl IntoIterator<Item = &'p Arc<Registry>>, listeners: bool) {
-        self.load.left.clear();
-        self.load.shortage = None;
+        self.loaded.not_handed_over.clear();
+        self.loaded.shortage = None;
         for server in servers {
             server.give(|deposits| {
                 let mut batch = Batch::default();
@@ -218,7 +222,7 @@ impl Carrier {
         let Batch { records, fds, given } = batch;
         let is_connection = |record: &&Record| matches!(record, Record::Connection { .. });
         let connections = records.iter().filter(is_connection).count() as u64;
-        let sent = match &self.load.shortage {
+        let sent = match &self.loaded.shortage {
             None => self.send(records, &fds),
             Some(Shortage(error)) => Err(*error),
         };
@@ -227,11 +231,11 @@ impl Carrier {
                 for given in given {
                     *given = true;
                 }
-                &mut self.load.handed_over
+                &mut self.loaded.handed_over
             }
             Err(error) => {
-                self.load.shortage = Some(Shortage(error));
-                &mut self.load.left
+                self.loaded.shortage = Some(Shortage(error));
+                &mut self.loaded.not_handed_over
             }
         };
         *count.entry(server.to_owned()).or_default() += connections;
@@ -242,14 +246,14 @@ impl Carrier {
         if fds.is_empty() {
             return Ok(());
         }
-        // First: what is sent without a record would be lost.
+        // Before they are sent: a descriptor without a record would be lost.
         let length = self.write(&Frame::Batch(records))?;
         let sent = self.branch.as_ref().map(|branch| send(branch, fds));
         match sent {
             Some(Ok(())) => {}
             None | Some(Err(Errno::AGAIN | Errno::NOBUFS)) => {
-                let (branch, theirs) = pair(self.buffer)?;
-                send(&self.end, &[theirs.as_fd()])?;
+                let (branch, read_end) = pair(self.buffer)?;
+                send(&self.write_end, &[read_end.as_fd()])?;
                 self.branch = None;
                 send(&branch, fds)?;
                 self.branch = Some(branch);
@@ -260,7 +264,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// Writes a frame behind what belongs to messages that were sent; answers its length.
+    /// Writes a frame behind those of the messages that were sent; answers its length.
     fn write(&self, frame: &Frame) -> Result<u64, Errno> {
         let bytes = postcard::to_stdvec(frame).map_err(|_| Errno::INVAL)?;
         let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?;
@@ -270,35 +274,36 @@ impl Carrier {
         Ok(bytes.len() as u64)
     }
 
-    /// Ends the carrier with `history` and its own numbers in it.
+    /// Writes the last frame: `history`, with this carrier's numbers added.
     ///
     /// # Errors
-    /// When nobody has the other end any more, or the kernel does not take it.
-    pub(crate) fn finish(self, mut history: DrainHistory) -> io::Result<Load> {
-        for (server, count) in &self.load.handed_over {
-            history.hand_over(server, *count);
+    /// When the read end has been closed, or the frame cannot be written.
+    pub(crate) fn finish(self, mut history: DrainHistory) -> io::Result<Loaded> {
+        for (server, count) in &self.loaded.handed_over {
+            history.add_handed_over(server, *count);
         }
-        for (server, count) in &self.load.left {
-            history.leave(server, *count);
+        for (server, count) in &self.loaded.not_handed_over {
+            history.add_not_handed_over(server, *count);
         }
         let length = self.write(&Frame::End(history))?;
-        // Behind it may be the rest of what was not sent.
+        // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;
-        // A manager that closes what it does not keep may have taken its time.
-        if self.is_open()? { Ok(self.load) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        // A manager that does not keep the carrier may close it late.
+        if self.is_open()? { Ok(self.loaded) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 }
 
-/// Waits for its turn among the processes of this program: two that each had half of what one user may have
-/// in flight would wait for each other. `None` if it does not come by `end`: then it goes without.
+/// Takes a lock among the processes of this program: two that each had half of the descriptors that their user
+/// may have in flight would wait for each other. `None` if it is not free by `end`; then this process goes on
+/// without it.
 ///
 /// The lock is on the executable, the one file that all of them can open, whatever their sandboxes.
-async fn turn(end: Instant) -> Option<File> {
+async fn lock(end: Instant) -> Option<File> {
     let executable = File::open("/proc/self/exe").ok()?;
     loop {
         match flock(&executable, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(executable),
-            Err(Errno::AGAIN) if Instant::now() < end => sleep(RETRY).await,
+            Err(Errno::AGAIN) if Instant::now() < end => sleep(RETRY_INTERVAL).await,
             Err(_) => return None,
         }
     }
@@ -309,7 +314,7 @@ async fn turn(end: Instant) -> Option<File> {
 struct Batch<'d> {
     records: Vec<Record>,
     fds: Vec<BorrowedFd<'d>>,
-    /// Where it is noted that they were sent.
+    /// Set to true when they have been sent.
     given: Vec<&'d mut bool>,
 }
 
@@ -339,22 +344,22 @@ impl<'d> Batch<'d> {
     }
 
     fn is_full(&self) -> bool {
-        // Of the next there may be two.
+        // The next deposit may have two descriptors.
         self.fds.len() > DESCRIPTORS_MAX - 2
     }
 }
 
-/// Tells whether other processes of our user have too many descriptors in flight.
+/// Tells whether the processes of this user have too many descriptors in flight.
 fn is_crowded(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::TOOMANYREFS)
 }
 
-/// Two connected sockets, of which what is written into the first waits at the second.
+/// Two connected sockets, to write into the first and read from the second.
 fn pair(buffer: usize) -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (end, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_send_buffer_size(&end, buffer)?;
-    Ok((end, theirs))
+    let (write_end, read_end) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_send_buffer_size(&write_end, buffer)?;
+    Ok((write_end, read_end))
 }
 
 fn send(end: &OwnedFd, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {

@@ -1,8 +1,8 @@
-//! What became of the drains of the processes before this one.
+//! How the drains of the processes before this one went, for the metrics.
 //!
-//! A process that ends has nobody left to ask it how that went. So each adds its own drain to what it was
-//! told and passes it on with its connections; who asks the last one hears of all. The chain breaks
-//! where nothing is handed over (a plain stop, a crash): it begins anew at zero, as counters may.
+//! A process that has ended cannot be asked for metrics any more. So each adds its own drain to the history that
+//! it received, and passes that on with its connections. Where nothing is handed over (a plain stop, a crash),
+//! the counts begin anew at zero, as counters may.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct DrainHistory {
     /// Connections that were handed over, by server.
     pub(crate) handed_over: BTreeMap<String, u64>,
-    /// Connections that found no room in a hand-over, and were ended instead, by server.
-    pub(crate) left: BTreeMap<String, u64>,
+    /// Connections for which a hand-over had no room, and that were ended instead, by server.
+    pub(crate) not_handed_over: BTreeMap<String, u64>,
     /// Drains in which every request was answered.
     pub(crate) clean: u64,
     /// Drains that cut requests off.
@@ -43,19 +43,19 @@ impl DrainHistory {
     }
 
     /// Adds connections that were handed over.
-    pub(crate) fn hand_over(&mut self, server: &str, connections: u64) {
+    pub(crate) fn add_handed_over(&mut self, server: &str, connections: u64) {
         *self.handed_over.entry(server.to_owned()).or_default() += connections;
     }
 
-    /// Adds connections that found no room.
-    pub(crate) fn leave(&mut self, server: &str, connections: u64) {
-        *self.left.entry(server.to_owned()).or_default() += connections;
+    /// Adds connections for which there was no room.
+    pub(crate) fn add_not_handed_over(&mut self, server: &str, connections: u64) {
+        *self.not_handed_over.entry(server.to_owned()).or_default() += connections;
     }
 
-    /// How many connections of a server found no room.
+    /// For how many connections of a server there was no room.
     #[cfg(feature = "metrics")]
-    pub(crate) fn left(&self, server: &str) -> u64 {
-        self.left.get(server).copied().unwrap_or_default()
+    pub(crate) fn not_handed_over(&self, server: &str) -> u64 {
+        self.not_handed_over.get(server).copied().unwrap_or_default()
     }
 
     /// How many connections of a server were handed over.

@@ -1,8 +1,9 @@
 //! What goes to the next process, and what came from the one before: connections, listeners, socket files.
 //!
-//! `carrier` sends and takes connections, `assignment` gives sockets to servers, `program` and `announcement` are
-//! for an upgrade in place. Uses connections, sockets, the service manager and signals.
-//! Absent on purpose: when all this happens. The order is the daemon's.
+//! `carrier` takes every kept connection to the next process at a restart; `assignment` gives each server its
+//! sockets; `program` and `announcement` are for an upgrade in place. Uses `connections`, `sockets`, `manager`,
+//! and of `lifecycle` the signals.
+//! Absent on purpose: when all this happens. That is `daemon`, and how connections come to rest `connections`.
 
 pub(crate) mod announcement;
 pub(crate) mod assignment;

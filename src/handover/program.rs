@@ -1,17 +1,17 @@
-//! Replacing the program in place: same process, same arguments, and whatever its name leads to now.
+//! Replacing the program in place: same process, same arguments, and the program that is at its path now.
 //!
-//! The name is the one under which the program was started, symbolic links and all: where `current` led to
-//! one release and leads to another, it is the other that is meant, whether or not the first is still there.
-//! `/proc/self/exe` is no such name, as the links in it have been followed. The working directory is part of
-//! the name if that is relative, and of arguments such as `--config x.toml`; it has a name like that as well,
-//! which shells tell in `$PWD`.
+//! The path is the one under which the program was started, with its symbolic links: where `current` led to one
+//! release and leads to another now, the other is executed, even if the first is still there. In
+//! `/proc/self/exe` the links are resolved already. The working directory counts where the path or an argument
+//! such as `--config x.toml` is relative; it, too, is known by its path with symbolic links, which shells put
+//! into `$PWD`.
 //!
-//! 1. A dry run: the new binary is started with [`CHECK_VARIABLE`] set, which makes a lockstepd
-//!    program check its configuration against the [`Announcement`] in the variable, bind what that
-//!    lacks, and exit. If it cannot be executed or says no, nothing has happened yet.
+//! 1. A dry run: the new program is started with [`CHECK_VARIABLE`] set, which makes a lockstepd
+//!    program check its configuration against the [`Announcement`] in the variable, bind the addresses that are
+//!    missing there, and exit. If it cannot be executed or refuses, nothing has happened yet.
 //! 2. Every server is held (see the `drain` module), and listeners and connections go into a
-//!    carrier, whose other end survives the next step under a number that the environment tells.
-//! 3. execve(2). Should it fail after all, the connections are still here, and are served on.
+//!    carrier, whose read end stays open across the next step; the environment tells its number.
+//! 3. execve(2). If it fails, the connections are still here, and are served on.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -35,10 +35,10 @@ use crate::handover::carrier::Shortage;
 use crate::lifecycle::signals::SignalsBlocked;
 use crate::sockets::inherit::UPGRADE_VARIABLE;
 
-/// Makes a lockstepd program check its configuration and exit.
+/// The environment variable that makes a lockstepd program check its configuration and exit.
 pub(crate) const CHECK_VARIABLE: &str = "LOCKSTEPD_CHECK";
 
-/// What a check says on standard error if all is well.
+/// What a check that succeeds writes to standard error.
 pub(crate) const VALID: &str = "configuration is valid";
 
 /// How long a dry run may take.
@@ -47,7 +47,7 @@ const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The program as it was started.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// `None`: it has none that is known.
+    /// `None`: it is not known.
     path: Option<PathBuf>,
     /// The working directory at the start, with symbolic links; `None` if it was gone.
     directory: Option<PathBuf>,
@@ -95,13 +95,13 @@ impl Program {
         let directory = working_directory();
         let mut arguments = env::args_os();
         let first = arguments.next().map(PathBuf::from);
-        // What execve(2) was given: a shell has looked through PATH by then. Who was executed by a
-        // descriptor has the name of that, which says nothing; then what its parent calls it may help,
-        // unless it is one to look for in PATH.
+        // The path that was given to execve(2); a shell has searched PATH by then. A program that was executed
+        // by a descriptor has that one's path, which leads nowhere later; then the first argument is used, unless
+        // it would have to be searched in PATH.
         let executed = PathBuf::from(OsStr::from_bytes(linux_execfn().to_bytes()));
         let is_descriptor = |name: &Path| name.starts_with("/dev/fd") || name.starts_with("/proc");
-        let called = first.filter(|name| name.components().count() > 1);
-        let names = [Some(executed), called].into_iter().flatten();
+        let first = first.filter(|name| name.components().count() > 1);
+        let names = [Some(executed), first].into_iter().flatten();
         let mut names = names.filter(|name| !name.as_os_str().is_empty() && !is_descriptor(name));
         let path = names.next().and_then(|name| match &directory {
             Some(directory) => Some(directory.join(name)),
@@ -111,12 +111,12 @@ impl Program {
         Self { path, directory, arguments: arguments.collect() }
     }
 
-    /// The command that starts whatever has the program's name now, as it was started.
+    /// The command that starts the program that is at the path now, as this one was started.
     fn command(&self) -> Result<(PathBuf, Command), UpgradeError> {
         let path = self.path.clone().ok_or(UpgradeError::Nameless)?;
         let mut command = Command::new(&path);
         command.args(&self.arguments);
-        // Where it is gone, whoever needs it says so in the dry run.
+        // If it is gone, a program that needs it fails in the dry run.
         if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
             command.current_dir(directory);
         }
@@ -137,27 +137,27 @@ impl Program {
         match timeout(DRY_RUN_TIMEOUT, command.output()).await {
             Err(_) => Err(UpgradeError::Hung { path }),
             Ok(Err(source)) => Err(UpgradeError::Execute { path, source }),
-            // Whatever else ends well has not understood the question.
+            // A program that exits with 0 without saying so does not use lockstepd, and has checked nothing.
             Ok(Ok(output)) if output.status.success() && says_valid(&output.stderr) => Ok(()),
             Ok(Ok(output)) => Err(UpgradeError::Refused {
                 path,
                 status: output.status.to_string(),
-                output: what_it_said(&output.stderr),
+                output: said_on_stderr(&output.stderr),
             }),
         }
     }
 
     /// Replaces this process; returns only if that failed.
     ///
-    /// `_blocked` shows that signals wait for the new program. std's `exec` would let this one have them in the last
-    /// moment, and they would be gone with it.
+    /// `_blocked` proves that signals stay pending for the new program. std's `exec` would unblock them first, and
+    /// those that are pending would be lost with this one.
     pub(crate) fn replace(&self, carrier: &OwnedFd, _blocked: &SignalsBlocked) -> UpgradeError {
         let Some(path) = self.path.clone() else { return UpgradeError::Nameless };
         let failed = |source| UpgradeError::Execute { path: path.clone(), source };
         if let Err(error) = fcntl_setfd(carrier, FdFlags::empty()) {
             return failed(error.into());
         }
-        // Where it is gone, whoever needed it has said so in the dry run.
+        // If it is gone, the dry run has shown that the program does without.
         if let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_dir()) {
             if let Err(error) = env::set_current_dir(directory) {
                 return failed(error);
@@ -195,8 +195,8 @@ fn execute(arguments: &[CString], variables: &[CString]) -> io::Error {
     io::Error::last_os_error()
 }
 
-/// The working directory by the name under which it was entered, if the environment tells that as pwd(1)
-/// would, and otherwise by its path without symbolic links.
+/// The working directory: as `$PWD` has it, with symbolic links, if that leads to it; otherwise its path without
+/// symbolic links.
 fn working_directory() -> Option<PathBuf> {
     let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     let here = id(Path::new("."))?;
@@ -204,7 +204,7 @@ fn working_directory() -> Option<PathBuf> {
     named.filter(|path| id(path) == Some(here)).or_else(|| env::current_dir().ok())
 }
 
-fn what_it_said(output: &[u8]) -> String {
+fn said_on_stderr(output: &[u8]) -> String {
     match String::from_utf8_lossy(output).trim() {
         "" => "it does not say that its configuration is valid".to_owned(),
         said => said.to_owned(),

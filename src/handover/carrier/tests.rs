@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{taken::CarrierError, *};
+use super::{contents::CarrierError, *};
 use crate::connections::parked::Idle;
 use crate::connections::registry::Registration;
 use crate::handover::drain_history::LastDrain;
 use crate::sockets::stream::Stream;
 
-/// A carrier of one branch with one message, as `header`, `records` and the descriptors make it.
+/// A carrier of one branch with one message, made of any `header`, `records` and descriptors.
 struct Forged<'f> {
     header: &'f [u8],
     records: &'f [u8],
@@ -19,18 +19,18 @@ struct Forged<'f> {
 }
 
 impl Forged<'_> {
-    fn take(&self) -> (Taken, Option<CarrierError>) {
-        let (carrier, theirs) = pair(BUFFER).unwrap();
-        let (branch, branch_theirs) = pair(BUFFER).unwrap();
+    fn take(&self) -> (CarrierContents, Option<CarrierError>) {
+        let (carrier, read_end) = pair(BUFFER).unwrap();
+        let (branch, branch_read_end) = pair(BUFFER).unwrap();
         let records = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
         records.write_all_at(self.records, 0).unwrap();
         if self.has_records {
             send_as(&carrier, self.header, &[records.as_fd()]);
         }
-        send_as(&carrier, self.header, &[branch_theirs.as_fd()]);
+        send_as(&carrier, self.header, &[branch_read_end.as_fd()]);
         send_as(&branch, self.header, &self.fds);
-        drop((carrier, branch, branch_theirs));
-        Taken::from_carrier(&theirs, &|_| usize::MAX)
+        drop((carrier, branch, branch_read_end));
+        CarrierContents::take(&read_end, &|_| usize::MAX)
     }
 }
 
@@ -42,7 +42,7 @@ fn send_as(end: &OwnedFd, header: &[u8], fds: &[BorrowedFd<'_>]) {
 }
 
 /// What is taken from a carrier with one connection, and the other end of that.
-fn take(header: &[u8], records: &[u8]) -> (Taken, Option<CarrierError>, UnixStream) {
+fn take(header: &[u8], records: &[u8]) -> (CarrierContents, Option<CarrierError>, UnixStream) {
     let (client, server) = UnixStream::pair().unwrap();
     let forged = Forged { header, records, has_records: true, fds: vec![server.as_fd()] };
     let (taken, error) = forged.take();
@@ -108,18 +108,18 @@ async fn records_that_make_no_sense_are_closed() {
 
 #[test]
 fn an_empty_carrier_holds_nothing() {
-    let (carrier, theirs) = pair(BUFFER).unwrap();
+    let (carrier, read_end) = pair(BUFFER).unwrap();
     drop(carrier);
-    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
-    let (carrier, theirs) = Carrier::new().unwrap();
+    let (carrier, read_end) = Carrier::new().unwrap();
     carrier.finish(DrainHistory::default()).unwrap();
-    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
     assert!(error.is_none() && taken.connections.is_empty() && taken.gone == 0);
     assert_eq!(taken.history, Some(DrainHistory::default()));
 }
 
-/// Waiting connections of a server, each with its client, as they are in a drain.
+/// Idle connections of a server, deposited as in a drain, each with its client.
 fn held(count: usize) -> (Arc<Registry>, Vec<UnixStream>, Vec<Registration>) {
     let registry = Arc::new(Registry::new("public".to_owned()));
     let (mut clients, mut members) = (Vec::new(), Vec::new());
@@ -137,13 +137,13 @@ fn held(count: usize) -> (Arc<Registry>, Vec<UnixStream>, Vec<Registration>) {
 #[tokio::test]
 async fn connections_that_fill_a_branch_go_on_in_others() {
     let (server, _clients, _members) = held(5000);
-    // What the kernel makes of it holds two or three messages.
-    let (mut carrier, theirs) = Carrier::with_buffer(0).unwrap();
-    let load = carrier.load([&server], false, Instant::now()).await;
-    assert!(load.shortage.is_none(), "{load:?}");
-    let load = carrier.finish(DrainHistory::default()).unwrap();
-    assert_eq!((load.handed_over(), load.left()), (5000, 0));
-    let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    // The smallest buffer that the kernel allows holds two or three messages.
+    let (mut carrier, read_end) = Carrier::with_buffer(0).unwrap();
+    let loaded = carrier.load([&server], false, Instant::now()).await;
+    assert!(loaded.shortage.is_none(), "{loaded:?}");
+    let loaded = carrier.finish(DrainHistory::default()).unwrap();
+    assert_eq!((loaded.handed_over(), loaded.not_handed_over()), (5000, 0));
+    let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
     assert!(error.is_none(), "{error:?}");
     assert_eq!((taken.connections.len(), taken.surplus.len()), (5000, 0));
     assert_eq!(taken.history.unwrap().handed_over["public"], 5000);
@@ -152,28 +152,28 @@ async fn connections_that_fill_a_branch_go_on_in_others() {
 #[tokio::test]
 async fn a_connection_is_given_once_however_often_it_is_tried() {
     let (server, _clients, _members) = held(300);
-    let (mut carrier, theirs) = Carrier::new().unwrap();
+    let (mut carrier, read_end) = Carrier::new().unwrap();
     for _ in 0..3 {
         carrier.load([&server], false, Instant::now()).await;
     }
     assert_eq!(carrier.finish(DrainHistory::default()).unwrap().handed_over(), 300);
-    let (taken, _) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+    let (taken, _) = CarrierContents::take(&read_end, &|_| usize::MAX);
     assert_eq!(taken.connections.len(), 300);
 }
 
 #[tokio::test]
 async fn what_has_no_room_is_closed_and_counted_and_the_rest_taken() {
     let (server, _clients, _members) = held(600);
-    let (mut carrier, theirs) = Carrier::new().unwrap();
+    let (mut carrier, read_end) = Carrier::new().unwrap();
     carrier.load([&server], false, Instant::now()).await;
     carrier.finish(DrainHistory::default()).unwrap();
-    let (taken, error) = Taken::from_carrier(&theirs, &|_| 400);
+    let (taken, error) = CarrierContents::take(&read_end, &|_| 400);
     assert!(error.is_none(), "{error:?}");
     assert_eq!((taken.connections.len(), taken.surplus["public"]), (400, 200));
     assert!(taken.history.is_some());
 }
 
-/// The number by which the kernel knows a socket, whoever has it.
+/// The number by which the kernel knows a socket, in every process that has it.
 fn inode(fd: impl AsFd) -> u64 {
     rustix::fs::fstat(fd).unwrap().st_ino
 }
@@ -232,7 +232,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
         // Small, so that a few messages fill a branch.
-        let (mut carrier, theirs) = Carrier::with_buffer(buffer).unwrap();
+        let (mut carrier, read_end) = Carrier::with_buffer(buffer).unwrap();
         let pairs: Vec<_> = deposits.iter().map(|_| UnixStream::pair().unwrap()).collect();
         let (mut connections, mut listeners) = (Vec::new(), Vec::new());
         let mut records = Vec::new();
@@ -253,7 +253,7 @@ proptest! {
         }
         let history = DrainHistory::default().with(LastDrain { duration, requests });
         carrier.finish(history.clone()).unwrap();
-        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+        let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
         prop_assert!(error.is_none() && taken.gone == 0, "{:?}", error);
         prop_assert_eq!(taken.history, Some(history));
         let came: Vec<_> = taken.connections.iter().map(|(server, idle)| {
@@ -269,15 +269,15 @@ proptest! {
 }
 
 #[tokio::test]
-async fn who_has_asked_something_is_taken_however_many_there_may_be() {
+async fn a_connection_with_unread_bytes_is_taken_even_beyond_the_limit() {
     let (server, mut clients, _members) = held(9);
     for asking in clients.iter_mut().step_by(2) {
         asking.write_all(b"GET / HT").unwrap();
     }
-    let (mut carrier, theirs) = Carrier::new().unwrap();
+    let (mut carrier, read_end) = Carrier::new().unwrap();
     carrier.load([&server], false, Instant::now()).await;
     carrier.finish(DrainHistory::default()).unwrap();
-    let (taken, error) = Taken::from_carrier(&theirs, &|_| 2);
+    let (taken, error) = CarrierContents::take(&read_end, &|_| 2);
     assert!(error.is_none(), "{error:?}");
     let asking = taken.connections.iter().filter(|(_, idle)| idle.stream.has_unread()).count();
     assert_eq!(asking, 5);

@@ -31,7 +31,7 @@ use self::client::{Client, Heard};
 use self::handlers::{Content, Handlers, Planned};
 use self::sequence::{Change, Sequence};
 use super::*;
-use crate::handover::carrier::{Carrier, Taken};
+use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::PLANTED;
 use crate::sockets::stream::Stream;
@@ -108,7 +108,7 @@ impl Stage {
         carrier.finish(DrainHistory::default()).unwrap();
         self.task.abort();
         ended(self.task).await;
-        let (taken, error) = Taken::from_carrier(&theirs, &|_| usize::MAX);
+        let (taken, error) = CarrierContents::take(&theirs, &|_| usize::MAX);
         assert!(error.is_none(), "{error:?}");
         let Some((_, idle)) = taken.connections.into_iter().next() else {
             // It had ended.

@@ -1,4 +1,4 @@
-//! Taking what the process before this one handed over.
+//! Reading a carrier: what the process before this one handed over.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,30 +19,31 @@ use crate::sockets::stream::Stream;
 /// The most bytes of records of one message; far above what the limits on heads allow.
 const RECORDS_MAX: u32 = 256 << 20;
 
-/// What was taken out of a carrier.
+/// What was in a carrier.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct CarrierContents {
     /// Connections by the name of their server.
     pub(crate) connections: Vec<(String, Idle)>,
     /// Listening sockets by the name of their server.
-    pub(crate) listeners: Vec<Left>,
+    pub(crate) listeners: Vec<CarriedListener>,
     /// The files of those that are Unix sockets, and that the writer bound.
     pub(crate) files: Vec<OwnedFd>,
-    /// Connections whose client has hung up meanwhile.
+    /// How many clients have hung up meanwhile.
     pub(crate) gone: usize,
-    /// Connections that are too many, by the name of their server; they are closed, and have been idle longest.
+    /// How many connections were closed because their server may not have more, or this process no more
+    /// descriptors. They had been idle longest.
     pub(crate) surplus: BTreeMap<String, usize>,
-    /// How many of a server's there are.
+    /// How many connections each server has been given.
     counts: BTreeMap<String, usize>,
-    /// The drains up to now, if the writer came to telling of them.
+    /// The drains up to now, if the writer wrote its last frame.
     pub(crate) history: Option<DrainHistory>,
 }
 
-/// A listening socket that came with a carrier.
+/// A listening socket that came in a carrier.
 #[derive(Debug)]
-pub(crate) struct Left {
+pub(crate) struct CarriedListener {
     pub(crate) server: String,
-    /// It belongs to the service manager, which opened it.
+    /// The service manager opened it.
     pub(crate) managers: bool,
     pub(crate) fd: OwnedFd,
 }
@@ -59,30 +60,30 @@ pub(crate) enum CarrierError {
 /// The descriptors of one message.
 struct Message {
     fds: Vec<OwnedFd>,
-    /// The kernel dropped some: no more may be open.
+    /// The kernel dropped some: this process may have no more descriptors.
     is_cut: bool,
 }
 
-// === impl Taken ===
+// === impl CarrierContents ===
 
-impl Taken {
-    /// Takes everything out of a carrier, in order, and leaves out idle connections of a server beyond the
-    /// `most` that it may have. What cannot be understood is closed.
+impl CarrierContents {
+    /// Takes everything out of a carrier, in order. Of each server's connections, idle ones beyond `limit` are left
+    /// out. What cannot be understood is closed.
     ///
-    /// Never blocks: a carrier's writer has gone before its reader starts.
-    pub(crate) fn from_carrier(
+    /// Never blocks: the writer has finished before the reader starts.
+    pub(crate) fn take(
         carrier: &OwnedFd,
-        most: &dyn Fn(&str) -> usize,
+        limit: &dyn Fn(&str) -> usize,
     ) -> (Self, Option<CarrierError>) {
-        let mut taken = Self::default();
-        let error = taken.receive(carrier, most).err();
-        (taken, error)
+        let mut contents = Self::default();
+        let error = contents.receive(carrier, limit).err();
+        (contents, error)
     }
 
     fn receive(
         &mut self,
         carrier: &OwnedFd,
-        most: &dyn Fn(&str) -> usize,
+        limit: &dyn Fn(&str) -> usize,
     ) -> Result<(), CarrierError> {
         let Some(first) = receive(carrier)? else { return Ok(()) };
         let mut first = first.fds.into_iter();
@@ -90,7 +91,7 @@ impl Taken {
             return Err(CarrierError::Format);
         };
         let mut records = File::from(records);
-        // The writer's offset is shared; the records begin at the start.
+        // The writer shares the file's offset; the records begin at the start.
         records.rewind()?;
         while let Some(branches) = receive(carrier)? {
             for branch in branches.fds {
@@ -98,14 +99,14 @@ impl Taken {
                     let Some(Frame::Batch(batch)) = next_frame(&mut records)? else {
                         return Err(CarrierError::Format);
                     };
-                    self.add(batch, message, most)?;
+                    self.add(batch, message, limit)?;
                 }
             }
             if branches.is_cut {
                 break;
             }
         }
-        // What is said about others that have not come is of those that the kernel dropped.
+        // The remaining records are those of descriptors that the kernel dropped.
         loop {
             match next_frame(&mut records)? {
                 Some(Frame::Batch(batch)) => {
@@ -126,7 +127,7 @@ impl Taken {
         &mut self,
         batch: Vec<Record>,
         message: Message,
-        most: &dyn Fn(&str) -> usize,
+        limit: &dyn Fn(&str) -> usize,
     ) -> Result<(), CarrierError> {
         let fits = if message.is_cut {
             batch.len() > message.fds.len()
@@ -139,8 +140,8 @@ impl Taken {
         let mut fds = message.fds.into_iter();
         for record in batch {
             match fds.next() {
-                Some(fd) => self.add_one(record, fd, most),
-                // The kernel drops the last ones.
+                Some(fd) => self.add_one(record, fd, limit),
+                // The kernel drops the last descriptors of a message.
                 None => self.leave_out(record),
             }
         }
@@ -153,16 +154,16 @@ impl Taken {
         }
     }
 
-    fn add_one(&mut self, record: Record, fd: OwnedFd, most: &dyn Fn(&str) -> usize) {
+    fn add_one(&mut self, record: Record, fd: OwnedFd, limit: &dyn Fn(&str) -> usize) {
         match record {
             Record::Listener { server, managers } => {
-                self.listeners.push(Left { server, managers, fd });
+                self.listeners.push(CarriedListener { server, managers, fd });
             }
             Record::SocketFile => self.files.push(fd),
             Record::Connection { ref server, ref unread, skip: None, .. }
                 if unread.is_empty()
-                    && !has_come(&fd)
-                    && self.counts.get(server).is_some_and(|count| *count >= most(server)) =>
+                    && !has_unread(&fd)
+                    && self.counts.get(server).is_some_and(|count| *count >= limit(server)) =>
             {
                 self.leave_out(record);
             }
@@ -183,8 +184,8 @@ impl Taken {
     }
 }
 
-/// Tells whether a client has sent something that nobody has read.
-fn has_come(socket: &OwnedFd) -> bool {
+/// Tells whether a client has sent something that has not been read.
+fn has_unread(socket: &OwnedFd) -> bool {
     ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
@@ -200,7 +201,7 @@ fn receive(end: &OwnedFd) -> Result<Option<Message>, CarrierError> {
         Err(Errno::AGAIN) => return Ok(None),
         Err(error) => return Err(CarrierError::Io(error.into())),
     };
-    // Owned from here on: whatever goes wrong below, they are closed.
+    // Owned from here on: they are closed if anything below fails.
     let mut fds = Vec::new();
     for part in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(part) = part {

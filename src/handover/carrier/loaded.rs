@@ -1,4 +1,4 @@
-//! How much of what is to be handed over has found room, and what is in the way of more.
+//! How many connections a carrier has taken, and why it takes no more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,39 +7,39 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How long other processes of our user may take to receive what keeps us from sending more: the next
-/// processes of services that restart together do so within a fraction of it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long other processes of the same user may take to receive the descriptors that they have in flight, which
+/// keep this one from sending more. Where services restart together, their next processes need a fraction of it.
+pub(super) const CROWDED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How soon it is tried again.
-pub(super) const RETRY: Duration = Duration::from_millis(10);
+/// How often sending is tried meanwhile.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How far loading a carrier has come.
+/// What loading a carrier came to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Load {
+pub(crate) struct Loaded {
     /// Connections in the carrier, by server.
     pub(super) handed_over: BTreeMap<String, u64>,
-    /// Connections that found no room, by server.
-    pub(super) left: BTreeMap<String, u64>,
-    /// Why there is no more room.
+    /// Connections for which there was no room, by server.
+    pub(super) not_handed_over: BTreeMap<String, u64>,
+    /// Why there is no more room, if so.
     pub(crate) shortage: Option<Shortage>,
 }
 
-/// Why the kernel takes no more.
+/// Why the kernel takes no more descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shortage(pub(super) Errno);
 
-// === impl Load ===
+// === impl Loaded ===
 
-impl Load {
+impl Loaded {
     /// How many connections are in the carrier.
     pub(crate) fn handed_over(&self) -> u64 {
         self.handed_over.values().sum()
     }
 
-    /// How many connections found no room.
-    pub(crate) fn left(&self) -> u64 {
-        self.left.values().sum()
+    /// For how many connections there was no room.
+    pub(crate) fn not_handed_over(&self) -> u64 {
+        self.not_handed_over.values().sum()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::daemon::declared::{self, DeclaredServer, DeclaredTask, TaskFuture};
 use crate::daemon::error::Error;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::reload::{Hook, Reload};
-use crate::daemon::watchdog::{Check, Look};
+use crate::daemon::watchdog::{Check, CheckFuture};
 use crate::http::access::AccessLog;
 use crate::http::body::Body;
 use crate::lifecycle::phase::Latch;
@@ -59,11 +59,11 @@ pub struct Daemon {
 // === impl Daemon ===
 
 impl Daemon {
-    /// The time that requests in flight have to finish at a stop, unless said otherwise.
+    /// The default of [`Daemon::drain_timeout`]: the time that requests in flight have to finish at a stop.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// The time that idle connections may linger where nobody takes them over, unless said
-    /// otherwise.
+    /// The default of [`Daemon::linger`]: the time that idle connections linger where no other process takes them
+    /// over.
     pub const LINGER: Duration = Duration::from_secs(1);
 
     /// The name of the admin server.
@@ -161,7 +161,7 @@ impl Daemon {
     /// Adds the admin server, called [`Daemon::ADMIN`]: status page, `/listener`, `/live`, `/ready`,
     /// `/status`, `/reload`, and with the feature `metrics` also `/metrics`.
     ///
-    /// Whoever can reach it can stop the daemon: keep it on a loopback address or a Unix socket.
+    /// Every client that can reach it can stop the daemon: keep it on a loopback address or a Unix socket.
     #[cfg(feature = "admin")]
     pub fn admin<L>(mut self, listen: L) -> Self
     where
@@ -171,11 +171,11 @@ impl Daemon {
         self
     }
 
-    /// Allows more host names in requests to the admin server. By default these are `localhost`,
-    /// loopback addresses, and the addresses it is bound to, so that no web page can reach it
-    /// under a name of its own.
+    /// Allows more host names in requests to the admin server. Without any, a request has to name
+    /// `localhost`, a loopback address, or an address that the server is bound to; so no web page can reach it
+    /// under a name of the page's own.
     ///
-    /// A page from one of these hosts may ask as well, through a TLS proxy too: from `https://NAME`, and
+    /// Pages of these hosts may send requests, too, also through a TLS proxy: from `https://NAME`, and
     /// from another port if that is in the request's `Host`.
     #[cfg(feature = "admin")]
     pub fn admin_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
@@ -185,18 +185,18 @@ impl Daemon {
     }
 
     /// Allows only these users, by number, and root on the admin server's Unix sockets. Default:
-    /// whoever can open the socket's file.
+    /// every user that can open the socket's file.
     ///
-    /// A number that a user namespace (`PrivateUsers=yes`) does not have is refused at the start: whoever has
-    /// it could not be told from others.
+    /// A number that a user namespace (`PrivateUsers=yes`) does not have is refused at the start: that user
+    /// could not be told from others.
     #[cfg(feature = "admin")]
     pub fn admin_users(mut self, users: impl IntoIterator<Item = u32>) -> Self {
         self.admin.guard.users = users.into_iter().collect();
         self
     }
 
-    /// Adds routes of your own to the admin server. They are behind its guard, and after its own
-    /// routes: a path that it has itself never reaches them.
+    /// Adds routes of your own to the admin server. Its guard protects them, too; where a path is one of the admin
+    /// server's own, yours is not asked.
     #[cfg(feature = "admin")]
     pub fn admin_routes(mut self, routes: axum::Router) -> Self {
         self.admin.routes = Some(routes);
@@ -231,8 +231,8 @@ impl Daemon {
         self
     }
 
-    /// Adds a warning for the log, where it comes first: for what a program finds in its configuration
-    /// before there is a log. [`Daemon::check`] says it on standard error.
+    /// Adds a warning, which is logged first at the start: for what a program finds in its configuration
+    /// before the log is set up. [`Daemon::check`] writes it to standard error.
     pub fn warning(mut self, text: impl Into<String>) -> Self {
         self.warnings.push(text.into());
         self
@@ -241,9 +241,8 @@ impl Daemon {
     /// Sets how long requests in flight may take to finish at a stop. Default 20 s; keep it below
     /// the unit's `TimeoutStopSec=` by some seconds.
     ///
-    /// What has not ended 3 s after it, because it keeps its thread, is ended with the process: the log
-    /// names it, and the exit code is 3. With [`Daemon::run_until`], where the process is somebody
-    /// else's, nobody does that.
+    /// If a handler or member that blocks its thread has not ended 3 s later, [`Daemon::run`] ends the process: the
+    /// log names it, and the exit code is 3. [`Daemon::run_until`] does not end the process.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
         self
@@ -264,7 +263,7 @@ impl Daemon {
     }
 
     /// Sets after how long without a request the daemon stops, to be started again by the next
-    /// client. Default: it stays.
+    /// client. Default: never.
     ///
     /// It takes effect only where the service manager opened every socket. Upgraded connections,
     /// and tasks as long as they run, count as activity.
@@ -292,7 +291,8 @@ impl Daemon {
         self
     }
 
-    /// Sets what a client may take. The default limits are safe for a server on the internet.
+    /// Sets how much time and memory a client may take. The default limits are safe for a server on the
+    /// internet.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -307,32 +307,32 @@ impl Daemon {
         self
     }
 
-    /// Adds a look to those that decide whether the service manager's watchdog (`WatchdogSec=`) is
-    /// fed: while it fails, or takes longer than a quarter of that time, it is not, and the log
-    /// tells why. The manager then restarts the service.
+    /// Adds a check for the service manager's watchdog (`WatchdogSec=`): while it fails, or takes longer than a
+    /// quarter of that time, the watchdog is not fed, and the log tells why. The manager then restarts the
+    /// service.
     ///
-    /// Look only at what a restart can mend: a database that is down is not among it.
-    pub fn watchdog_check<F, T, E>(mut self, name: impl Into<String>, look: F) -> Self
+    /// Check only what a restart can mend: not, for example, whether a database can be reached.
+    pub fn watchdog_check<F, T, E>(mut self, name: impl Into<String>, check: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
         T: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let look = Box::new(move || -> Look {
-            let look = look();
-            Box::pin(async move { look.await.map_err(Into::into) })
+        let check = Box::new(move || -> CheckFuture {
+            let check = check();
+            Box::pin(async move { check.await.map_err(Into::into) })
         });
-        self.checks.push(Check { name: name.into(), look });
+        self.checks.push(Check { name: name.into(), check });
         self
     }
 
-    /// Gives the daemon what [`Inherited::take`] took. Default: it is taken when the daemon runs.
+    /// Gives the daemon the sockets that [`Inherited::take`] took. Default: they are taken when the daemon runs.
     pub fn inherited(mut self, inherited: Inherited) -> Self {
         self.inherited = Some(inherited);
         self
     }
 
-    /// Holds back readiness until the latch is released; `name` shows in `/ready` meanwhile.
+    /// Holds back readiness until the latch is released; `/ready` shows `name` until then.
     pub fn latch(&self, name: impl Into<String>) -> Latch {
         self.monitor.latches.latch(name)
     }
@@ -343,7 +343,7 @@ impl Daemon {
         self.monitor.clone()
     }
 
-    /// The daemon's shutdown, for handlers that have to know of it.
+    /// The daemon's shutdown, for handlers that wait for it or trigger it.
     #[must_use]
     pub fn shutdown(&self) -> Shutdown {
         self.shutdown.clone()

@@ -1,4 +1,4 @@
-//! What a daemon is to consist of, and the checks that need nothing else.
+//! The servers and tasks that a daemon is declared with, and the checks that need nothing else.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use crate::http::service::HttpService;
 use crate::lifecycle::shutdown::Shutdown;
 use crate::sockets::address::Listen;
 
-/// A server to be.
+/// A server that has been declared and not been started.
 pub(crate) struct DeclaredServer {
     pub(crate) name: String,
     pub(crate) listen: Result<Listen, String>,
     pub(crate) build: Box<dyn FnOnce(Arc<Common>) -> Arc<dyn Serve> + Send>,
 }
 
-/// A member of the program's own to be.
+/// A task that has been declared and not been started.
 pub(crate) struct DeclaredTask {
     pub(crate) name: String,
     pub(crate) start: Box<dyn FnOnce(Shutdown) -> TaskFuture + Send>,
@@ -31,7 +31,7 @@ pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> +
 // === impl DeclaredServer ===
 
 impl DeclaredServer {
-    /// `tell_peer`: each request carries its peer as an extension.
+    /// `tell_peer`: whether each request carries its peer as an extension.
     pub(crate) fn new<L, S>(name: String, listen: L, service: S, tell_peer: bool) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
@@ -50,14 +50,14 @@ impl DeclaredServer {
 }
 
 /// A server's name, and where it is to listen.
-type Asked<'d> = (&'d str, &'d Result<Listen, String>);
+type NameAndListen<'d> = (&'d str, &'d Result<Listen, String>);
 
-/// Checks names and addresses; answers the servers with the latter.
+/// Checks names and addresses; answers each server with its addresses.
 ///
 /// # Errors
 /// When a name or an address cannot be used.
 pub(crate) fn check<'d>(
-    servers: impl Iterator<Item = Asked<'d>>,
+    servers: impl Iterator<Item = NameAndListen<'d>>,
     tasks: &[DeclaredTask],
 ) -> Result<Vec<(&'d str, &'d Listen)>, Error> {
     let mut listens: Vec<(&str, &Listen)> = Vec::new();

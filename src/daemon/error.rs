@@ -1,4 +1,4 @@
-//! Every way a daemon can fail, over the modules' own errors, and the exit code of each.
+//! Why a daemon could not start, and the exit codes.
 
 use std::io;
 use std::process::ExitCode;
@@ -19,10 +19,10 @@ pub enum Error {
     /// The program or its configuration asks for something that cannot be.
     #[error("{0}")]
     Configuration(String),
-    /// Nobody could be served with such limits.
+    /// No client could be served within such limits.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-    /// What the service manager passed cannot be taken.
+    /// The sockets that the service manager passed cannot be taken.
     #[error(transparent)]
     Inherit(#[from] InheritError),
     /// The servers cannot have their sockets.
@@ -56,7 +56,7 @@ pub enum Exit {
     /// The daemon stopped cleanly.
     Clean = 0,
     /// A member failed or panicked, or the start failed for a reason that may pass by itself: an address that
-    /// is not there yet, or still somebody's.
+    /// does not exist yet, or is still in use.
     MemberFailed = 1,
     /// The command line could not be understood.
     Usage = 2,
@@ -69,7 +69,7 @@ pub enum Exit {
 // === impl Error ===
 
 impl Error {
-    /// The exit code that tells of this error.
+    /// The exit code for this error.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -83,7 +83,7 @@ impl Error {
         }
     }
 
-    /// The system's error number at the root of this error, if one is.
+    /// The system's error number at the root of this error, if there is one.
     fn errno(&self) -> Option<i32> {
         let mut error: &(dyn std::error::Error + 'static) = self;
         loop {
@@ -94,12 +94,12 @@ impl Error {
         }
     }
 
-    /// Tells the operator, in the log (or on standard error where there is none), and the service
+    /// Tells the operator, in the log (or on standard error where there is no log), and the service
     /// manager, in STATUS; answers the exit code for `main` to return.
     ///
-    /// Where standard error is the journal, that is the way it goes, with the priority in front: the
-    /// journal looks up whose entry it has got, and of a process that has ended by then it knows no
-    /// unit any more. Of a stream it knows from the beginning.
+    /// Where standard error is connected to the journal, the error is written there, with its priority in
+    /// front. journald looks up the sender's unit when it reads an entry, and cannot find that of a process that
+    /// has ended; of a stream it knows the unit from the beginning.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         #[cfg(feature = "log")]
@@ -109,7 +109,7 @@ impl Error {
         if !is_journal && has_been_set() {
             tracing::error!("{self}");
         }
-        // What was logged before comes first.
+        // Entries that were logged before come first.
         #[cfg(feature = "log")]
         finish();
         if is_journal {

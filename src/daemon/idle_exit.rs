@@ -1,10 +1,10 @@
-//! Leaving when nobody needs us, without losing whoever comes at that moment.
+//! Stopping when the daemon has been idle, without losing a client that comes at that moment.
 //!
 //! 1. No request is in flight and none has begun for the time given.
 //! 2. Every server is held: nothing is accepted any more, idle connections are deposited.
-//! 3. One more look, now that nothing moves: is a client waiting in a queue, or has one sent
-//!    something? Then everybody is released and the daemon stays.
-//! 4. The stop begins. Who connects from here on waits in the service manager's queue and starts
+//! 3. One more check, now that nothing is accepted or read: is a client waiting in a queue, or has one sent
+//!    something? Then all servers are released and the daemon goes on.
+//! 4. The stop begins. A client that connects from here on waits in the service manager's queue and starts
 //!    the daemon again; connections that are open linger and are answered once more.
 
 use std::os::fd::BorrowedFd;
@@ -17,42 +17,43 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::connections::drain::Drain;
 use crate::connections::registry::{Deposit, Registry};
 
-/// How many looks are taken in the idle time; it is exceeded by one at most.
-const LOOKS: u32 = 8;
+/// How many checks make up the idle time; it is exceeded by one interval at most.
+const CHECKS: u32 = 8;
 
-/// Looks now and then whether there is anything to do.
+/// Checks regularly whether there have been requests.
 #[derive(Debug)]
 pub(crate) struct Idleness {
-    looks: Interval,
-    /// The number of requests of each server at the last look; `None` if one was in flight.
+    checks: Interval,
+    /// The number of requests of each server at the last check; `None` if one was in flight.
     before: Option<Vec<u64>>,
+    /// How many checks in a row have found no request.
     quiet: u32,
 }
 
 // === impl Idleness ===
 
 impl Idleness {
-    /// Begins to look; `time` is how long nothing may have happened.
+    /// Begins to check; the daemon is idle after `time` without a request.
     pub(crate) fn of(time: Duration) -> Self {
-        let mut looks = interval((time / LOOKS).max(Duration::from_millis(1)));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { looks, before: None, quiet: 0 }
+        let mut checks = interval((time / CHECKS).max(Duration::from_millis(1)));
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { checks, before: None, quiet: 0 }
     }
 
-    /// Waits until no request has been in flight for the time.
+    /// Waits until no request has been in flight for that time.
     ///
     /// # Cancel safety
-    /// Cancel safe: what was seen so far counts at the next call.
+    /// Cancel safe: checks that were made so far count at the next call.
     pub(crate) async fn reached(&mut self, servers: &[Arc<Registry>]) {
         loop {
-            self.looks.tick().await;
+            self.checks.tick().await;
             let now: Option<Vec<_>> = servers
                 .iter()
                 .map(|server| (!server.is_active()).then(|| server.metrics.requests()))
                 .collect();
             self.quiet = if now.is_some() && now == self.before { self.quiet + 1 } else { 0 };
             self.before = now;
-            if self.quiet >= LOOKS {
+            if self.quiet >= CHECKS {
                 self.quiet = 0;
                 return;
             }
@@ -60,17 +61,17 @@ impl Idleness {
     }
 }
 
-/// Holds every server of `drain` and looks once more; they stay held if nobody has come.
+/// Holds every server of `drain` and checks once more; answers whether they are idle. If so they stay held.
 pub(crate) async fn confirm(drain: &Drain) -> bool {
-    if drain.try_hold().await && !drain.all().any(|server| somebody_waits(server)) {
+    if drain.try_hold().await && !drain.all().any(|server| has_waiting_client(server)) {
         return true;
     }
     drain.release();
     false
 }
 
-/// Tells whether a client has connected or sent something that nobody has seen yet.
-fn somebody_waits(server: &Registry) -> bool {
+/// Tells whether a client waits to be accepted, or has sent something that has not been read.
+fn has_waiting_client(server: &Registry) -> bool {
     server.with_deposits(|deposits| {
         let mut unread = false;
         let mut fds: Vec<PollFd<'_>> = Vec::new();
@@ -84,7 +85,6 @@ fn somebody_waits(server: &Registry) -> bool {
             };
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
-        // If it cannot be seen, somebody may be there.
         unread || poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     })
 }

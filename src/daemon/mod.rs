@@ -1,6 +1,7 @@
 //! The builder, and the order of everything: start, serve, reload, stop, upgrade; the watchdog; exit codes.
 //!
-//! `run`, `start`, `serve`, `stop` and `upgrade` are the only files that know an order. Uses every other room.
+//! `run`, `start`, `serve`, `stop` and `upgrade` are the only files that know an order; `stop` decides whether
+//! kept connections are handed over or ended. Uses every other room.
 //! Absent on purpose: anything about a single connection or request.
 
 pub(crate) mod builder;

@@ -1,14 +1,14 @@
-//! What a daemon is doing, for the rest of its program.
+//! The daemon's phase and addresses, for the rest of the program.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::lifecycle::phase::{Latches, Phase, Phases};
 use crate::sockets::address::Address;
 
-/// A view of a daemon from outside: where it stands, and where it listens.
+/// A view of a daemon from outside: its phase, and where it listens.
 ///
-/// It is for probes of an application's own, and for tests, which bind port 0 and have to find out
-/// which one that was.
+/// It is for probes of an application's own, and for tests that bind port 0 and have to find out
+/// which port they got.
 #[derive(Clone, Debug)]
 pub struct Monitor {
     pub(crate) phases: Phases,
@@ -48,8 +48,8 @@ impl Monitor {
         phases.wait_for(|phase| *phase != Phase::Starting).await.is_ok_and(|phase| phase.is_ready())
     }
 
-    /// Where a server listens: the real port where 0 was asked for. Empty before the sockets are
-    /// there, and for a server that does not exist.
+    /// Where a server listens: the real port where 0 was configured. Empty before the sockets are
+    /// bound, and for a server that does not exist.
     #[must_use]
     pub fn addresses(&self, server: &str) -> Vec<Address> {
         let all = self.bound.get().into_iter().flatten();

@@ -25,18 +25,18 @@ pub struct Reload {
     pub(crate) restart_for: Vec<String>,
 }
 
-/// Reads the configuration anew.
+/// The program's function that reads the configuration anew.
 pub(crate) struct Hook(pub(crate) Box<dyn Fn() -> Result<Reload, BoxError> + Send + Sync>);
 
 // === impl Reload ===
 
 impl Reload {
-    /// Changes nothing yet.
+    /// A reload that changes nothing, until settings are added.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Changes what is logged, where the daemon has set up the log.
+    /// Changes what is logged, if the daemon has set up the log.
     #[cfg(feature = "log")]
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
@@ -49,7 +49,8 @@ impl Reload {
         self
     }
 
-    /// Changes what a client may take. Open connections keep the time-outs that they began with.
+    /// Changes how much time and memory a client may take. Open connections keep the time-outs that they began
+    /// with.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
@@ -67,7 +68,7 @@ impl Reload {
         self
     }
 
-    /// Changes after how long the daemon leaves when it is idle, or that it stays.
+    /// Changes after how long without a request the daemon stops; `None` for never.
     pub fn idle_exit(mut self, time: Option<Duration>) -> Self {
         self.idle_exit = Some(time);
         self
@@ -79,7 +80,7 @@ impl Reload {
         self
     }
 
-    /// Changes the settings that it mentions.
+    /// Changes the settings that this reload mentions.
     pub(crate) fn apply(&self, settings: &LiveSettings) {
         settings.update(|settings| {
             settings.drain_timeout = self.drain_timeout.unwrap_or(settings.drain_timeout);

@@ -1,4 +1,4 @@
-//! Running a daemon: with `start`, `serve` and `stop` the only files that know the order.
+//! Running a daemon, from its start to its exit code.
 //!
 //! Start: sockets of the environment, before any thread exists → log → signals → sockets adopted or
 //! bound → connections taken over → members spawned → every latch down → READY=1.
@@ -33,15 +33,15 @@ use crate::sockets::address::Listen;
 use crate::sockets::inherit::Inherited;
 
 impl Daemon {
-    /// Runs the daemon until it stops, and tells how it went by an [`Exit`] code.
+    /// Runs the daemon until it stops, and answers an [`Exit`] code.
     ///
     /// Call it from a plain `fn main`: the service manager's sockets have to be taken before the
-    /// first thread starts. It does all that a program of its own wants: sets up the log, hears
+    /// first thread starts. It does what a whole program needs: sets up the log, handles
     /// signals (`SIGTERM`, `SIGINT`, `SIGHUP`, `SIGUSR2`), raises the limit of descriptors, and
     /// starts a runtime. [`Daemon::run_until`] does none of these.
     ///
-    /// One thread hears the signals, and the others have them blocked. A child that is started by
-    /// [`std::process::Command`], or tokio's, has not; who calls fork(2) by itself sees to that.
+    /// One thread receives the signals, and all others have them blocked. [`std::process::Command`], and tokio's,
+    /// unblock them in the child; a program that calls fork(2) itself has to do that itself.
     #[must_use]
     pub fn run(self) -> ExitCode {
         if std::env::var_os(CHECK_VARIABLE).is_some() {
@@ -58,17 +58,17 @@ impl Daemon {
     /// returns, but for members that did not end in time.
     ///
     /// This is for tests, and for programs with a runtime of their own, which has to have its I/O
-    /// and time drivers enabled. Signals, the log and limits of the process are theirs: nothing
-    /// here touches them, and so there is no reload by `SIGHUP` and no upgrade in place. What is
-    /// said to the service manager is the same as with [`Daemon::run`].
+    /// and time drivers enabled. Signals, the log and limits of the process are left to the program; so there
+    /// is no reload by `SIGHUP` and no upgrade in place. The service manager gets the same messages as with
+    /// [`Daemon::run`].
     ///
     /// # Errors
     /// When the daemon could not start. If the service manager passed sockets, they have to be
     /// taken with [`Inherited::take`] before the runtime has started threads.
     ///
     /// # Cancel safety
-    /// Not cancel safe: dropped before its end, it leaves connections to themselves. Let `stop` be
-    /// ready instead.
+    /// Not cancel safe: if the future is dropped, tasks with open connections go on running. Let `stop` complete
+    /// instead.
     ///
     /// # Examples
     /// ```
@@ -96,7 +96,7 @@ impl Daemon {
         F: Future<Output = Cause>,
     {
         if std::env::var_os(CHECK_VARIABLE).is_some() {
-            // A program that is to be replaced in place wants to know whether this one would start.
+            // The dry run of an upgrade in place asks whether this program would start.
             return self.checked().map(|()| {
                 eprintln!("{VALID}");
                 Exit::Clean
@@ -115,28 +115,28 @@ impl Daemon {
             };
             let stop = async {
                 shutdown.trigger(stop.await);
-                // The daemon hears of it, and ends.
+                // The shutdown ends the other future.
                 std::future::pending().await
             };
             let notifier = process.notifier.clone();
             // None are given: signals are the caller's.
             let (orders, _) = Orders::new();
             let exit = tokio::select! {
-                exit = live(self, process, &orders) => exit,
+                exit = run_in_runtime(self, process, &orders) => exit,
                 never = stop => never,
             };
-            // The caller may be about to end the process. If it panics, there is nothing left to say.
+            // The caller may be about to end the process. A panic in there changes nothing about the exit.
             let _ = spawn_blocking(move || notifier.flush()).await;
             exit
         };
         let exit = ran.await;
-        // Also if it could not start: whoever waits for it to be ready waits no longer.
+        // Also if it could not start: `Monitor::ready` waits for this.
         phases.set(Phase::Stopped);
         exit
     }
 
     /// Finds out whether [`Daemon::run`] would find its configuration and sockets usable, without
-    /// binding anything. Says so on standard error, and by the exit code.
+    /// binding anything. Writes the result to standard error, and answers the exit code.
     #[must_use]
     pub fn check(self) -> ExitCode {
         for warning in &self.warnings {
@@ -156,7 +156,7 @@ impl Daemon {
 
     fn checked(mut self) -> Result<(), Error> {
         let early = self.inherited.take();
-        // Whoever took sockets early could do so again; otherwise they are taken here.
+        // Sockets that were taken already could be taken; otherwise they are taken here.
         let may_take = early.as_ref().map_or_else(Inherited::check_threads, |_| Ok(()));
         let inherited = early.map_or_else(Inherited::take, Ok)?;
         let servers = self.listens()?;
@@ -176,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// Finds out whether this program could take the place of the one that asks.
+/// Finds out whether this program could replace the one that has written the announcement.
 fn check_announcement(announcement: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
     let unknown = |error: InvalidAnnouncement| Error::Configuration(error.to_string());
     let announcement: Announcement = announcement.parse().map_err(unknown)?;
@@ -204,7 +204,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     }
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
     daemon.inherited = Some(inherited);
-    // Before there are threads, which inherit what is blocked.
+    // Before there are threads, which inherit the signal mask.
     signals::prepare().map_err(system("reset the signals that the parent process has blocked"))?;
     let process = Process {
         started,
@@ -227,14 +227,14 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         drain_timeout: daemon.drain_timeout,
         members: process.members.clone(),
     };
-    // To the end of all that follows.
+    // Lives until this function returns.
     let _overseer = overseer.start(block_requests).map_err(system("register signal handlers"))?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let exit = runtime.block_on(live(daemon, process, &orders));
-    // Whatever was not joined by now has been given up.
+    let exit = runtime.block_on(run_in_runtime(daemon, process, &orders));
+    // Tasks that have not ended by now are not waited for.
     runtime.shutdown_background();
     notifier.flush();
     access::flush();
@@ -243,8 +243,12 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
     exit
 }
 
-/// Lives the daemon's life, from its start to its exit.
-async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<Exit, Error> {
+/// Starts, serves and stops.
+async fn run_in_runtime(
+    mut daemon: Daemon,
+    process: Process,
+    orders: &Orders,
+) -> Result<Exit, Error> {
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
     let (shutdown, notifier) = (daemon.shutdown.clone(), process.notifier.clone());
     let mut running = match start(daemon, inherited, process).await {
@@ -253,13 +257,13 @@ async fn live(mut daemon: Daemon, process: Process, orders: &Orders) -> Result<E
         }
         started => started?,
     };
-    running.show();
-    let _watching = running.watch().map_err(system("start the watchdog's thread"))?;
+    running.show_to_overseer();
+    let _watchdog = running.watch().map_err(system("start the watchdog's thread"))?;
     running.serve(orders).await;
     Ok(running.stop().await)
 }
 
-/// What is attempted with a notifier.
+/// What is attempted when a notifier starts, for the error.
 const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
 
 fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -270,7 +274,7 @@ fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// limit of 1024 is there for programs that use select(2).
 ///
 /// # Errors
-/// When there are too few to serve anybody.
+/// When there are too few to serve any client.
 fn raise_descriptor_limit() -> Result<(), Error> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Refused, the limit stays as it is, and accepting pauses when it is reached.

@@ -1,4 +1,4 @@
-//! A daemon whose members run, as start, run and stop pass it on.
+//! A daemon whose members run: `start` makes it, `serve`, `upgrade` and `stop` are its methods.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ use crate::log::LevelHandle;
 use crate::manager::notify::Notifier;
 use crate::sockets::socket_file::SocketFiles;
 
-/// How long the service manager may take to read what it is told. It may be busy reading all its units anew;
-/// meanwhile everybody is served.
+/// How long the service manager may take to read its messages. It may be busy with a daemon-reload; clients are
+/// served meanwhile.
 pub(crate) const MANAGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A daemon whose members run.
@@ -39,14 +39,14 @@ pub(crate) struct Running {
     pub(crate) phases: Phases,
     /// Every server with its addresses.
     pub(crate) addresses: String,
-    /// What went wrong last and has not been mended since.
+    /// Why the last reload or upgrade failed, until one succeeds; for STATUS.
     pub(crate) trouble: Option<String>,
-    /// What would be left to a program that takes our place.
+    /// The listeners that an upgrade in place would hand over.
     pub(crate) announcement: Announcement,
-    /// The files of Unix sockets that we bound.
+    /// The files of Unix sockets that this process bound.
     pub(crate) files: SocketFiles,
-    /// A client can start the daemon again, whatever socket it connects to.
-    pub(crate) can_come_back: bool,
+    /// The service manager opened every socket, so that any client starts the daemon again.
+    pub(crate) is_socket_activated: bool,
     pub(crate) reloads: Arc<Reloads>,
     /// The drains of the processes before this one.
     pub(crate) history: Arc<DrainHistory>,
@@ -61,13 +61,13 @@ pub(crate) struct Running {
     pub(crate) settings: LiveSettings,
 }
 
-/// What the process was given at its start.
+/// What belongs to the process, not to its servers.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) started: Instant,
     pub(crate) notifier: Notifier,
     pub(crate) program: Program,
-    /// What the overseer wants to know of.
+    /// The overseer looks at them.
     pub(crate) members: Members,
     #[cfg(feature = "log")]
     pub(crate) level: LevelHandle,
@@ -77,12 +77,12 @@ pub(crate) struct Process {
 
 impl Running {
     /// Shows the members to the overseer.
-    pub(crate) fn show(&self) {
+    pub(crate) fn show_to_overseer(&self) {
         let servers = self.drain().all().cloned().collect();
         self.process.members.set(self.settings.clone(), self.group.polls(), servers);
     }
 
-    /// What it takes to bring the servers to rest, from now on.
+    /// A drain of all servers that begins now.
     pub(crate) fn drain(&self) -> Drain {
         let registry = |server: &Arc<dyn Serve>| Arc::clone(server.registry());
         let settings = self.settings.now();
@@ -101,7 +101,7 @@ impl Running {
         servers.map(|server| server.registry().connections()).sum()
     }
 
-    /// The status line while serving; trouble comes first, since the end may be cut.
+    /// The status line while serving; trouble comes first, since a long line is cut at the end.
     pub(crate) fn serving(&self) -> String {
         let trouble = self.trouble.iter().flat_map(|trouble| [trouble, "; "]);
         trouble.chain(["Serving ", &self.addresses]).collect()

@@ -12,7 +12,7 @@ use crate::connections::registry::Registry;
 use crate::daemon::idle_exit::{self, Idleness};
 use crate::daemon::reload::{Hook, Reload};
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
-use crate::daemon::watchdog::{Watchdog, Watching};
+use crate::daemon::watchdog::{Watchdog, WatchdogGuard};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::Cause;
 use crate::lifecycle::signals::{Order, Orders};
@@ -43,7 +43,7 @@ impl Running {
             };
             tokio::select! {
                 biased;
-                // Before the others: a service that is asked to stop at once still has been ready.
+                // Before the stop: if both have come, the service manager is to see READY=1 first.
                 () = latches.released(), if self.phases.current() == Phase::Starting => self.ready(),
                 () = shutdown.triggered() => return,
                 // Triggers the shutdown.
@@ -80,7 +80,7 @@ impl Running {
             startup_us = u64::try_from(startup.as_micros()).unwrap_or(u64::MAX),
             "ready",
         );
-        if self.settings.now().idle_exit.is_some() && !self.may_leave() {
+        if self.settings.now().idle_exit.is_some() && !self.may_stop_when_idle() {
             let why = if self.has_tasks {
                 "a task runs"
             } else {
@@ -89,19 +89,19 @@ impl Running {
             tracing::warn!("idle_exit has no effect: {why}");
         }
         self.process.notifier.ready(&self.serving());
-        // So that a stop knows whether there is anybody to wait for.
+        // So that a stop knows whether the service manager reads, and is worth waiting for.
         let notifier = self.process.notifier.clone();
         tokio::spawn(async move {
             let read = notifier.barrier(MANAGER_TIMEOUT).await;
-            // Other errors have been told by then.
+            // Other errors have been logged by the notifier.
             if read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
                 tracing::warn!("the service manager does not read that the service is ready");
             }
         });
     }
 
-    /// Starts feeding the service manager's watchdog, if it has one for us.
-    pub(crate) fn watch(&mut self) -> io::Result<Option<Watching>> {
+    /// Starts feeding the service manager's watchdog, if it has one for this service.
+    pub(crate) fn watch(&mut self) -> io::Result<Option<WatchdogGuard>> {
         let notifier = self.process.notifier.clone();
         let Some(limit) = notifier.watchdog_limit() else { return Ok(None) };
         let watchdog = Watchdog {
@@ -116,15 +116,15 @@ impl Running {
     }
 
     /// Tells whether the daemon may stop when it is idle.
-    fn may_leave(&self) -> bool {
-        self.can_come_back && !self.has_tasks
+    fn may_stop_when_idle(&self) -> bool {
+        self.is_socket_activated && !self.has_tasks
     }
 
     fn idleness(&self) -> Option<Idleness> {
-        self.settings.now().idle_exit.filter(|_| self.may_leave()).map(Idleness::of)
+        self.settings.now().idle_exit.filter(|_| self.may_stop_when_idle()).map(Idleness::of)
     }
 
-    /// Reads the configuration anew, and says how that went.
+    /// Reads the configuration anew; log, STATUS and metrics tell the result.
     async fn reload(&mut self) {
         if self.phases.current() != Phase::Ready {
             tracing::warn!("not reloading: the start is not finished");
@@ -149,7 +149,7 @@ impl Running {
         let read = spawn_blocking(move || hook.0());
         let read = tokio::select! {
             read = timeout(RELOAD_TIMEOUT, read) => read,
-            // A stop does not wait for it.
+            // A stop does not wait for the hook.
             () = self.shutdown.triggered() => return,
         };
         let read = match read {

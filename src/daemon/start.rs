@@ -1,4 +1,4 @@
-//! The start: from a builder and what was left to this process to running members.
+//! The start: sockets and connections from the process before or from systemd, then running members.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,7 +51,7 @@ pub(crate) async fn start(
     let notifier = process.notifier.clone();
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     let ((connections, surplus, hand_over, history), (sockets, files)) =
-        succeed(&mut received, inherited.carrier.as_ref(), &daemon, &notifier).await?;
+        take_over_and_bind(&mut received, inherited.carrier.as_ref(), &daemon, &notifier).await?;
 
     let tcp = daemon.limits.tcp_options();
     let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
@@ -73,7 +73,7 @@ pub(crate) async fn start(
         server.registry().set_tcp(tcp);
         let listeners = register(sockets.next())?;
         views.push(ServerOverview::new(server.registry(), &listeners));
-        // Its sender is dropped: only the admin server can be asked to fail.
+        // The sender is dropped: only the admin server can be asked to fail.
         let (_, failures) = Failure::channel();
         group.spawn(plan.name, server::run(Arc::clone(&server), listeners, failures));
         servers.push(server);
@@ -114,9 +114,9 @@ pub(crate) async fn start(
     } else {
         None
     };
-    // Nobody has set it before: a daemon starts once.
+    // Never set before: a daemon starts once.
     let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
-    open(connections, &surplus, &servers.iter().chain(&admin));
+    open_connections(connections, &surplus, &servers.iter().chain(&admin));
     let has_tasks = !daemon.tasks.is_empty();
     for plan in daemon.tasks {
         group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
@@ -131,7 +131,7 @@ pub(crate) async fn start(
         trouble: None,
         announcement: announcement(&views),
         files,
-        can_come_back: views.iter().all(ServerOverview::is_managers),
+        is_socket_activated: views.iter().all(ServerOverview::is_managers),
         reloads,
         history,
         common,
@@ -147,7 +147,7 @@ pub(crate) async fn start(
     Ok(running)
 }
 
-/// How many connections a server may have, by its name.
+/// Answers how many connections a server may have, by its name.
 fn connection_limits(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
     let limits = &daemon.limits;
     let public = limits.public_connections_now(daemon.servers.len(), listeners);
@@ -155,8 +155,8 @@ fn connection_limits(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usiz
     move |name| if is_public(name) { public } else { limits.admin_connections() }
 }
 
-/// Takes over what the process before this one has left, connections and listeners, and binds what it has not.
-async fn succeed(
+/// Takes over the connections and listeners of the process before this one, and binds the sockets that are missing.
+async fn take_over_and_bind(
     received: &mut Received,
     upgrade: Option<&OwnedFd>,
     daemon: &Daemon,
@@ -168,14 +168,13 @@ async fn succeed(
         let taken_over = take_over(received, upgrade, notifier, &limit)?;
         return Ok((taken_over, sockets(received, daemon, notifier).await?));
     }
-    // What is in the service manager's store stays there while addresses are waited for: a start that fails, or
-    // is ended, has taken nothing.
+    // Connections stay in the service manager's store while addresses are waited for: if this start fails or is
+    // stopped, the next one still finds them there.
     let sockets = sockets(received, daemon, notifier).await?;
     Ok((take_over(received, None, notifier, &limit)?, sockets))
 }
 
-/// The sockets of each server, as soon as they can be bound, and their files, which are removed from here on
-/// however the start may fail.
+/// The sockets of each server, once all are bound, and their files, which are removed if the start fails later.
 async fn sockets(
     received: &mut Received,
     daemon: &Daemon,
@@ -186,20 +185,20 @@ async fn sockets(
     let sockets = received.distribute(&servers, &binder).await?;
     let files = sockets.iter().flatten().filter_map(|bound| bound.file.clone()).collect();
     let files = SocketFiles::new(files);
-    keep(&servers, &sockets, notifier);
+    store(&servers, &sockets, notifier);
     Ok((sockets, files))
 }
 
 /// Connections by the name of their server.
 type Connections = Vec<(String, Idle)>;
 
-/// How many connections of each server were too many.
+/// How many connections of each server were closed, as it may not have more.
 type Surplus = BTreeMap<String, usize>;
 
-/// What a process before this one has handed over.
+/// What the process before this one has handed over.
 type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<DrainHistory>);
 
-/// Takes what the process before this one handed over, as far as there may be `most` connections of a server; its
+/// Takes what the process before this one handed over, up to `limit` connections of a server; its
 /// listeners go to `received`.
 fn take_over(
     received: &mut Received,
@@ -213,7 +212,7 @@ fn take_over(
     let mut history = DrainHistory::default();
     let carriers = std::mem::take(&mut received.carriers);
     if !carriers.is_empty() {
-        // Ours now; left in the store they would hold every connection open a second time.
+        // A carrier that stayed in the store would hold every connection open a second time.
         notifier.unstore(CARRIER_NAME);
     }
     for carrier in upgrade.into_iter().chain(&carriers) {
@@ -249,14 +248,14 @@ fn take_over(
     Ok((connections, surplus, hand_over, Arc::new(history)))
 }
 
-/// Puts listeners of our own into the service manager's store: they outlive this process, with
-/// the clients in their queues. The files of Unix sockets come first: a listener whose file is not known
-/// again is bound anew.
-fn keep(servers: &[(&str, &Listen)], sockets: &[Vec<Bound>], notifier: &Notifier) {
+/// Puts the listeners that this process has bound into the service manager's store: they outlive it, with
+/// the clients in their queues. The files of Unix sockets come first: the next process binds a listener anew if it
+/// does not find the file.
+fn store(servers: &[(&str, &Listen)], sockets: &[Vec<Bound>], notifier: &Notifier) {
     if notifier.store_size() == Some(0) {
         return;
     }
-    // What the store has under the names may be of an earlier configuration.
+    // What is in the store under these names may be of an earlier configuration.
     notifier.unstore(FILE_NAME);
     for file in sockets.iter().flatten().filter_map(|bound| bound.file.as_ref()) {
         if let Err(error) = notifier.store(FILE_NAME, file.as_fd()) {
@@ -284,9 +283,9 @@ fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
     Ok(listeners.map_err(SocketsError::Listen)?)
 }
 
-/// Gives the connections that were taken over to the servers of their names, the longest idle first, and tells
+/// Gives the connections that were taken over to the servers of their names, the longest idle first, and logs
 /// how many have been left out.
-fn open<'s>(
+fn open_connections<'s>(
     connections: Connections,
     surplus: &Surplus,
     servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
@@ -318,7 +317,7 @@ fn open<'s>(
     }
 }
 
-/// What the servers would leave to a program that takes our place.
+/// The listeners that an upgrade in place would hand over.
 fn announcement(servers: &[ServerOverview]) -> Announcement {
     let listeners = servers.iter().flat_map(|view| {
         view.sockets.iter().map(|socket| AnnouncedListener {

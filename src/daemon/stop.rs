@@ -21,19 +21,19 @@ use crate::manager::notify::Notifier;
 use crate::manager::notify::STATUS_INTERVAL;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
 
-/// How long after each of our words the service manager may wait for the next before it kills us;
-/// the drain time-out is the hard cap.
+/// How long the service manager is to wait, after each message about the stop, for the next before it kills the
+/// service. Nothing is asked for beyond the drain time-out.
 const EXTENSION: Duration = Duration::from_secs(10);
 
-/// As [`MANAGER_TIMEOUT`], of a manager that has never been seen to read, or where there is no connection and all
-/// that could be lost is what `/metrics` says of this drain.
-const MANAGER_TIMEOUT_ALONE: Duration = Duration::from_millis(250);
+/// As [`MANAGER_TIMEOUT`], where the manager has never been seen to read, or where no connection is open: then only
+/// the metrics of this drain would be lost.
+const SHORT_MANAGER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long a member that was told to end where it stands may take for it.
+/// How long a member that was cancelled may take to end.
 const ABORT: Duration = Duration::from_millis(100);
 
 impl Running {
-    /// Brings everything to its end, whatever the cause.
+    /// Stops all members, whatever the cause.
     pub(crate) async fn stop(mut self) -> Exit {
         let cause = self.shutdown.cause().cloned().unwrap_or(Cause::Terminate);
         let notifier = self.process.notifier.clone();
@@ -53,9 +53,9 @@ impl Running {
         let drain = self.drain();
         let deadline = drain.started + drain.timeout;
         let rest = async {
-            let cut = self.rest(&cause, &drain).await.requests;
+            let cut = self.bring_to_rest(&cause, &drain).await.requests;
             self.shutdown.set_at_rest();
-            // Held servers never end by themselves, and the others have ended.
+            // A server that is held does not end by itself; the others have ended.
             for server in drain.all() {
                 self.group.abort(server.server());
             }
@@ -67,7 +67,7 @@ impl Running {
         };
         let (cut, late) = tokio::select! {
             rested = rest => rested,
-            never = tell(&notifier, &cause, &drain) => never,
+            never = report_progress(&notifier, &cause, &drain) => never,
         };
         if cut > 0 {
             tracing::warn!(
@@ -83,8 +83,8 @@ impl Running {
             let servers: Vec<_> = drain.all().cloned().collect();
             let polls_in_progress = PollsInProgress::now(&servers, &self.group.polls());
             sleep(PollsInProgress::PAUSE).await;
-            for culprit in polls_in_progress.stuck() {
-                tracing::warn!(message_id = message_id::CUT_OFF, "{culprit}");
+            for stuck in polls_in_progress.stuck() {
+                tracing::warn!(message_id = message_id::CUT_OFF, "{stuck}");
             }
         }
         let exit = match (cause.is_failure(), cut > 0 || !late.is_empty()) {
@@ -93,15 +93,15 @@ impl Running {
             (false, false) => Exit::Clean,
         };
         self.phases.set(Phase::Stopped);
-        tell_stopped(&notifier, &cause, exit);
+        report_stopped(&notifier, &cause, exit);
         exit
     }
 
-    /// Brings the servers to rest.
-    async fn rest(&self, cause: &Cause, drain: &Drain) -> Unfinished {
+    /// Hands connections over, or ends them where that is not possible.
+    async fn bring_to_rest(&self, cause: &Cause, drain: &Drain) -> Unfinished {
         if let Some(carrier) = self.carrier(cause, drain).await {
-            let unrest = drain.hold().await;
-            let (duration, requests) = (drain.started.elapsed(), unrest.requests);
+            let unfinished = drain.hold().await;
+            let (duration, requests) = (drain.started.elapsed(), unfinished.requests);
             let history = self.history.with(LastDrain { duration, requests });
             match load(carrier, drain, history).await {
                 Ok(loaded) => {
@@ -114,7 +114,7 @@ impl Running {
                     let Some(shortage) =
                         loaded.shortage.as_ref().filter(|_| loaded.not_handed_over() > 0)
                     else {
-                        return unrest;
+                        return unfinished;
                     };
                     tracing::warn!(
                         message_id = message_id::NOT_HANDED_OVER,
@@ -122,7 +122,7 @@ impl Running {
                         error = %shortage,
                         "not all connections could be handed over; ending the rest in order",
                     );
-                    // What was sent waits for the next process, and new clients in the queues.
+                    // Connections in the carrier are the next process's; new clients wait in the queues.
                     for server in drain.all() {
                         server.give_away();
                     }
@@ -135,12 +135,12 @@ impl Running {
                         %error,
                         "cannot hand connections over; ending all in order",
                     );
-                    // What it has got would be open a second time.
+                    // The connections in it would stay open when they are ended here.
                     self.process.notifier.unstore(CARRIER_NAME);
                 }
             }
         }
-        // Nobody is coming: clients are better told so than left in a queue.
+        // There may be no next process: clients are refused rather than left in a queue.
         for server in drain.all() {
             self.process.notifier.unstore(&format!("{LISTENER_PREFIX}{}", server.server()));
         }
@@ -151,8 +151,8 @@ impl Running {
     /// A carrier to the next process, if there is going to be one.
     async fn carrier(&self, cause: &Cause, drain: &Drain) -> Option<Carrier> {
         let notifier = &self.process.notifier;
-        // The service manager starts us again after a failure, and perhaps after its own stop. A
-        // connection stored for nobody would wait in vain.
+        // The service manager starts the service again after a failure, and perhaps after a stop of its own.
+        // Without a next process a client of a stored connection would wait in vain.
         let restarts = cause.is_failure() || *cause == Cause::Terminate;
         if !self.settings.now().hand_over || !notifier.is_present() || !restarts {
             return None;
@@ -160,8 +160,8 @@ impl Running {
         let listeners = self.announcement.own_descriptors();
         let has_clients = drain.all().any(|server| server.connections() > 0);
         let is_worth_it = has_clients && notifier.is_read();
-        let patience = if is_worth_it { MANAGER_TIMEOUT } else { MANAGER_TIMEOUT_ALONE };
-        match Carrier::stored(notifier, listeners, patience).await {
+        let limit = if is_worth_it { MANAGER_TIMEOUT } else { SHORT_MANAGER_TIMEOUT };
+        match Carrier::stored(notifier, listeners, limit).await {
             Ok(Some(carrier)) => Some(carrier),
             Ok(None) => {
                 tracing::info!(
@@ -186,18 +186,18 @@ impl Running {
     }
 }
 
-/// Ends a daemon that was waiting for an address: nothing has been served, and nothing has to be waited for.
+/// Ends a daemon that was waiting for an address: no client has been served, and nothing has to be drained.
 pub(crate) fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
     let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
     // To the service manager a service that ends before it was ready has failed.
     notifier.ready("Stopping before the start was finished");
     notifier.stopping(&format!("Stopping: {cause}"));
     let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
-    tell_stopped(notifier, &cause, exit);
+    report_stopped(notifier, &cause, exit);
     exit
 }
 
-fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
+fn report_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
     tracing::info!(
         message_id = message_id::STOPPED,
         cause = %cause,
@@ -207,15 +207,15 @@ fn tell_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
     notifier.status(&format!("Stopped: {cause}"));
 }
 
-/// Hands over what fits of what is held.
+/// Hands over the connections that are held, as many as fit.
 async fn load(mut carrier: Carrier, drain: &Drain, history: DrainHistory) -> io::Result<Loaded> {
     let servers: Vec<_> = drain.all().collect();
     carrier.load(servers, false, drain.started + drain.timeout).await;
     carrier.finish(history)
 }
 
-/// Tells the service manager how the stop goes, once a second, and that it goes on.
-async fn tell<T>(notifier: &Notifier, cause: &Cause, drain: &Drain) -> T {
+/// Tells the service manager once a second how far the stop has come, and asks it to wait.
+async fn report_progress<T>(notifier: &Notifier, cause: &Cause, drain: &Drain) -> T {
     let mut seconds = interval(STATUS_INTERVAL);
     loop {
         seconds.tick().await;

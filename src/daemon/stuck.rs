@@ -1,4 +1,4 @@
-//! Tasks that are stuck: they have a thread of the runtime, and do not give it back.
+//! Tasks that are stuck: they block a thread of the runtime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::connections::registry::{PollInProgress, Registry};
 use crate::lifecycle::group::Polls;
 
-/// The polls that were in progress at one look; a task that is in the same poll at the next is stuck.
+/// The polls that were in progress at one moment; a task that is still in the same poll later is stuck.
 #[derive(Debug)]
 pub(crate) struct PollsInProgress {
     servers: Vec<(Arc<Registry>, Vec<PollInProgress>)>,
@@ -16,18 +16,17 @@ pub(crate) struct PollsInProgress {
 // === impl PollsInProgress ===
 
 impl PollsInProgress {
-    /// How long to wait between the two looks: far longer than any poll should take.
+    /// How long to wait in between: far longer than any poll should take.
     pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
-    /// Takes the first look.
+    /// The polls in progress now.
     pub(crate) fn now(servers: &[Arc<Registry>], polls: &Polls) -> Self {
         let polls_in_progress =
             |server: &Arc<Registry>| (Arc::clone(server), server.polls_in_progress());
         Self { servers: servers.iter().map(polls_in_progress).collect(), polls: polls.clone() }
     }
 
-    /// Takes the second look, after the [pause](Self::PAUSE): the tasks that have not come out of a poll
-    /// since, in words.
+    /// After the [pause](Self::PAUSE): the tasks that have not returned from their poll since, in words.
     pub(crate) fn stuck(self) -> Vec<String> {
         let members = self.polls.longer_than(Self::PAUSE).into_iter();
         let members = members.map(|member| format!("member \"{member}\" does not yield"));

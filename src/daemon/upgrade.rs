@@ -1,5 +1,5 @@
-//! The upgrade in place, in order: dry run → hold → carrier → the last look for signals → members
-//! end → execve(2). Up to the members' end nothing is lost if a step fails.
+//! The upgrade in place, in order: dry run → servers held → connections into the carrier → signals blocked →
+//! members end → execve(2). Up to the members' end nothing is lost if a step fails.
 
 use std::os::fd::OwnedFd;
 
@@ -21,7 +21,7 @@ use crate::log::flush;
 use crate::log::message_id;
 
 impl Running {
-    /// Replaces the program in place; returns only if that did not work out.
+    /// Replaces the program in place; returns only if that failed.
     pub(crate) async fn upgrade(&mut self, orders: &Orders) {
         if self.phases.current() != Phase::Ready {
             tracing::warn!("not upgrading: the start is not finished");
@@ -71,7 +71,8 @@ impl Running {
             return UpgradeError::Stopping;
         };
         if self.has_tasks {
-            // From here there is no way back; the dry run has shown that none is needed.
+            // Members cannot be started again: if execve(2) fails now, the daemon stops. The dry run has shown
+            // that the program can be executed.
             self.shutdown.trigger(Cause::Upgrade);
             self.shutdown.set_at_rest();
             for server in drain.all() {
@@ -86,7 +87,7 @@ impl Running {
             connections,
             "handed connections over"
         );
-        // The threads that write the log, and those that tell the manager, end with the program.
+        // The threads of the log and of the notifier end with the program.
         self.process.notifier.flush();
         access::flush();
         #[cfg(feature = "log")]
@@ -105,8 +106,7 @@ async fn stopped(shutdown: &Shutdown, group: &mut Group) {
     }
 }
 
-/// Brings everything to the point from which the program can be replaced; answers the number of
-/// connections in the carrier, and its end for the new program.
+/// Everything up to the carrier; answers the number of connections in it, and its read end for the new program.
 async fn prepare(
     program: &Program,
     announcement: &Announcement,
@@ -116,7 +116,7 @@ async fn prepare(
 ) -> Result<(u64, OwnedFd), UpgradeError> {
     program.dry_run(announcement).await?;
     let begin = Instant::now();
-    // Not before: a program that refuses to start ends nobody's stream.
+    // Only now: if the new program refuses to start, no stream has to end.
     shutdown.set_draining(true);
     let Unfinished { connections, .. } = drain.hold().await;
     if connections > 0 {
@@ -126,10 +126,10 @@ async fn prepare(
     let servers: Vec<_> = drain.all().collect();
     let loaded = carrier.load(servers, true, drain.started + drain.timeout).await;
     if let Some(shortage) = loaded.shortage {
-        // Unlike at a stop, whoever has no room can stay where they are.
+        // Unlike at a stop, connections for which there is no room can stay here.
         return Err(UpgradeError::Shortage { connections: loaded.not_handed_over(), shortage });
     }
-    // With a request in flight there is no way here. The time of the dry run is nobody's wait.
+    // No request is in flight here. The dry run does not count: clients were served during it.
     let last = LastDrain { duration: begin.elapsed(), requests: 0 };
     let loaded = carrier.finish(history.with(last))?;
     Ok((loaded.handed_over(), read_end))

@@ -2,7 +2,7 @@
 //!
 //! Progress is proven, not assumed: each acceptor has to turn once, each service has to answer a
 //! real request over an in-memory connection, no member may sit in one poll for long, and the
-//! program's own checks have to pass. Whatever fails is named in the log before the manager acts.
+//! program's own checks have to pass. What fails is named in the log before the manager acts.
 //!
 //! The watchdog has a thread of its own, since what it watches is the runtime: timers of a runtime
 //! whose workers are blocked do not fire.
@@ -29,7 +29,7 @@ use crate::manager::notify::Notifier;
 /// What has to make progress.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    /// The manager acts when it has heard nothing for as long.
+    /// The manager acts when it has not been notified for so long.
     pub(crate) limit: Duration,
     pub(crate) notifier: Notifier,
     pub(crate) servers: Vec<Arc<dyn Serve>>,
@@ -38,24 +38,24 @@ pub(crate) struct Watchdog {
     pub(crate) runtime: Handle,
 }
 
-/// A look of the program's own.
+/// A check of the program's own.
 pub(crate) struct Check {
     pub(crate) name: String,
-    pub(crate) look: Box<dyn Fn() -> Look + Send + Sync>,
+    pub(crate) check: Box<dyn Fn() -> CheckFuture + Send + Sync>,
 }
 
-pub(crate) type Look = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+pub(crate) type CheckFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// What was heard of something that has to make progress.
-enum Heard {
+/// What one of the things that have to make progress has answered.
+enum Answer {
     Progress,
-    /// It said that there is none.
+    /// A check failed.
     Failure(String),
 }
 
-/// Keeps the watchdog's thread going until it is dropped.
+/// The watchdog's thread ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Watching {
+pub(crate) struct WatchdogGuard {
     _stop: Sender<()>,
 }
 
@@ -66,35 +66,35 @@ impl Watchdog {
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub(crate) fn start(self) -> std::io::Result<Watching> {
+    pub(crate) fn start(self) -> std::io::Result<WatchdogGuard> {
         let (stop, stopped) = channel();
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || self.watch(&stopped))?;
-        Ok(Watching { _stop: stop })
+        Ok(WatchdogGuard { _stop: stop })
     }
 
     fn watch(&self, stopped: &Receiver<()>) {
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         loop {
             let begin = Instant::now();
             let stuck = self.stuck();
             let pause = if stuck.is_empty() {
                 self.notifier.watchdog();
-                // Half the limit, as sd_watchdog_enabled(3) advises; the look takes a quarter at most.
+                // Half the limit, as sd_watchdog_enabled(3) advises; `stuck` takes a quarter at most.
                 (self.limit / 2).saturating_sub(begin.elapsed())
             } else {
-                // There is little time left, and what was but late has a chance.
+                // There is little time left, and what was only late may make progress now.
                 self.limit / 16
             };
-            // A check that fails may word it differently each time.
+            // A check may fail with another error text each time.
             let name = |what: &String| what.split(": ").next().map(str::to_owned);
-            let is_new = |what: &&String| !told.contains(&name(what));
+            let is_new = |what: &&String| !logged.contains(&name(what));
             for what in stuck.iter().filter(is_new) {
                 tracing::error!(
                     message_id = message_id::STUCK,
                     "no progress: {what}; the service manager's watchdog is not fed",
                 );
             }
-            told = stuck.iter().map(name).collect();
+            logged = stuck.iter().map(name).collect();
             match stopped.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
@@ -104,8 +104,8 @@ impl Watchdog {
 
     /// Everything that makes no progress, in words.
     fn stuck(&self) -> Vec<String> {
-        let patience = self.limit / 4;
-        let deadline = Instant::now() + patience;
+        let time = self.limit / 4;
+        let deadline = Instant::now() + time;
         let (answer, answers) = sync_channel(2 * self.servers.len() + self.checks.len());
         let mut missing = Vec::new();
         let mut failed = Vec::new();
@@ -117,13 +117,13 @@ impl Watchdog {
             let (registry, turned) = (Arc::clone(server.registry()), answer.clone());
             self.runtime.spawn(async move {
                 registry.turned().await;
-                // The channel has room for everybody; the watchdog may have given up on us.
-                let _ = turned.try_send((accepting, Heard::Progress));
+                // The channel has room for all answers; the watchdog may not wait for this one any more.
+                let _ = turned.try_send((accepting, Answer::Progress));
             });
             let (probe, answered) = (server.probe(), answer.clone());
             self.runtime.spawn(async move {
                 if probe.await {
-                    let _ = answered.try_send((answering, Heard::Progress));
+                    let _ = answered.try_send((answering, Answer::Progress));
                 }
             });
         }
@@ -131,25 +131,25 @@ impl Watchdog {
             let name = format!("the check \"{}\" does not return", check.name);
             missing.push(name.clone());
             let failure = format!("the check \"{}\" failed", check.name);
-            let (look, looked) = ((check.look)(), answer.clone());
+            let (check, checked) = ((check.check)(), answer.clone());
             self.runtime.spawn(async move {
-                let heard = match look.await {
-                    Ok(()) => Heard::Progress,
-                    Err(error) => Heard::Failure(format!("{failure}: {}", chain(&*error))),
+                let result = match check.await {
+                    Ok(()) => Answer::Progress,
+                    Err(error) => Answer::Failure(format!("{failure}: {}", chain(&*error))),
                 };
-                let _ = looked.try_send((name, heard));
+                let _ = checked.try_send((name, result));
             });
         }
         while !missing.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok((seen, heard)) = answers.recv_timeout(left) else { break };
-            missing.retain(|what| *what != seen);
-            if let Heard::Failure(failure) = heard {
+            let Ok((answered, result)) = answers.recv_timeout(left) else { break };
+            missing.retain(|what| *what != answered);
+            if let Answer::Failure(failure) = result {
                 failed.push(failure);
             }
         }
         missing.append(&mut failed);
-        let busy = self.polls.longer_than(patience).into_iter();
+        let busy = self.polls.longer_than(time).into_iter();
         missing.extend(busy.map(|member| format!("member \"{member}\" does not yield")));
         missing
     }

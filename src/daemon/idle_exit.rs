@@ -85,6 +85,7 @@ fn has_waiting_client(server: &Registry) -> bool {
             };
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
-        unread || poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        // If poll(2) fails, a client may be waiting.
+        unread || !poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
     })
 }

@@ -40,10 +40,11 @@ impl DeclaredAdmin {
         listeners: &[Listener],
     ) -> Arc<dyn Serve> {
         self.guard.bound = listeners.iter().map(|listener| listener.address.clone()).collect();
-        let common = Arc::clone(&admin.common);
+        let http_settings = Arc::clone(&admin.http_settings);
         let router = router(admin, self.routes, self.guard);
         let service = TowerToHyperService::new(router);
-        let shared = Shared { service, tell_peer: true, idle_max: ADMIN_IDLE, common };
+        let shared =
+            Shared { service, tell_peer: true, idle_timeout_max: ADMIN_IDLE, http_settings };
         Arc::new(Server::with(registry, shared))
     }
 }

@@ -28,7 +28,7 @@ use bytes::BytesMut;
 use http_body::Body as _;
 
 use super::users::UserMap;
-use crate::http::connection::Common;
+use crate::http::connection::HttpSettings;
 use crate::http::request_rules::is_host;
 use crate::sockets::address::Address;
 use crate::sockets::stream::Peer;
@@ -179,12 +179,12 @@ fn is_bound(address: &Address, ip: IpAddr) -> bool {
 
 /// Lets a request through, once it has come whole, or answers it.
 pub(crate) async fn guard(
-    State((guard, common)): State<(Arc<Guard>, Arc<Common>)>,
+    State((guard, http_settings)): State<(Arc<Guard>, Arc<HttpSettings>)>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut response = match guard.check(&request) {
-        Ok(()) => match read_body(request, common.limits().admin_body_size).await {
+        Ok(()) => match read_body(request, http_settings.limits().admin_body_size).await {
             Ok(request) => next.run(request).await,
             // What is still to come is nobody's, and not to be read either.
             Err(refusal) => ([(CONNECTION, "close")], refusal).into_response(),

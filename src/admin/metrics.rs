@@ -135,7 +135,7 @@ impl Collector for Metrics {
             &mut encoder,
             "connections_closed_for_others",
             "Idle connections that were closed because there were more than there may be",
-            |metrics| &metrics.unwanted,
+            |metrics| &metrics.evicted,
         )?;
         self.counter(&mut encoder, "panics", "Requests whose handler panicked", |metrics| {
             &metrics.panics

@@ -31,7 +31,7 @@ use super::{events, page};
 #[cfg(feature = "metrics")]
 use crate::admin::metrics::Metrics;
 use crate::connections::overview::{HandOver, ServerOverview};
-use crate::http::connection::Common;
+use crate::http::connection::HttpSettings;
 use crate::http::server::Failure;
 use crate::lifecycle::phase::{Latches, Phase, Phases};
 use crate::lifecycle::settings::LiveSettings;
@@ -55,7 +55,7 @@ pub(crate) struct Admin {
     pub(crate) hand_over: Option<HandOver>,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) common: Arc<Common>,
+    pub(crate) http_settings: Arc<HttpSettings>,
     pub(crate) settings: LiveSettings,
     /// Asks for a reload.
     pub(crate) reload: Arc<Notify>,
@@ -69,7 +69,7 @@ struct Order {
 
 /// The admin routes, and behind them the application's own, for whom `guard` lets in.
 pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router {
-    let guard = (Arc::new(guard), Arc::clone(&admin.common));
+    let guard = (Arc::new(guard), Arc::clone(&admin.http_settings));
     let router = Router::new()
         .route("/listener", get(listener).post(listener))
         .route("/", get(page::page).options(ready))

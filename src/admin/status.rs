@@ -93,7 +93,7 @@ impl<'a> Status<'a> {
             stop_cause: admin.shutdown.cause().map(ToString::to_string),
             connections_taken_over: admin.hand_over.as_ref().map_or(0, |taken| taken.connections),
             hand_over: admin.hand_over.as_ref(),
-            limits: LimitsStatus::of(&admin.common.limits()),
+            limits: LimitsStatus::of(&admin.http_settings.limits()),
             settings: SettingsStatus::of(admin),
             servers: admin.servers.iter().map(ServerStatus::of).collect(),
             recent_events: recent_since(number),
@@ -156,7 +156,7 @@ impl SettingsStatus {
             linger_seconds: settings.linger.as_secs_f64(),
             hand_over: settings.hand_over,
             idle_exit_seconds: settings.idle_exit.map(|time| time.as_secs_f64()),
-            access_log: admin.common.access.mode().to_string(),
+            access_log: admin.http_settings.access.mode().to_string(),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Remainder {
     Counted(u64),
     Chunked(Chunks),
     /// There is no next request: whatever comes is nobody's, and so many bytes have come.
-    Discarded(u64),
+    UntilClose(u64),
 }
 
 // === impl Remainder ===
@@ -36,7 +36,7 @@ impl Remainder {
                 Ok((here, *left == 0))
             }
             Self::Chunked(chunks) => chunks.advance(bytes),
-            Self::Discarded(count) => {
+            Self::UntilClose(count) => {
                 *count = count.saturating_add(bytes.len() as u64);
                 Ok((bytes.len(), false))
             }

@@ -45,7 +45,7 @@ pub(crate) struct ServerMetrics {
     /// How often somebody waited because the server had all its connections.
     pub(crate) full: Count,
     /// Idle connections that ended for others.
-    pub(crate) unwanted: Count,
+    pub(crate) evicted: Count,
     pub(crate) accept_shortages: Count,
     pub(crate) accept_aborts: Count,
     pub(crate) panics: Count,
@@ -101,7 +101,7 @@ impl ServerMetrics {
             accepted: Count::default(),
             taken_over: Count::default(),
             full: Count::default(),
-            unwanted: Count::default(),
+            evicted: Count::default(),
             accept_shortages: Count::default(),
             accept_aborts: Count::default(),
             panics: Count::default(),

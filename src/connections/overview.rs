@@ -64,8 +64,8 @@ impl ServerOverview {
     }
 
     /// Tells whether a client of any of its sockets starts us again.
-    pub(crate) fn is_managers(&self) -> bool {
-        self.sockets.iter().all(SocketOverview::is_managers)
+    pub(crate) fn is_socket_activated(&self) -> bool {
+        self.sockets.iter().all(SocketOverview::is_from_manager)
     }
 }
 
@@ -75,12 +75,12 @@ impl SocketOverview {
     fn of(listener: &Listener) -> Self {
         Self {
             address: listener.address.to_string(),
-            opened_by: if listener.is_managers() { SYSTEMD } else { "lockstepd" },
+            opened_by: if listener.is_from_manager() { SYSTEMD } else { "lockstepd" },
         }
     }
 
     /// Tells whether the service manager opened it.
-    pub(crate) fn is_managers(&self) -> bool {
+    pub(crate) fn is_from_manager(&self) -> bool {
         self.opened_by == SYSTEMD
     }
 }

@@ -32,27 +32,27 @@ impl Idle {
     }
 
     /// Tells whether no request follows: the connection is only seen off.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.forgotten().is_some()
+    pub(crate) fn is_in_lingering_close(&self) -> bool {
+        self.discarded().is_some()
     }
 
     /// Says that nothing follows to a client that may still be sending a body that nobody wants; answers whether
     /// it may. It has its answer, and looks for that behind the body.
-    pub(crate) fn leave(&mut self) -> bool {
+    pub(crate) fn begin_lingering_close(&mut self) -> bool {
         let owes = self.skip.is_some();
         if owes {
             // If the client is gone, that is found out.
             let _ = self.stream.shutdown();
             self.unread = Bytes::new();
-            self.skip = Some(Remainder::Discarded(0));
+            self.skip = Some(Remainder::UntilClose(0));
         }
         owes
     }
 
     /// How much has come, of a connection that is seen off.
-    pub(crate) fn forgotten(&self) -> Option<u64> {
+    pub(crate) fn discarded(&self) -> Option<u64> {
         match self.skip {
-            Some(Remainder::Discarded(count)) => Some(count),
+            Some(Remainder::UntilClose(count)) => Some(count),
             Some(Remainder::Counted(_) | Remainder::Chunked(_)) | None => None,
         }
     }

@@ -32,8 +32,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::handle::{Handle, Registration};
 pub(crate) use self::polls::PollInProgress;
-use self::room::Oldest;
-pub(crate) use self::room::{Room, SETTLED};
+use self::room::LongestIdle;
+pub(crate) use self::room::{EVICTABLE_AFTER, Room};
 use crate::connections::metrics::ServerMetrics;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Polled;
@@ -89,11 +89,11 @@ struct State {
     deposited: usize,
     stragglers: usize,
     upgraded: usize,
-    given: usize,
+    handed_over: usize,
     /// Those that are to end for others and have not ended yet.
-    unwanted: usize,
+    evicted: usize,
     /// Who may have to end next.
-    oldest: Oldest,
+    longest_idle: LongestIdle,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ struct Entry {
     /// Boxed: there are many entries, and most of the time none has one.
     deposit: Option<Box<Deposit>>,
     /// The deposit has been sent to the next process.
-    given: bool,
+    is_sent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,7 +115,7 @@ enum Kind {
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
     /// Is the next process's, whatever the mode: its deposit is never given back.
-    Given,
+    HandedOver,
 }
 
 /// What the registry and a registration's task share.
@@ -233,7 +233,7 @@ impl Registry {
         for (_, entry) in &mut state.entries {
             let is_one = entry.deposit.is_none() && entry.kind == Kind::Connection;
             entry.signal.straggler.store(is_one, Ordering::Relaxed);
-            entry.given = false;
+            entry.is_sent = false;
             stragglers += usize::from(is_one);
         }
         state.stragglers = stragglers;
@@ -259,7 +259,7 @@ impl Registry {
 
     /// Waits until every registration has ended but those that were given away.
     pub(crate) async fn ended(&self) {
-        self.wait(|state| state.entries.len() == state.given).await;
+        self.wait(|state| state.entries.len() == state.handed_over).await;
     }
 
     /// How many connections have not deposited, though somebody should wait for them.
@@ -271,7 +271,7 @@ impl Registry {
 
     /// Waits until nothing but upgraded connections is left.
     pub(crate) async fn quiet(&self) {
-        self.wait(|state| state.entries.len() == state.upgraded + state.given).await;
+        self.wait(|state| state.entries.len() == state.upgraded + state.handed_over).await;
     }
 
     /// Waits until the upgraded connections have ended.
@@ -291,35 +291,36 @@ impl Registry {
 
     /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was: listeners first,
     /// and who has been idle longest last, where it stays behind if there are too many.
-    pub(crate) fn give<R>(
+    pub(crate) fn with_unsent_deposits<R>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&Deposit, &mut bool)>) -> R,
     ) -> R {
         let now = self.now();
         let mut state = self.lock();
-        let is_to_give = |(_, entry): &(usize, &mut Entry)| entry.deposit.is_some() && !entry.given;
-        let mut entries: Vec<_> = state.entries.iter_mut().filter(is_to_give).collect();
+        let is_unsent =
+            |(_, entry): &(usize, &mut Entry)| entry.deposit.is_some() && !entry.is_sent;
+        let mut entries: Vec<_> = state.entries.iter_mut().filter(is_unsent).collect();
         entries.sort_by_cached_key(|(key, entry)| {
             (entry.kind != Kind::Acceptor, entry.order(now), Reverse(*key))
         });
         visit(&mut entries.into_iter().filter_map(|(_, entry)| {
-            let Entry { deposit, given, .. } = entry;
-            deposit.as_deref().map(|deposit| (deposit, given))
+            let Entry { deposit, is_sent, .. } = entry;
+            deposit.as_deref().map(|deposit| (deposit, is_sent))
         }))
     }
 
     /// Keeps what was sent, and the listeners, out of all that follows: they are the next process's.
     /// Everybody else is there for [`Registry::linger`].
-    pub(crate) fn give_away(&self) {
+    pub(crate) fn set_handed_over(&self) {
         let mut state = self.lock();
-        let State { entries, acceptors, given, .. } = &mut *state;
+        let State { entries, acceptors, handed_over, .. } = &mut *state;
         for (_, entry) in entries {
-            if entry.deposit.is_none() || !(entry.given || entry.kind == Kind::Acceptor) {
+            if entry.deposit.is_none() || !(entry.is_sent || entry.kind == Kind::Acceptor) {
                 continue;
             }
             *acceptors -= usize::from(entry.kind == Kind::Acceptor);
-            *given += 1;
-            entry.kind = Kind::Given;
+            *handed_over += 1;
+            entry.kind = Kind::HandedOver;
         }
     }
 
@@ -327,7 +328,7 @@ impl Registry {
         let signal = Arc::<Signal>::default();
         let mut state = self.lock();
         state.acceptors += usize::from(kind == Kind::Acceptor);
-        let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, given: false };
+        let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, is_sent: false };
         let key = state.entries.insert(entry);
         drop(state);
         Registration { handle: Handle { registry: Arc::clone(self), key, signal } }
@@ -372,7 +373,7 @@ impl State {
     }
 
     fn connections(&self) -> usize {
-        self.entries.len() - self.acceptors - self.given
+        self.entries.len() - self.acceptors - self.handed_over
     }
 
     fn wake_acceptors(&self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::BoxError;
 use crate::daemon::error::Error;
-use crate::http::connection::{Common, Shared};
+use crate::http::connection::{HttpSettings, Shared};
 use crate::http::server::{Serve, Server};
 use crate::http::service::HttpService;
 use crate::lifecycle::shutdown::Shutdown;
@@ -17,7 +17,7 @@ use crate::sockets::address::Listen;
 pub(crate) struct DeclaredServer {
     pub(crate) name: String,
     pub(crate) listen: Result<Listen, String>,
-    pub(crate) build: Box<dyn FnOnce(Arc<Common>) -> Arc<dyn Serve> + Send>,
+    pub(crate) build: Box<dyn FnOnce(Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
 }
 
 /// A task that has been declared and not been started.
@@ -39,10 +39,10 @@ impl DeclaredServer {
     {
         let listen = listen.try_into().map_err(|error| error.to_string());
         let server = name.clone();
-        let build = Box::new(move |common| -> Arc<dyn Serve> {
+        let build = Box::new(move |http_settings| -> Arc<dyn Serve> {
             Arc::new(Server::new(
                 server,
-                Shared { service, tell_peer, idle_max: Duration::MAX, common },
+                Shared { service, tell_peer, idle_timeout_max: Duration::MAX, http_settings },
             ))
         });
         Self { name, listen, build }

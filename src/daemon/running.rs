@@ -13,7 +13,7 @@ use crate::daemon::watchdog::Check;
 use crate::handover::announcement::Announcement;
 use crate::handover::drain_history::DrainHistory;
 use crate::handover::program::Program;
-use crate::http::connection::Common;
+use crate::http::connection::HttpSettings;
 use crate::http::server::Serve;
 use crate::lifecycle::group::Group;
 use crate::lifecycle::phase::{Latches, Phases};
@@ -50,7 +50,7 @@ pub(crate) struct Running {
     pub(crate) reloads: Arc<Reloads>,
     /// The drains of the processes before this one.
     pub(crate) history: Arc<DrainHistory>,
-    pub(crate) common: Arc<Common>,
+    pub(crate) http_settings: Arc<HttpSettings>,
     pub(crate) process: Process,
     pub(crate) shutdown: Shutdown,
     pub(crate) checks: Vec<Check>,

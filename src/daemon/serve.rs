@@ -177,7 +177,7 @@ impl Running {
 
     /// Tells every server how many connections it may have.
     pub(crate) fn apply_limits(&self) {
-        let limits = self.common.limits();
+        let limits = self.http_settings.limits();
         let listeners = self.announcement.descriptors();
         let public = limits.public_connections_now(self.servers.len(), listeners);
         if limits.connections.is_some_and(|wanted| wanted > public) {
@@ -205,10 +205,10 @@ impl Running {
             self.process.level.set(&level);
         }
         if let Some(access_log) = reload.access_log {
-            self.common.access.set(access_log);
+            self.http_settings.access.set(access_log);
         }
         if let Some(limits) = reload.limits {
-            self.common.set_limits(limits);
+            self.http_settings.set_limits(limits);
             self.apply_limits();
         }
         for setting in reload.restart_for {

@@ -23,7 +23,7 @@ use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
-use crate::http::connection::Common;
+use crate::http::connection::HttpSettings;
 use crate::http::server::{self, Failure, Serve};
 use crate::lifecycle::group::Group;
 use crate::lifecycle::settings::{LiveSettings, Settings};
@@ -54,7 +54,7 @@ pub(crate) async fn start(
         take_over_and_bind(&mut received, inherited.carrier.as_ref(), &daemon, &notifier).await?;
 
     let tcp = daemon.limits.tcp_options();
-    let common = Arc::new(Common::new(daemon.access_log, daemon.limits));
+    let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
     let settings = LiveSettings::new(Settings {
         drain_timeout: daemon.drain_timeout,
         linger: daemon.linger,
@@ -69,7 +69,7 @@ pub(crate) async fn start(
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
     let mut views = Vec::new();
     for plan in daemon.servers {
-        let server = (plan.build)(Arc::clone(&common));
+        let server = (plan.build)(Arc::clone(&http_settings));
         server.registry().set_tcp(tcp);
         let listeners = register(sockets.next())?;
         views.push(ServerOverview::new(server.registry(), &listeners));
@@ -104,7 +104,7 @@ pub(crate) async fn start(
             )),
             servers: views.clone(),
             hand_over,
-            common: Arc::clone(&common),
+            http_settings: Arc::clone(&http_settings),
             settings: settings.clone(),
             reload: Arc::clone(&reload_request),
         };
@@ -131,10 +131,10 @@ pub(crate) async fn start(
         trouble: None,
         announcement: announcement(&views),
         files,
-        is_socket_activated: views.iter().all(ServerOverview::is_managers),
+        is_socket_activated: views.iter().all(ServerOverview::is_socket_activated),
         reloads,
         history,
-        common,
+        http_settings,
         process,
         shutdown: daemon.shutdown,
         checks: daemon.checks,
@@ -292,7 +292,7 @@ fn open_connections<'s>(
 ) {
     for (name, count) in surplus {
         if let Some(server) = servers.clone().find(|server| server.registry().server() == name) {
-            server.registry().metrics.unwanted.add(*count as u64);
+            server.registry().metrics.evicted.add(*count as u64);
         }
         tracing::warn!(
             server = name,
@@ -322,7 +322,7 @@ fn announcement(servers: &[ServerOverview]) -> Announcement {
     let listeners = servers.iter().flat_map(|view| {
         view.sockets.iter().map(|socket| AnnouncedListener {
             server: view.registry.server().to_owned(),
-            managers: socket.is_managers(),
+            managers: socket.is_from_manager(),
             address: socket.address.clone(),
         })
     });

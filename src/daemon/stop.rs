@@ -124,7 +124,7 @@ impl Running {
                     );
                     // Connections in the carrier are the next process's; new clients wait in the queues.
                     for server in drain.all() {
-                        server.give_away();
+                        server.set_handed_over();
                     }
                     return drain.end().await;
                 }

@@ -202,12 +202,12 @@ impl Carrier {
         self.loaded.not_handed_over.clear();
         self.loaded.shortage = None;
         for server in servers {
-            server.give(|deposits| {
+            server.with_unsent_deposits(|deposits| {
                 let mut batch = Batch::default();
-                for (deposit, given) in deposits {
+                for (deposit, is_sent) in deposits {
                     match deposit {
                         Deposit::Listener(_) if !listeners => {}
-                        _ => batch.push(server.server(), deposit, given),
+                        _ => batch.push(server.server(), deposit, is_sent),
                     }
                     if batch.is_full() {
                         self.add(server.server(), std::mem::take(&mut batch));
@@ -219,7 +219,7 @@ impl Carrier {
     }
 
     fn add(&mut self, server: &str, batch: Batch<'_>) {
-        let Batch { records, fds, given } = batch;
+        let Batch { records, fds, are_sent } = batch;
         let is_connection = |record: &&Record| matches!(record, Record::Connection { .. });
         let connections = records.iter().filter(is_connection).count() as u64;
         let sent = match &self.loaded.shortage {
@@ -228,8 +228,8 @@ impl Carrier {
         };
         let count = match sent {
             Ok(()) => {
-                for given in given {
-                    *given = true;
+                for is_sent in are_sent {
+                    *is_sent = true;
                 }
                 &mut self.loaded.handed_over
             }
@@ -315,11 +315,11 @@ struct Batch<'d> {
     records: Vec<Record>,
     fds: Vec<BorrowedFd<'d>>,
     /// Set to true when they have been sent.
-    given: Vec<&'d mut bool>,
+    are_sent: Vec<&'d mut bool>,
 }
 
 impl<'d> Batch<'d> {
-    fn push(&mut self, server: &str, deposit: &'d Deposit, given: &'d mut bool) {
+    fn push(&mut self, server: &str, deposit: &'d Deposit, is_sent: &'d mut bool) {
         let server = server.to_owned();
         let (record, fd) = match deposit {
             Deposit::Connection(idle) => {
@@ -330,13 +330,13 @@ impl<'d> Batch<'d> {
                 (Record::Connection { server, peer, unread, skip, fresh }, idle.stream.as_fd())
             }
             Deposit::Listener(listener) => {
-                let managers = listener.is_managers();
+                let managers = listener.is_from_manager();
                 (Record::Listener { server, managers }, listener.as_fd())
             }
         };
         self.records.push(record);
         self.fds.push(fd);
-        self.given.push(given);
+        self.are_sent.push(is_sent);
         if let Deposit::Listener(Listener { file: Some(file), .. }) = deposit {
             self.records.push(Record::SocketFile);
             self.fds.push(file.as_fd());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::connections::registry::{Deposit, Mode, Registration, Registry, Room, SETTLED};
+use crate::connections::registry::{Deposit, EVICTABLE_AFTER, Mode, Registration, Registry, Room};
 use crate::sockets::listener::{Listener, Origin};
 use crate::sockets::stream::Stream;
 
@@ -28,7 +28,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 const CLOSED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long room may be lacking while nobody has been idle for long: then whoever is idle at all has to end.
-const PRESSING: Duration = Duration::from_secs(1);
+const NO_ROOM_MAX: Duration = Duration::from_secs(1);
 
 /// What an error of accept(2) is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,13 +53,13 @@ pub(crate) async fn accept(
     let handle = registration.handle();
     let registry = handle.registry();
     let mut pause = PAUSE_MIN;
-    let mut crowd = Crowd::default();
+    let mut at_limit = AtLimit::default();
     let mut told_short = None;
     loop {
         let accepted = poll_fn(|cx| match registration.poll_turn(cx) {
             // A connection that ends wakes us.
             Mode::Serve if registry.is_full() => {
-                crowd.make_room(cx, &listener, registry);
+                at_limit.make_room(cx, &listener, registry);
                 Poll::Pending
             }
             Mode::Serve => {
@@ -74,7 +74,7 @@ pub(crate) async fn accept(
                 pause = PAUSE_MIN;
                 registry.metrics.accepted.add(1);
                 serve(stream);
-                crowd.has_passed(registry);
+                at_limit.accepted(registry);
             }
             Ok(Err(error)) => match Class::of(&error) {
                 Class::Connection => registry.metrics.accept_aborts.add(1),
@@ -90,8 +90,8 @@ pub(crate) async fn accept(
                     }
                     // Whoever has been idle longest has what is wanted.
                     let most = registry.connections().saturating_sub(1);
-                    let (closed, _) = registry.make_room(most, SETTLED);
-                    crowd.tell(closed, registry);
+                    let (closed, _) = registry.make_room(most, EVICTABLE_AFTER);
+                    at_limit.tell(closed, registry);
                     tokio::select! {
                         () = sleep(pause) => {}
                         // A stop does not wait for the shortage to end.
@@ -114,7 +114,7 @@ pub(crate) async fn accept(
                 listener = returned;
             }
             Err(_) => {
-                crowd.tell_closed(registry);
+                at_limit.tell_closed(registry);
                 // The queue of a listener that the manager holds stays there for our successor.
                 // That of our own dies with it: whoever waits there is served first.
                 if listener.origin == Origin::Ourselves {
@@ -129,7 +129,7 @@ pub(crate) async fn accept(
 
 /// What an acceptor remembers while its server has all the connections it may have.
 #[derive(Debug, Default)]
-struct Crowd {
+struct AtLimit {
     /// It has, and clients have waited since.
     is_full: bool,
     told_full: Option<Instant>,
@@ -137,7 +137,7 @@ struct Crowd {
     /// Idle connections that were closed and have not been told.
     closed: usize,
     /// Since when there has been no room, and nobody to make it.
-    lacks_since: Option<Instant>,
+    no_room_since: Option<Instant>,
     /// Fires when somebody has been idle for long enough.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -164,9 +164,9 @@ fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
     }
 }
 
-// === impl Crowd ===
+// === impl AtLimit ===
 
-impl Crowd {
+impl AtLimit {
     /// Makes room for the client that waits, if one does, and for those above a limit that was lowered.
     fn make_room(&mut self, cx: &mut Context<'_>, listener: &Listener, registry: &Registry) {
         let is_waited = listener.poll_waiting(cx).is_ready();
@@ -184,17 +184,17 @@ impl Crowd {
         }
         let most = registry.limit().saturating_sub(usize::from(is_waited));
         loop {
-            let lacking = self.lacks_since.map_or(Duration::ZERO, |since| since.elapsed());
-            let idle = if lacking < PRESSING { SETTLED } else { Duration::ZERO };
+            let lacking = self.no_room_since.map_or(Duration::ZERO, |since| since.elapsed());
+            let idle = if lacking < NO_ROOM_MAX { EVICTABLE_AFTER } else { Duration::ZERO };
             let (closed, room) = registry.make_room(most, idle);
             self.tell(closed, registry);
             if closed > 0 || room == Room::Made {
-                self.lacks_since = None;
+                self.no_room_since = None;
             } else {
-                self.lacks_since.get_or_insert_with(Instant::now);
+                self.no_room_since.get_or_insert_with(Instant::now);
             }
             let Room::Later(time) = room else { return };
-            let time = time.min(PRESSING.saturating_sub(lacking));
+            let time = time.min(NO_ROOM_MAX.saturating_sub(lacking));
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
             timer.as_mut().reset(Instant::now() + time);
             if timer.as_mut().poll(cx).is_pending() {
@@ -223,8 +223,8 @@ impl Crowd {
     }
 
     /// A client has been accepted.
-    fn has_passed(&mut self, registry: &Registry) {
-        self.lacks_since = None;
+    fn accepted(&mut self, registry: &Registry) {
+        self.no_room_since = None;
         self.tell(0, registry);
         // One line each time that the server fills up, not one for each client that waits.
         let limit = registry.limit();

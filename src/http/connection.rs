@@ -64,13 +64,13 @@ pub(crate) struct Shared<S> {
     /// Tell the service each request's peer.
     pub(crate) tell_peer: bool,
     /// The most time that a connection may be idle, if that is less than the limits say.
-    pub(crate) idle_max: Duration,
-    pub(crate) common: Arc<Common>,
+    pub(crate) idle_timeout_max: Duration,
+    pub(crate) http_settings: Arc<HttpSettings>,
 }
 
 /// What all connections of all servers share; a reload may change it.
 #[derive(Debug)]
-pub(crate) struct Common {
+pub(crate) struct HttpSettings {
     pub(crate) access: AccessSetting,
     limits: RwLock<Arc<Limits>>,
 }
@@ -80,7 +80,7 @@ enum Served {
     /// So many requests have been served.
     Idle(Idle, Registration, u32),
     /// No request follows, but the client may still be sending.
-    Over(Idle, Registration),
+    LingeringClose(Idle, Registration),
     Closed,
 }
 
@@ -97,9 +97,9 @@ enum End {
     Over,
 }
 
-// === impl Common ===
+// === impl HttpSettings ===
 
-impl Common {
+impl HttpSettings {
     pub(crate) fn new(access: AccessLog, limits: Limits) -> Self {
         Self { access: AccessSetting::new(access), limits: RwLock::new(Arc::new(limits)) }
     }
@@ -130,7 +130,7 @@ impl<S> Shared<S> {
         let service = Watched {
             service: &self.service,
             activity: Arc::clone(activity),
-            access: &self.common.access,
+            access: &self.http_settings.access,
             tell_peer: self.tell_peer,
         };
         (builder, service)
@@ -157,21 +157,24 @@ where
         loop {
             // Whatever a client does, its task lets others have their turn.
             consume_budget().await;
-            let limits = shared.common.limits();
-            let end = idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_max));
+            let limits = shared.http_settings.limits();
+            let end =
+                idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_timeout_max));
             park(&mut idle, registration.as_ref(), &since, end.unwrap_or(since)).await;
-            let (Some(readable), Some(member)) = (idle.take(), registration.take()) else { return };
+            let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {
+                return;
+            };
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
-            match Box::pin(serve(readable, member, stay, &shared, limits)).await {
-                Served::Idle(connection, membership, requests) => {
-                    (idle, registration) = (Some(connection), Some(membership));
+            match Box::pin(serve(readable, registered, stay, &shared, limits)).await {
+                Served::Idle(connection, registered, requests) => {
+                    (idle, registration) = (Some(connection), Some(registered));
                     if requests > 0 {
                         (has_served, since) = (true, Instant::now());
                     }
                 }
-                Served::Over(connection, membership) => {
-                    (idle, registration) = (Some(connection), Some(membership));
+                Served::LingeringClose(connection, registered) => {
+                    (idle, registration) = (Some(connection), Some(registered));
                 }
                 Served::Closed => return,
             }
@@ -228,7 +231,7 @@ where
     let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), registration));
     let connection = builder.keep_alive(!closing).serve_connection(io, service);
     let mut connection = Switchable::Http(connection);
-    let mut patience = Timeouts::default();
+    let mut timeouts = Timeouts::default();
     // All of a body that nobody wants has come at the last look, and hyper did not give it out.
     let mut stalled = false;
 
@@ -269,7 +272,7 @@ where
             Standing::Busy | Standing::Owed => {
                 // hyper 1.12 never tells the end of a body with trailers whose answer has gone out before.
                 stalled = standing == Standing::Owed && !activity.wire().is_in_body();
-                return patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut);
+                return timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut);
             }
             Standing::Over => return Poll::Ready(End::Over),
         }
@@ -280,13 +283,13 @@ where
             Mode::Close if half_a_head && closing => Poll::Ready(End::Unanswered),
             // The rest of the head is awaited where the beginning is.
             Mode::Serve if half_a_head => {
-                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+                timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut)
             }
             Mode::Linger if half_a_head && closing => {
-                patience.poll_exhausted(&activity, &limits, cx).map(End::TimedOut)
+                timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut)
             }
             Mode::Serve if stay => {
-                patience.poll_idle_for(STAY, &activity, cx).map(|()| End::Idle(standing))
+                timeouts.poll_idle_for(STAY, &activity, cx).map(|()| End::Idle(standing))
             }
             Mode::Serve | Mode::Hold | Mode::Linger | Mode::Close => {
                 Poll::Ready(End::Idle(standing))
@@ -325,7 +328,7 @@ where
         );
     }
     let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
-    close(end, io, &handle, &shared.common.access, answering, is_heard_out).await
+    close(end, io, &handle, &shared.http_settings.access, answering, is_heard_out).await
 }
 
 /// What hyper has read, and what comes after it.

@@ -62,7 +62,7 @@ impl Timeouts {
     }
 
     /// Ready once the client has kept us waiting for too long.
-    pub(crate) fn poll_exhausted(
+    pub(crate) fn poll_timed_out(
         &mut self,
         activity: &Activity,
         limits: &Limits,
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_has_used_up_its_turn_is_woken_nevertheless() {
-        let (activity, mut patience) = (idle(), Timeouts::default());
+        let (activity, mut timeouts) = (idle(), Timeouts::default());
         let time = Duration::from_millis(20);
         let begun = Instant::now();
         let mut first = true;
@@ -144,7 +144,7 @@ mod tests {
                 let _ = pin!(consume_budget()).poll(cx);
             }
             first = false;
-            patience.poll_idle_for(time, &activity, cx)
+            timeouts.poll_idle_for(time, &activity, cx)
         });
         assert!(timeout(time * 10, idle).await.is_ok(), "it is never woken");
         assert!(begun.elapsed() <= time * 3);
@@ -152,34 +152,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn having_waited_for_the_client_does_not_keep_a_connection_built() {
-        let (activity, mut patience) = (idle(), Timeouts::default());
+        let (activity, mut timeouts) = (idle(), Timeouts::default());
         activity.heard(b"GET / HT").unwrap();
         let limits = Limits::default();
-        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending());
         let time = Duration::from_millis(20);
         let begun = Instant::now();
-        poll_fn(|cx| patience.poll_idle_for(time, &activity, cx)).await;
+        poll_fn(|cx| timeouts.poll_idle_for(time, &activity, cx)).await;
         assert!(begun.elapsed() <= time * 3, "after {:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_time_in_which_nothing_was_waited_for_does_not_count() {
-        let (activity, mut patience) = (idle(), Timeouts::default());
+        let (activity, mut timeouts) = (idle(), Timeouts::default());
         let limits = Limits::default();
         activity.heard(b"GET / HT").unwrap();
-        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending());
         activity.heard(b"TP/1.1\r\n\r\n").unwrap();
         activity.begin(None).unwrap();
         sleep(limits.head_timeout * 4).await;
-        let waits = poll_fn(|cx| Poll::Ready(patience.poll_exhausted(&activity, &limits, cx)));
+        let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending(), "the handler took its time");
         activity.answered(false);
         activity.end();
         activity.heard(b"GET / HT").unwrap();
         let begun = Instant::now();
-        poll_fn(|cx| patience.poll_exhausted(&activity, &limits, cx)).await;
+        poll_fn(|cx| timeouts.poll_timed_out(&activity, &limits, cx)).await;
         assert!(begun.elapsed() >= limits.head_timeout, "after {:?}", begun.elapsed());
     }
 }

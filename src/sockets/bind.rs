@@ -16,14 +16,14 @@ use crate::sockets::address::Address;
 use crate::sockets::listener::{Bound, ListenError};
 
 /// How long an address is waited for. The service manager then starts the program anew.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_UNDER_MANAGER: Duration = Duration::from_secs(30);
 
 /// How long another start at the same socket file is waited for by who is started by hand.
-const PATIENCE_WITH_STARTS: Duration = Duration::from_secs(5);
+const WAIT_FOR_LOCK: Duration = Duration::from_secs(5);
 
 /// How soon it is tried again, and how soon where another start is at the same socket file.
-const AGAIN: Duration = Duration::from_millis(250);
-const AGAIN_WITH_STARTS: Duration = Duration::from_millis(20);
+const RETRY: Duration = Duration::from_millis(250);
+const RETRY_LOCK: Duration = Duration::from_millis(20);
 
 /// How long after each of our words the service manager may wait for the next.
 const EXTENSION: Duration = Duration::from_secs(10);
@@ -66,13 +66,13 @@ impl<'n> Binder<'n> {
         let mut told = None::<Instant>;
         loop {
             let bound = Bound::bind(address, server, mode, v6only);
-            let is_busy = bound.as_ref().is_err_and(ListenError::is_busy);
-            let patience = match self.notifier.is_present() {
-                true => PATIENCE,
-                false if is_busy => PATIENCE_WITH_STARTS,
+            let is_locked = bound.as_ref().is_err_and(ListenError::is_locked);
+            let wait = match self.notifier.is_present() {
+                true => WAIT_UNDER_MANAGER,
+                false if is_locked => WAIT_FOR_LOCK,
                 false => Duration::ZERO,
             };
-            let left = patience.saturating_sub(self.started.elapsed());
+            let left = wait.saturating_sub(self.started.elapsed());
             let error = match bound {
                 Err(error)
                     if error.may_pass()
@@ -90,8 +90,8 @@ impl<'n> Binder<'n> {
                 }
                 Err(error) => return Err(error),
             };
-            let again = if is_busy { AGAIN_WITH_STARTS } else { AGAIN };
-            if is_busy {
+            let retry = if is_locked { RETRY_LOCK } else { RETRY };
+            if is_locked {
                 // A moment is nothing to tell of.
             } else if !std::mem::replace(&mut has_waited, true) {
                 tracing::warn!(
@@ -108,7 +108,7 @@ impl<'n> Binder<'n> {
                 self.notifier.progress(&status, EXTENSION);
             }
             tokio::select! {
-                () = sleep(again.min(left)) => {}
+                () = sleep(retry.min(left)) => {}
                 () = self.shutdown.triggered() => return Err(error),
             }
         }

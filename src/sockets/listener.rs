@@ -127,7 +127,7 @@ impl ListenError {
     }
 
     /// Tells whether another start is at the same socket file, which takes it a moment.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
     }
 
@@ -389,7 +389,7 @@ impl Listener {
     }
 
     /// Tells whether the service manager opened it.
-    pub(crate) fn is_managers(&self) -> bool {
+    pub(crate) fn is_from_manager(&self) -> bool {
         self.origin == Origin::Manager
     }
 

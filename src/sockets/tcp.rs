@@ -21,8 +21,8 @@ const UNSENT: u32 = 128 << 10;
 /// How many questions in a row a peer may leave unanswered. Go has as many.
 const PROBES: u32 = 9;
 
-/// The longest silence that the kernel can be told, in seconds.
-const SILENCE_MAX: u32 = 32_767;
+/// The longest keepalive that the kernel can be told, in seconds.
+const KEEPALIVE_MAX: u32 = 32_767;
 
 /// What is set on TCP connections: they send what they have at once, since an answer is written
 /// whole, and waiting for more to send only delays it; the kernel takes no more of a large answer than
@@ -30,10 +30,10 @@ const SILENCE_MAX: u32 = 32_767;
 /// word is found out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct TcpOptions {
-    /// After so many seconds of silence the peer is asked whether it is there, and as often again; 0: never.
-    silence: u32,
+    /// After so many seconds of keepalive the peer is asked whether it is there, and as often again; 0: never.
+    keepalive: u32,
     /// For how many milliseconds a peer need not acknowledge, or take, what is sent; 0: the kernel's time.
-    patience: u32,
+    user_timeout: u32,
 }
 
 /// Options that a reload may change.
@@ -49,12 +49,13 @@ impl TcpOptions {
         if keepalive.is_zero() {
             return Self::default();
         }
-        let silence = u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX).clamp(1, SILENCE_MAX);
+        let keepalive =
+            u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX).clamp(1, KEEPALIVE_MAX);
         // A peer is not asked while it owes an acknowledgement: this is as long as asking takes. It also
-        // ends who takes nothing, for whom the limits may have more patience.
-        let asked = Duration::from_secs(u64::from(silence) * u64::from(1 + PROBES));
-        let patience = asked.max(write_timeout).as_millis();
-        Self { silence, patience: u32::try_from(patience).unwrap_or(u32::MAX) }
+        // ends who takes nothing, for whom the limits may have more user_timeout.
+        let asked = Duration::from_secs(u64::from(keepalive) * u64::from(1 + PROBES));
+        let user_timeout = asked.max(write_timeout).as_millis();
+        Self { keepalive, user_timeout: u32::try_from(user_timeout).unwrap_or(u32::MAX) }
     }
 
     /// Sets them on a connection, or on a listener for those that it has not got yet.
@@ -63,28 +64,28 @@ impl TcpOptions {
         // on it.
         let _ = sockopt::set_tcp_nodelay(socket, true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
-        let _ = sockopt::set_socket_keepalive(socket, self.silence > 0);
-        if self.silence > 0 {
-            let _ = sockopt::set_tcp_keepintvl(socket, self.silence());
+        let _ = sockopt::set_socket_keepalive(socket, self.keepalive > 0);
+        if self.keepalive > 0 {
+            let _ = sockopt::set_tcp_keepintvl(socket, self.keepalive());
             let _ = sockopt::set_tcp_keepcnt(socket, PROBES);
-            let _ = sockopt::set_tcp_keepidle(socket, self.silence());
+            let _ = sockopt::set_tcp_keepidle(socket, self.keepalive());
         }
-        let _ = sockopt::set_tcp_user_timeout(socket, self.patience);
+        let _ = sockopt::set_tcp_user_timeout(socket, self.user_timeout);
     }
 
     /// Sets them on a connection of the process before this one, which usually has set them already: then
     /// the last two are there.
     pub(crate) fn renew(self, socket: BorrowedFd<'_>) {
-        let has = self.silence > 0
-            && sockopt::tcp_user_timeout(socket) == Ok(self.patience)
-            && sockopt::tcp_keepidle(socket) == Ok(self.silence());
+        let has = self.keepalive > 0
+            && sockopt::tcp_user_timeout(socket) == Ok(self.user_timeout)
+            && sockopt::tcp_keepidle(socket) == Ok(self.keepalive());
         if !has {
             self.set(socket);
         }
     }
 
-    fn silence(self) -> Duration {
-        Duration::from_secs(self.silence.into())
+    fn keepalive(self) -> Duration {
+        Duration::from_secs(self.keepalive.into())
     }
 }
 
@@ -92,15 +93,15 @@ impl TcpOptions {
 
 impl TcpCell {
     pub(crate) fn set(&self, options: TcpOptions) {
-        let both = u64::from(options.silence) << 32 | u64::from(options.patience);
+        let both = u64::from(options.keepalive) << 32 | u64::from(options.user_timeout);
         self.0.store(both, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> TcpOptions {
         let both = self.0.load(Ordering::Relaxed);
-        let [silence, patience] = [both >> 32, both & u64::from(u32::MAX)]
+        let [keepalive, user_timeout] = [both >> 32, both & u64::from(u32::MAX)]
             .map(|half| u32::try_from(half).expect("half of 64 bits are 32"));
-        TcpOptions { silence, patience }
+        TcpOptions { keepalive, user_timeout }
     }
 }
 
@@ -116,10 +117,10 @@ mod tests {
 
     #[test]
     fn the_kernel_has_no_less_patience_than_the_limits() {
-        assert_eq!(options("15", "30"), TcpOptions { silence: 15, patience: 150_000 });
-        assert_eq!(options("15", "600"), TcpOptions { silence: 15, patience: 600_000 });
+        assert_eq!(options("15", "30"), TcpOptions { keepalive: 15, user_timeout: 150_000 });
+        assert_eq!(options("15", "600"), TcpOptions { keepalive: 15, user_timeout: 600_000 });
         assert_eq!(options("0", "30"), TcpOptions::default());
-        let most = TcpOptions { silence: SILENCE_MAX, patience: 327_670_000 };
+        let most = TcpOptions { keepalive: KEEPALIVE_MAX, user_timeout: 327_670_000 };
         assert_eq!(options("999999999", "30"), most);
         let cell = TcpCell::default();
         cell.set(most);

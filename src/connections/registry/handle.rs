@@ -61,7 +61,7 @@ impl Registration {
         }
         let Handle { registry, key, .. } = &self.handle;
         let mut state = registry.lock();
-        if state.entries[*key].kind == Kind::Given {
+        if state.entries[*key].kind == Kind::HandedOver {
             return Poll::Pending;
         }
         state.deposited -= 1;
@@ -80,11 +80,11 @@ impl Drop for Registration {
         match entry.kind {
             Kind::Acceptor => state.acceptors -= 1,
             Kind::Upgraded => state.upgraded -= 1,
-            Kind::Given => state.given -= 1,
+            Kind::HandedOver => state.handed_over -= 1,
             Kind::Connection => {}
         }
         state.deposited -= usize::from(entry.deposit.is_some());
-        state.settle(entry.signal.idle.load(Ordering::SeqCst));
+        state.count_out(entry.signal.idle.load(Ordering::SeqCst));
         if state.connections() + 1 == registry.limit() {
             state.wake_acceptors();
         }

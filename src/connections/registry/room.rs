@@ -22,14 +22,14 @@ use super::{Entry, Handle, Registry, State};
 /// In place of the time since which a connection has been idle: it is not.
 const BUSY: u32 = 0;
 /// The same: it is, and is to end.
-const UNWANTED: u32 = u32::MAX;
+const EVICTED: u32 = u32::MAX;
 /// How many milliseconds there are in between: 49 days, and then again from the beginning. Whoever has been
 /// idle for longer seems to be younger.
-const ROUND: u32 = UNWANTED - 1;
+const ROUND: u32 = EVICTED - 1;
 
 /// How long a connection should be idle before it has to end. A client that comes more often keeps its
 /// connection, and one that has just connected has time for its first byte.
-pub(crate) const SETTLED: Duration = Duration::from_millis(100);
+pub(crate) const EVICTABLE_AFTER: Duration = Duration::from_millis(100);
 
 /// How many are found at a look, at least: so many of everybody, and so many in any case.
 const FOUND_PART: usize = 16;
@@ -47,7 +47,7 @@ pub(crate) enum Room {
 }
 
 /// Connections by the time since which they have been idle, the oldest first. Some may not be any more.
-pub(super) type Oldest = VecDeque<(u32, usize)>;
+pub(super) type LongestIdle = VecDeque<(u32, usize)>;
 
 // === impl Registry ===
 
@@ -59,23 +59,23 @@ impl Registry {
         let mut state = self.lock();
         let mut chosen = 0;
         loop {
-            let surplus = (state.connections() - state.unwanted).saturating_sub(most);
+            let surplus = (state.connections() - state.evicted).saturating_sub(most);
             if surplus == 0 {
                 return (chosen, Room::Made);
             }
-            let Some((since, key)) = self.oldest(&mut state, surplus, now) else {
+            let Some((since, key)) = self.find_longest_idle(&mut state, surplus, now) else {
                 return (chosen, Room::None);
             };
             let left = idle.saturating_sub(age(since, now));
             if !left.is_zero() {
                 return (chosen, Room::Later(left));
             }
-            state.oldest.pop_front();
+            state.longest_idle.pop_front();
             let signal = &state.entries[key].signal;
             let order = Ordering::SeqCst;
-            if signal.idle.compare_exchange(since, UNWANTED, order, order).is_ok() {
+            if signal.idle.compare_exchange(since, EVICTED, order, order).is_ok() {
                 signal.waker.wake();
-                state.unwanted += 1;
+                state.evicted += 1;
                 chosen += 1;
             }
         }
@@ -89,17 +89,22 @@ impl Registry {
     }
 
     /// Who has been idle longest, if anybody is.
-    fn oldest(&self, state: &mut State, wanted: usize, now: u32) -> Option<(u32, usize)> {
+    fn find_longest_idle(
+        &self,
+        state: &mut State,
+        wanted: usize,
+        now: u32,
+    ) -> Option<(u32, usize)> {
         state.forget_busy();
-        if state.oldest.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
+        if state.longest_idle.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
             // Before the look: who becomes idle after it says so.
             self.wants_idle.store(true, Ordering::SeqCst);
             state.look(wanted, now);
-            if !state.oldest.is_empty() {
+            if !state.longest_idle.is_empty() {
                 self.wants_idle.store(false, Ordering::SeqCst);
             }
         }
-        state.oldest.front().copied()
+        state.longest_idle.front().copied()
     }
 
     pub(super) fn now(&self) -> u32 {
@@ -115,8 +120,8 @@ impl Registry {
 impl State {
     /// Forgets those that come first and are not idle any more, or have been busy in between.
     fn forget_busy(&mut self) {
-        while self.oldest.front().is_some_and(|(since, key)| !self.is_idle(*since, *key)) {
-            self.oldest.pop_front();
+        while self.longest_idle.front().is_some_and(|(since, key)| !self.is_idle(*since, *key)) {
+            self.longest_idle.pop_front();
         }
     }
 
@@ -129,7 +134,7 @@ impl State {
     fn look(&mut self, wanted: usize, now: u32) {
         let since = |entry: &Entry| entry.signal.idle.load(Ordering::SeqCst);
         let all = self.entries.iter().map(|(key, entry)| (since(entry), key));
-        let mut idle: Vec<_> = all.filter(|(since, _)| ![BUSY, UNWANTED].contains(since)).collect();
+        let mut idle: Vec<_> = all.filter(|(since, _)| ![BUSY, EVICTED].contains(since)).collect();
         // Who came first of those that have been idle equally long: after a restart that is the older.
         let order = |(since, key): &(u32, usize)| (Reverse(age(*since, now)), *key);
         let many = (self.entries.len() / FOUND_PART).max(FOUND_MIN).max(wanted);
@@ -138,13 +143,13 @@ impl State {
             idle.truncate(many);
         }
         idle.sort_unstable_by_key(order);
-        self.oldest = idle.into();
+        self.longest_idle = idle.into();
     }
 
     /// Somebody has become idle, and was wanted.
     fn offer(&mut self, since: u32, key: usize, now: u32) {
-        self.oldest.push_back((since, key));
-        if self.oldest.len() > 2 * self.entries.len() {
+        self.longest_idle.push_back((since, key));
+        if self.longest_idle.len() > 2 * self.entries.len() {
             // Most of them have been busy in between.
             self.look(usize::MAX, now);
         }
@@ -152,8 +157,8 @@ impl State {
     }
 
     /// The unwanted connection at `signal` has ended, or is wanted again.
-    pub(super) fn settle(&mut self, idle: u32) {
-        self.unwanted -= usize::from(idle == UNWANTED);
+    pub(super) fn count_out(&mut self, idle: u32) {
+        self.evicted -= usize::from(idle == EVICTED);
     }
 }
 
@@ -180,17 +185,17 @@ impl Handle {
             return;
         }
         let idle = signal.idle.swap(BUSY, Ordering::SeqCst);
-        if idle == UNWANTED {
+        if idle == EVICTED {
             let mut state = registry.lock();
-            state.settle(idle);
+            state.count_out(idle);
             // Another has to end instead.
             state.wake_acceptors();
         }
     }
 
     /// Tells whether the connection is to end if it has nothing to say.
-    pub(crate) fn is_unwanted(&self) -> bool {
-        self.signal.idle.load(Ordering::SeqCst) == UNWANTED
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.signal.idle.load(Ordering::SeqCst) == EVICTED
     }
 }
 
@@ -202,7 +207,7 @@ impl Entry {
     pub(super) fn order(&self, now: u32) -> Option<Duration> {
         match self.signal.idle.load(Ordering::SeqCst) {
             BUSY => None,
-            UNWANTED => Some(Duration::MAX),
+            EVICTED => Some(Duration::MAX),
             since => Some(age(since, now)),
         }
     }
@@ -236,9 +241,9 @@ mod tests {
         idle
     }
 
-    fn unwanted(connections: &[Registration]) -> Vec<usize> {
-        let is_unwanted = |index: &usize| connections[*index].handle().is_unwanted();
-        (0..connections.len()).filter(is_unwanted).collect()
+    fn evicted(connections: &[Registration]) -> Vec<usize> {
+        let is_evicted = |index: &usize| connections[*index].handle().is_evicted();
+        (0..connections.len()).filter(is_evicted).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,26 +255,26 @@ mod tests {
             registration.handle().busy();
             registration.handle().idle(Instant::now());
         }
-        advance(SETTLED).await;
+        advance(EVICTABLE_AFTER).await;
         for most in (900..1000).rev() {
-            assert_eq!(registry.make_room(most, SETTLED), (1, Room::Made));
+            assert_eq!(registry.make_room(most, EVICTABLE_AFTER), (1, Room::Made));
         }
-        assert_eq!(unwanted(&connections), (100..200).collect::<Vec<_>>());
+        assert_eq!(evicted(&connections), (100..200).collect::<Vec<_>>());
         connections.drain(100..200);
-        assert_eq!(registry.make_room(10, SETTLED), (890, Room::Made));
-        assert_eq!(unwanted(&connections).len(), 890);
-        assert!(connections[90..100].iter().all(|kept| !kept.handle().is_unwanted()));
+        assert_eq!(registry.make_room(10, EVICTABLE_AFTER), (890, Room::Made));
+        assert_eq!(evicted(&connections).len(), 890);
+        assert!(connections[90..100].iter().all(|kept| !kept.handle().is_evicted()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_something_to_say_stays_and_another_ends_instead() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let connections = idle(&registry, 3).await;
-        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
-        assert_eq!(unwanted(&connections), [0]);
+        assert_eq!(registry.make_room(2, EVICTABLE_AFTER), (1, Room::Made));
+        assert_eq!(evicted(&connections), [0]);
         connections[0].handle().busy();
-        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
-        assert_eq!(unwanted(&connections), [1]);
+        assert_eq!(registry.make_room(2, EVICTABLE_AFTER), (1, Room::Made));
+        assert_eq!(evicted(&connections), [1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,7 +282,7 @@ mod tests {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let connections: Vec<_> =
             (0..200).map(|_| registry.join_connection(stdin().as_fd())).collect();
-        assert_eq!(registry.make_room(199, SETTLED), (0, Room::None));
+        assert_eq!(registry.make_room(199, EVICTABLE_AFTER), (0, Room::None));
         // However often they are idle: what is remembered of them is bounded.
         for _ in 0..100 {
             for connection in &connections {
@@ -285,21 +290,21 @@ mod tests {
                 connection.handle().idle(Instant::now());
             }
         }
-        assert!(registry.lock().oldest.len() <= 2 * connections.len() + 1);
-        assert_eq!(registry.make_room(199, SETTLED), (0, Room::Later(SETTLED)));
-        advance(SETTLED).await;
-        assert_eq!(registry.make_room(199, SETTLED), (1, Room::Made));
-        assert_eq!(unwanted(&connections), [0]);
+        assert!(registry.lock().longest_idle.len() <= 2 * connections.len() + 1);
+        assert_eq!(registry.make_room(199, EVICTABLE_AFTER), (0, Room::Later(EVICTABLE_AFTER)));
+        advance(EVICTABLE_AFTER).await;
+        assert_eq!(registry.make_room(199, EVICTABLE_AFTER), (1, Room::Made));
+        assert_eq!(evicted(&connections), [0]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_by_itself_is_room_only_once() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let mut connections = idle(&registry, 3).await;
-        assert_eq!(registry.make_room(2, SETTLED), (1, Room::Made));
+        assert_eq!(registry.make_room(2, EVICTABLE_AFTER), (1, Room::Made));
         drop(connections.remove(0));
-        assert_eq!(registry.make_room(2, SETTLED), (0, Room::Made));
-        assert_eq!(registry.make_room(1, SETTLED), (1, Room::Made));
+        assert_eq!(registry.make_room(2, EVICTABLE_AFTER), (0, Room::Made));
+        assert_eq!(registry.make_room(1, EVICTABLE_AFTER), (1, Room::Made));
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,7 +312,7 @@ mod tests {
         let registry = Arc::new(Registry::new("test".to_owned()));
         advance(Duration::from_millis(u64::from(ROUND) - 1500)).await;
         let connections = idle(&registry, 3).await;
-        assert_eq!(registry.make_room(1, SETTLED), (2, Room::Made));
-        assert_eq!(unwanted(&connections), [0, 1]);
+        assert_eq!(registry.make_room(1, EVICTABLE_AFTER), (2, Room::Made));
+        assert_eq!(evicted(&connections), [0, 1]);
     }
 }

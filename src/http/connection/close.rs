@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::lingering_close::{self, LAST_WORDS};
+use super::lingering_close::{self, LAST_WRITE_TIMEOUT};
 use super::{End, Served};
 use crate::connections::limits::Timeout;
 use crate::connections::registry::Handle;
@@ -45,7 +45,7 @@ pub(super) async fn close(
                 let said = request_timeout();
                 let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
                 // Whoever does not take so few bytes does not get them.
-                let _ = timeout(LAST_WORDS, answer).await;
+                let _ = timeout(LAST_WRITE_TIMEOUT, answer).await;
             }
             answers
         }
@@ -53,8 +53,8 @@ pub(super) async fn close(
         End::Idle(_) | End::Unanswered => false,
     };
     if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
-        let (idle, registration) = lingering_close::say(io).await;
-        return Served::Over(idle, registration);
+        let (idle, registration) = lingering_close::begin(io).await;
+        return Served::LingeringClose(idle, registration);
     }
     // With the socket, and not before, the connection stops to count as open.
     drop(io);

@@ -22,36 +22,36 @@ use crate::connections::registry::{Mode, Registration};
 use crate::http::io::Io;
 
 /// How long the last answer may take to reach the socket. Whoever does not take so little does not get it.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+pub(super) const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a client may say nothing, and how long it may go on, as nginx has it.
-const PATIENCE: Patience =
-    Patience { pause: Duration::from_secs(5), most: Duration::from_secs(30) };
+const TIMEOUTS: CloseTimeouts =
+    CloseTimeouts { pause: Duration::from_secs(5), total: Duration::from_secs(30) };
 
 /// The same where nobody comes after us, and a stop waits for it.
-const PATIENCE_AT_STOP: Patience =
-    Patience { pause: Duration::from_secs(1), most: Duration::from_secs(3) };
+const TIMEOUTS_AT_STOP: CloseTimeouts =
+    CloseTimeouts { pause: Duration::from_secs(1), total: Duration::from_secs(3) };
 
-struct Patience {
+struct CloseTimeouts {
     pause: Duration,
-    most: Duration,
+    total: Duration,
 }
 
 /// Says that nothing follows, having sent the answers that were put off when hyper gave the connection up.
-pub(super) async fn say(mut io: Io) -> (Idle, Registration) {
+pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     // A peer that is gone, or takes nothing, does not get it.
-    let _ = timeout(LAST_WORDS, poll_fn(|cx| io.poll_outbox(cx))).await;
+    let _ = timeout(LAST_WRITE_TIMEOUT, poll_fn(|cx| io.poll_outbox(cx))).await;
     let Io { idle: Idle { mut stream, .. }, registration, .. } = io;
     let _ = stream.shutdown();
-    let (unread, skip) = (Bytes::new(), Some(Remainder::Discarded(0)));
+    let (unread, skip) = (Bytes::new(), Some(Remainder::UntilClose(0)));
     (Idle { stream, unread, skip, waiting: Timeout::Idle }, registration)
 }
 
 /// Reads and forgets what comes, until the client has ended the connection or its time is over.
-pub(super) async fn linger_closing(idle: &mut Option<Idle>, registration: &Registration) {
+pub(super) async fn discard_until_close(idle: &mut Option<Idle>, registration: &Registration) {
     let begun = Instant::now();
     let (mut heard_at, mut heard) = (begun, 0);
-    let mut timer = pin!(sleep_until(begun + PATIENCE.most));
+    let mut timer = pin!(sleep_until(begun + TIMEOUTS.total));
     let mut poll = |idle: &mut Option<Idle>, cx: &mut Context<'_>| {
         let mode = registration.handle().poll_mode(cx);
         if mode == Mode::Hold {
@@ -63,12 +63,12 @@ pub(super) async fn linger_closing(idle: &mut Option<Idle>, registration: &Regis
             // There is no next request: this is the end.
             return Poll::Ready(Mode::Close);
         }
-        let forgotten = idle.forgotten();
-        if forgotten != Some(heard) {
-            (heard_at, heard) = (Instant::now(), forgotten.unwrap_or_default());
+        let discarded = idle.discarded();
+        if discarded != Some(heard) {
+            (heard_at, heard) = (Instant::now(), discarded.unwrap_or_default());
         }
-        let patience = if is_closing(mode) { PATIENCE_AT_STOP } else { PATIENCE };
-        let end = (heard_at + patience.pause).min(begun + patience.most);
+        let timeouts = if is_closing(mode) { TIMEOUTS_AT_STOP } else { TIMEOUTS };
+        let end = (heard_at + timeouts.pause).min(begun + timeouts.total);
         if timer.deadline() != end {
             timer.as_mut().reset(end);
         }

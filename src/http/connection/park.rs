@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::lingering_close::linger_closing;
+use super::lingering_close::discard_until_close;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Deposit, Mode, Registration};
 
 /// How long the client of an idle connection has, that has been so `since` then.
-pub(super) fn end_of(idle: &Idle, since: Instant, limits: &Limits, idle_max: Duration) -> Instant {
+pub(super) fn end_of(
+    idle: &Idle,
+    since: Instant,
+    limits: &Limits,
+    idle_timeout_max: Duration,
+) -> Instant {
     let limit = match idle.waiting {
         Timeout::FirstByte => limits.first_byte_timeout,
-        _ => limits.idle_timeout.min(idle_max),
+        _ => limits.idle_timeout.min(idle_timeout_max),
     };
     // Beyond what a clock can tell is never.
     since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
@@ -31,9 +36,9 @@ pub(super) async fn park(
     end: Instant,
 ) {
     let (Some(connection), Some(registration)) = (&idle, registration) else { return };
-    if connection.is_leaving() {
+    if connection.is_in_lingering_close() {
         // Boxed, so that everybody else's task does not keep the room for it.
-        return Box::pin(linger_closing(idle, registration)).await;
+        return Box::pin(discard_until_close(idle, registration)).await;
     }
     let handle = registration.handle();
     let mut timer = pin!(sleep_until(end));
@@ -56,13 +61,13 @@ pub(super) async fn park(
                 Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
                     handle.idle(*since);
                     // If something has come that the runtime has not heard of, another ends instead.
-                    let is_unwanted = mode == Mode::Serve && handle.is_unwanted();
+                    let is_evicted = mode == Mode::Serve && handle.is_evicted();
                     let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
-                    if is_unwanted && !has_come() {
-                        handle.registry().metrics.unwanted.add(1);
+                    if is_evicted && !has_come() {
+                        handle.registry().metrics.evicted.add(1);
                         return Poll::Ready((Mode::Close, false));
                     }
-                    is_unwanted
+                    is_evicted
                 }
                 Some(Poll::Pending) => false,
             };
@@ -86,8 +91,8 @@ pub(super) async fn park(
                 return;
             }
             Mode::Close => {
-                if idle.as_mut().is_some_and(Idle::leave) {
-                    return Box::pin(linger_closing(idle, registration)).await;
+                if idle.as_mut().is_some_and(Idle::begin_lingering_close) {
+                    return Box::pin(discard_until_close(idle, registration)).await;
                 }
                 idle.take();
                 return;

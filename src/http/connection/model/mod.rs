@@ -71,8 +71,8 @@ impl Stage {
         let shared = Arc::new(Shared {
             service: Handling(Arc::clone(&handlers)),
             tell_peer: false,
-            idle_max: Duration::MAX,
-            common: Arc::new(Common::new(AccessLog::Off, Limits::default())),
+            idle_timeout_max: Duration::MAX,
+            http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });
         let registration = registry.join_connection(idle.stream.as_fd());
         let task = tokio::spawn(counted(run(idle, registration, shared)));

@@ -1,5 +1,5 @@
-//! What of a request's body has not come yet: it goes wherever the connection goes, into the set of parked
-//! ones and to the next process.
+//! What of a request's body has not come yet. It is kept with the connection, also while that is parked, and is
+//! handed over with it.
 
 use http_body::Body;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,18 @@ use crate::connections::chunked_body::{Chunks, Malformed};
 /// What of a request's body is still to come.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Remainder {
-    /// So many bytes, and never none.
+    /// So many bytes; never 0.
     Counted(u64),
     Chunked(Chunks),
-    /// There is no next request: whatever comes is nobody's, and so many bytes have come.
+    /// No request follows, whatever comes is discarded until the client closes: a lingering close. So many
+    /// bytes have been discarded.
     UntilClose(u64),
 }
 
 // === impl Remainder ===
 
 impl Remainder {
-    /// What comes of a body before any of it has come; none if there is none.
+    /// All of a body, of which nothing has come yet; none if there is no body.
     pub(crate) fn of(body: &impl Body) -> Option<Self> {
         if body.is_end_stream() {
             return None;

@@ -1,8 +1,8 @@
 //! The framing of a chunked body, followed to its end, byte by byte where it has to be.
 //!
-//! It is stricter than hyper's decoder, which takes a bare line feed in the trailer section for the
-//! line's end in one place and not in another, and swallows the request behind it: every line ends with
-//! CR LF here, as each recipient on the way has to read it.
+//! Every line has to end with CR LF. hyper's decoder is less strict: in the trailer section it takes a bare
+//! line feed for the line's end in one place and not in another, and so takes the next request for a part of
+//! the body.
 //!
 //! # Source
 //! RFC 9112 section 7.1.

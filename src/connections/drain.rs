@@ -1,20 +1,19 @@
 //! Bringing all servers to rest: either held, for a hand-over, or ended.
 //!
 //! # Held, without a stall
-//! The next process starts only when this one has gone, so as long as one request is in flight
-//! here nobody else can serve. If the others had to wait, a download of ten seconds would stall
-//! every client for ten seconds, and so would a client that sends half a body and then nothing. So
-//! everybody is held for short times only:
+//! The next process starts only when this one has ended, which has to wait for its requests in flight. If
+//! the other clients had to wait as well, a download of ten seconds would stall all of them for ten seconds,
+//! and so would a client that sends half a body and then nothing. So connections are held for short times only:
 //!
-//! 1. Everybody is asked to hold: idle connections are deposited, a request in flight finishes.
+//! 1. All are asked to hold: idle connections are deposited, requests in flight finish.
 //!    With short requests this takes well under a millisecond, and the hand-over can go on.
-//! 2. What is still busy after a [grace](GRACE) is a straggler. Everybody else is released and
+//! 2. A connection that is still busy after a [grace](GRACE) is a straggler. The others are released and
 //!    served as before, new connections included, until the stragglers have finished; then again
 //!    from 1, with four times the grace, since requests here seem to be longer.
-//! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by then is cut.
+//! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by the time-out is cut.
 //!
 //! # Ended
-//! Where nobody takes over, accepting stops, busy connections finish with `Connection: close`, and
+//! Where no process takes over, accepting stops, busy connections finish with `Connection: close`, and
 //! idle ones linger: a client whose next request is already on its way gets an answer, and is told
 //! not to send another. The time-out is a ceiling, never a sleep: without connections this is over
 //! at once.
@@ -30,16 +29,16 @@ use crate::lifecycle::shutdown::Shutdown;
 /// How long idle connections are first held back while a request in flight may finish.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long before the drain time-out stragglers have their last chance.
+/// How long before the drain time-out connections are held for the last time.
 const FIRM: Duration = Duration::from_secs(1);
 
-/// How long idle connections may take to be held where nobody wants to wait.
+/// How long idle connections may take to be held after a second signal.
 const HURRY: Duration = Duration::from_millis(250);
 
 /// What did not come to rest.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Unfinished {
-    /// Connections that could not be held, whatever they were at.
+    /// Connections that could not be held, or have not ended.
     pub(crate) connections: usize,
     /// Requests in flight: cut off if the process ends now.
     pub(crate) requests: u64,
@@ -55,7 +54,7 @@ pub(crate) struct Drain {
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
     linger: Duration,
-    /// An operator may not want to wait.
+    /// A second signal ends the drain at once.
     shutdown: Shutdown,
 }
 
@@ -99,15 +98,15 @@ impl Drain {
             grace *= 4;
         }
         if let Some(admin) = &self.admin {
-            // If the others did not make it, it has not been asked yet.
+            // If the other servers could not be held, it has not been asked yet.
             admin.hold();
             self.each([admin], end.max(Instant::now() + GRACE), Registry::held).await;
         }
         let patience = end.min(self.started + self.linger);
         self.each(self.all(), patience, Registry::upgraded_ended).await;
         if self.shutdown.is_forced() {
-            // Whoever hurries does so because of what is in flight; the others were serving, and
-            // need but a moment to go along.
+            // The second signal is about the requests in flight. Idle connections may have been released
+            // again: to be held takes them a moment only, and they are handed over.
             let held = async {
                 for server in self.all() {
                     server.hold();
@@ -122,8 +121,8 @@ impl Drain {
         self.unrest()
     }
 
-    /// Asks every server to hold, the admin server when the others do: it answers until then. Tells
-    /// whether all of them do in time.
+    /// Asks every server to hold, and the admin server once the others are held: it answers until then.
+    /// Tells whether all are held in time.
     async fn hold_until(&self, patience: Instant) -> bool {
         for server in &self.servers {
             server.hold();
@@ -145,7 +144,7 @@ impl Drain {
         unrest
     }
 
-    /// Gives everything back that [`Drain::hold`] took.
+    /// Gives back every deposit, and serves on.
     pub(crate) fn release(&self) {
         for server in self.all() {
             server.release();

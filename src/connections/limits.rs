@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::sockets::tcp::TcpOptions;
 
-/// The limits of every server of a daemon. Whoever exceeds one loses its connection, no other.
+/// The limits of every server of a daemon. A client that exceeds one loses its own connection, and no other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -35,14 +35,14 @@ pub struct Limits {
     /// Time in which a client has to take more of an answer, which the kernel tells in steps of some
     /// 64 KiB. Default 30 s.
     pub write_timeout: Duration,
-    /// Time without a word from a TCP client after which its kernel is asked whether it is still there,
-    /// nine times at most and as often: one that is not loses its connection, also in a long poll or
-    /// a WebSocket, and so does one that leaves what it was sent unacknowledged, or untaken, for as long
-    /// (ten times this, or `write_timeout` if that is more). In seconds; zero asks nobody. Default 15 s.
+    /// Time without a packet from a TCP client after which the kernel sends a keep-alive probe, and time between
+    /// the probes, nine at most. If none is answered the connection ends, also in a long poll or a WebSocket. So
+    /// does one whose client leaves what it was sent unacknowledged, or untaken, for ten times this, or for
+    /// `write_timeout` if that is more. In whole seconds; zero: no probes. Default 15 s.
     pub tcp_keepalive: Duration,
 }
 
-/// Why nobody could be served with such limits.
+/// Why a server could not serve any client with these limits.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitsError {
@@ -52,13 +52,13 @@ pub enum LimitsError {
     /// A request may have no header.
     #[error("max_headers is 0, and every request has one at least (the default is 100)")]
     NoHeaders,
-    /// Something would have to come in no time.
+    /// A time-out is zero.
     #[error("{limit} is 0s, in which nobody can do anything (leave it out, or say how long)")]
     NoTime {
         /// The limit, as it is called in the configuration.
         limit: &'static str,
     },
-    /// A request's head may be smaller than can be told to hyper.
+    /// A request's head would be limited to less than hyper's smallest buffer.
     #[error("max_head_size is {head_size} bytes, and has to be {HEAD_MIN} at least")]
     SmallHead {
         /// The size in bytes.
@@ -77,7 +77,7 @@ pub(crate) enum Timeout {
     Write = 4,
 }
 
-/// Descriptors that are never spent on connections of the public, besides those of listeners: 16 for the
+/// Descriptors that public connections may not use, besides those of listeners: 16 for the
 /// admin server's connections, and of the rest a dozen for the runtime, signals and the log, and eight for a
 /// hand-over (the carrier's end, a branch's two, the records; the notification, and the barrier's two).
 ///
@@ -86,14 +86,14 @@ pub(crate) enum Timeout {
 /// there is one for some 140,000 connections).
 const RESERVE: usize = 40;
 
-/// The fewest descriptors to serve anybody with: the reserve, a few listeners, and a few for the public.
+/// The fewest descriptors to start with: the reserve, and 24 for listeners and public connections.
 pub(crate) const DESCRIPTORS_MIN: u64 = RESERVE as u64 + 24;
 
 /// The connections of the admin server, out of the reserve.
 const ADMIN_MAX: usize = 16;
 
-/// How long a connection of the admin server may be idle: few have to do for everybody who asks. Longer
-/// than the usual scraper stays away, and no interval at which one would come: it would meet the end.
+/// How long a connection of the admin server may be idle: there are only [`ADMIN_MAX`]. Longer than the usual
+/// interval of a scraper, and no round number that might be an interval: a scrape would meet the end.
 #[cfg(feature = "admin")]
 pub(crate) const ADMIN_IDLE: Duration = Duration::from_secs(95);
 
@@ -120,7 +120,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Finds out whether a server with these limits could serve anybody.
+    /// Finds out whether a server with these limits could serve any client.
     ///
     /// # Errors
     /// When it could not.
@@ -170,7 +170,7 @@ impl Limits {
         self.connections.unwrap_or(usize::MAX).min(ADMIN_MAX)
     }
 
-    /// What is set on every TCP connection.
+    /// The options of every TCP connection.
     pub(crate) fn tcp_options(&self) -> TcpOptions {
         TcpOptions::new(self.tcp_keepalive, self.write_timeout)
     }
@@ -180,15 +180,15 @@ impl Limits {
         self.head_size.max(HEAD_MIN)
     }
 
-    /// How often a connection that waits is looked at; a time-out is exceeded by one look at most.
+    /// How often a connection that waits is looked at; a time-out is exceeded by less than two such intervals.
     pub(crate) fn look_interval(&self) -> Duration {
         let shortest = self.head_timeout.min(self.body_timeout).min(self.write_timeout);
         (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(5))
     }
 }
 
-/// How many connections of the public there is room for, where so many `descriptors` may be open and
-/// listeners have `listeners` of them.
+/// How many public connections there may be, where so many `descriptors` may be open and listeners have
+/// `listeners` of them.
 fn room(descriptors: usize, listeners: usize) -> usize {
     descriptors.saturating_sub(RESERVE + listeners)
 }

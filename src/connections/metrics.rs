@@ -42,14 +42,14 @@ pub(crate) struct ServerMetrics {
     pub(crate) duration_us: Count,
     pub(crate) accepted: Count,
     pub(crate) taken_over: Count,
-    /// How often somebody waited because the server had all its connections.
+    /// How often the server came to its limit of connections while a client was waiting.
     pub(crate) full: Count,
-    /// Idle connections that ended for others.
+    /// Idle connections that were closed to make room for others.
     pub(crate) evicted: Count,
     pub(crate) accept_shortages: Count,
     pub(crate) accept_aborts: Count,
     pub(crate) panics: Count,
-    /// Connections ended for want of progress, by what was waited for.
+    /// Connections that ended by a time-out, by what was waited for.
     pub(crate) timeouts: [Count; TIMEOUTS.len()],
 }
 
@@ -118,7 +118,7 @@ impl ServerMetrics {
     pub(crate) fn end(&self, method: usize, status: Option<StatusCode>, took: Duration) {
         if let Some(status) = status {
             let status = usize::from(status.as_u16()) - 100;
-            // Statuses of 600 and above are nobody's.
+            // Statuses of 600 and above have no meaning in HTTP.
             if status < STATUSES {
                 self.answers[method * STATUSES + status].add(1);
             }
@@ -130,8 +130,8 @@ impl ServerMetrics {
         self.finished.0.fetch_add(1, Ordering::Release);
     }
 
-    /// Somebody was answered whose request did not come, or could not be understood. Nothing has begun,
-    /// and noise keeps no daemon that would leave when it is idle.
+    /// A client was answered whose request did not come, or could not be understood. It does not count as a
+    /// request that has begun: port scanners must not keep a daemon from its idle exit.
     pub(crate) fn refused(&self, status: StatusCode) {
         let status = usize::from(status.as_u16()) - 100;
         self.answers[(METHODS.len() - 1) * STATUSES + status].add(1);
@@ -154,7 +154,7 @@ impl ServerMetrics {
 
     /// How many requests are in flight.
     pub(crate) fn in_flight(&self) -> u64 {
-        // In this order, what begins in between is not missed.
+        // In this order, a request that begins in between is not missed.
         let finished = self.finished.0.load(Ordering::Acquire);
         self.begun.get().saturating_sub(finished)
     }

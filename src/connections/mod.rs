@@ -1,7 +1,9 @@
 //! The connections that there are: the registry, its modes, the drain, limits and counters.
 //!
-//! A parked connection lies here. Uses sockets; the drain hears the shutdown broadcast of `lifecycle`.
-//! Absent on purpose: HTTP. Of a request this room knows only what of its body has not come yet.
+//! `registry` knows every acceptor and connection of a server, `drain` brings them to rest, `parked` is a
+//! connection between two requests. Uses `sockets`, the shutdown broadcast of `lifecycle`, and a time format of
+//! `log`. Absent on purpose: serving, and hyper (`http`). Of a request this room knows what is counted, and what
+//! of its body has not come yet.
 
 pub(crate) mod body_remainder;
 pub(crate) mod chunked_body;

@@ -21,7 +21,7 @@ pub(crate) struct ServerOverview {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SocketOverview {
     pub(crate) address: String,
-    /// Who opened it: `systemd` or `lockstepd`.
+    /// What opened it: `systemd` or `lockstepd`.
     pub(crate) opened_by: &'static str,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct HandOver {
     /// How long the process before this one took to bring its servers to rest; absent if it could
     /// not tell.
     pub(crate) drain_seconds: Option<f64>,
-    /// How many requests it cut off for that.
+    /// How many requests it cut off; absent if it could not tell.
     pub(crate) requests_cut_off: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ impl ServerOverview {
         (self.registry.server().to_owned(), self.addresses.clone())
     }
 
-    /// Tells whether a client of any of its sockets starts us again.
+    /// Tells whether systemd has opened all of its sockets, and so starts the daemon again for the next client.
     pub(crate) fn is_socket_activated(&self) -> bool {
         self.sockets.iter().all(SocketOverview::is_from_manager)
     }

@@ -1,4 +1,4 @@
-//! A connection between two requests: a socket, and what was read too far.
+//! A connection between two requests: a socket, and what was read of the next request.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -16,8 +16,8 @@ pub(crate) struct Idle {
     pub(crate) stream: Stream,
     /// Bytes that were read but not answered: the beginning of a request.
     pub(crate) unread: Bytes,
-    /// What comes first, of `unread` and then of the stream, and belongs to the body of a request that
-    /// has been answered already.
+    /// The rest of the body of a request that has been answered already. It comes first, in `unread` and then
+    /// from the stream, and is skipped.
     pub(crate) skip: Option<Remainder>,
     /// What is waited for now.
     pub(crate) waiting: Timeout,
@@ -31,17 +31,17 @@ impl Idle {
         Self { stream, unread: Bytes::new(), skip: None, waiting: Timeout::FirstByte }
     }
 
-    /// Tells whether no request follows: the connection is only seen off.
+    /// Tells whether no request follows: what still comes is discarded until the client closes.
     pub(crate) fn is_in_lingering_close(&self) -> bool {
         self.discarded().is_some()
     }
 
-    /// Says that nothing follows to a client that may still be sending a body that nobody wants; answers whether
-    /// it may. It has its answer, and looks for that behind the body.
+    /// Begins a lingering close if the client may still be sending a body: it looks for its answer, which it has
+    /// got, only when it has sent all of the body. Answers whether it may.
     pub(crate) fn begin_lingering_close(&mut self) -> bool {
         let owes = self.skip.is_some();
         if owes {
-            // If the client is gone, that is found out.
+            // If the client is gone, the next read fails.
             let _ = self.stream.shutdown();
             self.unread = Bytes::new();
             self.skip = Some(Remainder::UntilClose(0));
@@ -49,7 +49,7 @@ impl Idle {
         owes
     }
 
-    /// How much has come, of a connection that is seen off.
+    /// How many bytes have been discarded, in a lingering close.
     pub(crate) fn discarded(&self) -> Option<u64> {
         match self.skip {
             Some(Remainder::UntilClose(count)) => Some(count),
@@ -57,13 +57,13 @@ impl Idle {
         }
     }
 
-    /// Tells whether another process has left it to us with nothing said that waits for an answer.
+    /// Tells whether it was taken over from another process, with nothing read of a request.
     pub(crate) fn is_taken_over(&self) -> bool {
         !self.stream.is_fresh() && self.unread.is_empty() && self.skip.is_none()
     }
 
-    /// Waits until there is something of the next request, its end included, having skipped what
-    /// belongs to the one before.
+    /// Waits for the first byte of the next request, or the end of the stream, and skips what belongs to the
+    /// request before.
     pub(crate) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = &mut self.skip {
             let mut scratch = [0; 4096];

@@ -1,4 +1,4 @@
-//! Whether a task has a thread to itself: it is in one poll, and does not come out.
+//! Whether a task blocks a thread of the runtime: it stays in one poll.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pin_project! {
 // === impl Polled ===
 
 impl Polled {
-    /// The number of the poll that the task is in. One that is in the same at two looks has not come out
-    /// between them.
+    /// The number of the poll that the task is in. A task that is in the same poll at two looks has not returned
+    /// from it in between.
     pub(crate) fn current(&self) -> Option<u32> {
         Some(self.0.load(Ordering::Relaxed)).filter(|count| count % 2 == 1)
     }

@@ -1,19 +1,18 @@
 //! The acceptors and connections of one server, and the mode that all of them obey.
 //!
-//! Everything that could take a byte from a client is registered. That makes the one question
-//! on which a hand-over hangs exact: *does any of them still hold something that is not in the
-//! kernel or in our hands?* No, as soon as everything registered has [deposited](Registration::deposit)
-//! what it holds.
+//! Every task that could read a byte from a client is registered: acceptors and connections. A hand-over has
+//! to know that no task still holds a socket or bytes of a client. None does once every registration has
+//! [deposited](Registration::deposit) what it holds.
 //!
 //! ```text
 //!           hold ──► each deposits its idle connection or listener
 //!  Serve ◄──────────── release: each takes it back; what did not deposit is a straggler
-//!    │                commit: the deposits are borrowed and sent to the successor
-//!    ├──► Linger ──► Close    nobody takes over: idle ones wait a moment, then end
+//!    │                commit: the deposits are borrowed and sent to the next process
+//!    ├──► Linger ──► Close    no process takes over: idle ones wait a moment, then end
 //! ```
 //!
 //! Invariants:
-//! - A deposit never gets lost: it leaves the registry through its registration or at the end.
+//! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
 
 mod handle;
@@ -48,13 +47,13 @@ pub(crate) enum Mode {
     Serve,
     /// Finish the request in flight, then deposit what is left and wait.
     Hold,
-    /// Nobody takes over: answer once more, with `Connection: close`.
+    /// No process takes over: answer once more, with `Connection: close`.
     Linger,
     /// As Linger, but an idle connection ends at once.
     Close,
 }
 
-/// What the task of a registration leaves with the registry.
+/// What a registered task leaves with the registry.
 #[derive(Debug)]
 pub(crate) enum Deposit {
     Connection(Idle),
@@ -67,15 +66,15 @@ pub(crate) struct Registry {
     server: String,
     mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
-    /// How many connections there may be; at that idle ones end for others, or accepting pauses.
+    /// How many connections there may be; at the limit idle ones are evicted, or accepting pauses.
     limit: AtomicUsize,
-    /// What is set on TCP connections.
+    /// The options of TCP connections.
     tcp: TcpCell,
-    /// Room is wanted and nobody was idle: whoever becomes so says so.
+    /// Room is wanted and no connection was idle: one that becomes idle offers itself.
     wants_idle: AtomicBool,
-    /// The beginning of the time in which idleness is told.
+    /// What the times in [`Signal::idle`] count from.
     began: Instant,
-    /// How often the acceptors were asked to turn.
+    /// The last round of their loop that the acceptors were asked for.
     turns: AtomicU32,
     state: Mutex<State>,
     /// Notified whenever a wait of the drain may have come to its end.
@@ -90,9 +89,9 @@ struct State {
     stragglers: usize,
     upgraded: usize,
     handed_over: usize,
-    /// Those that are to end for others and have not ended yet.
+    /// Connections that are to end to make room, and have not ended yet.
     evicted: usize,
-    /// Who may have to end next.
+    /// The next to be evicted.
     longest_idle: LongestIdle,
 }
 
@@ -100,9 +99,9 @@ struct State {
 struct Entry {
     signal: Arc<Signal>,
     kind: Kind,
-    /// Of a connection, to say whose it is.
+    /// A connection's socket, to tell its peer; -1 of an acceptor.
     fd: RawFd,
-    /// Boxed: there are many entries, and most of the time none has one.
+    /// Boxed: there are many entries, and most of the time none has a deposit.
     deposit: Option<Box<Deposit>>,
     /// The deposit has been sent to the next process.
     is_sent: bool,
@@ -114,18 +113,18 @@ enum Kind {
     Connection,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
-    /// Is the next process's, whatever the mode: its deposit is never given back.
+    /// Belongs to the next process, whatever the mode: its deposit is never given back.
     HandedOver,
 }
 
-/// What the registry and a registration's task share.
+/// What the registry and a registered task share.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     waker: AtomicWaker,
     straggler: AtomicBool,
     /// Since when a connection has been idle, as [`room`] writes it.
     idle: AtomicU32,
-    /// The last turn that an acceptor has made.
+    /// The last round that an acceptor has begun.
     turn: AtomicU32,
     polled: Polled,
 }
@@ -172,14 +171,14 @@ impl Registry {
         self.lock().wake_acceptors();
     }
 
-    /// Sets what is set on TCP connections from here on.
+    /// Changes the options of TCP connections.
     pub(crate) fn set_tcp(&self, options: TcpOptions) {
         self.tcp.set(options);
-        // Their listeners pass it on.
+        // The acceptors set the options on their listeners, whose connections inherit them.
         self.lock().wake_acceptors();
     }
 
-    /// What is set on TCP connections.
+    /// The options of TCP connections.
     pub(crate) fn tcp(&self) -> TcpOptions {
         self.tcp.get()
     }
@@ -211,17 +210,17 @@ impl Registry {
         .await;
     }
 
-    /// Asks everybody to deposit.
+    /// Asks every acceptor and connection to deposit.
     pub(crate) fn hold(&self) {
         self.set_mode(Mode::Hold);
     }
 
-    /// Waits until everybody has deposited. Upgraded connections are not waited for.
+    /// Waits until all have deposited, but for upgraded connections.
     pub(crate) async fn held(&self) {
         self.wait(State::is_held).await;
     }
 
-    /// Waits until everybody has deposited who has no request in flight.
+    /// Waits until all have deposited, but for upgraded connections and those with a request in flight.
     pub(crate) async fn held_but_busy(&self) {
         self.wait(|state| state.awaited() as u64 <= self.metrics.in_flight()).await;
     }
@@ -242,12 +241,12 @@ impl Registry {
         stragglers
     }
 
-    /// Waits until the stragglers of the last release have finished what they were at.
+    /// Waits until the stragglers of the last release have finished their requests.
     pub(crate) async fn stragglers_finished(&self) {
         self.wait(|state| state.stragglers == 0).await;
     }
 
-    /// Tells everybody that nobody takes over.
+    /// Stops accepting, and ends every connection after one more answer: no process takes over.
     pub(crate) fn linger(&self) {
         self.set_mode(Mode::Linger);
     }
@@ -257,19 +256,19 @@ impl Registry {
         self.set_mode(Mode::Close);
     }
 
-    /// Waits until every registration has ended but those that were given away.
+    /// Waits until every registration has ended but those that were handed over.
     pub(crate) async fn ended(&self) {
         self.wait(|state| state.entries.len() == state.handed_over).await;
     }
 
-    /// How many connections have not deposited, though somebody should wait for them.
+    /// How many connections have not deposited; upgraded ones, which cannot, are not counted.
     pub(crate) fn unheld(&self) -> usize {
         let state = self.lock();
         let busy = |entry: &Entry| entry.kind == Kind::Connection && entry.deposit.is_none();
         state.entries.iter().filter(|(_, entry)| busy(entry)).count()
     }
 
-    /// Waits until nothing but upgraded connections is left.
+    /// Waits until every registration has ended but those that were handed over, and upgraded connections.
     pub(crate) async fn quiet(&self) {
         self.wait(|state| state.entries.len() == state.upgraded + state.handed_over).await;
     }
@@ -279,8 +278,7 @@ impl Registry {
         self.wait(|state| state.upgraded == 0).await;
     }
 
-    /// Shows every deposit to `visit`, which may borrow but not keep them: listeners first, and last the
-    /// connection that has been idle longest.
+    /// Shows every deposit to `visit`, in no particular order.
     pub(crate) fn with_deposits<R>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = &Deposit>) -> R,
@@ -289,8 +287,8 @@ impl Registry {
         visit(&mut state.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
-    /// Shows every deposit that was not sent yet to `visit`, with the place to note that it was: listeners first,
-    /// and who has been idle longest last, where it stays behind if there are too many.
+    /// Shows every deposit that has not been sent yet to `visit`, with the flag to set when it has: listeners
+    /// first, and last the connection that has been idle longest, which is left out if there are too many.
     pub(crate) fn with_unsent_deposits<R>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&Deposit, &mut bool)>) -> R,
@@ -309,8 +307,8 @@ impl Registry {
         }))
     }
 
-    /// Keeps what was sent, and the listeners, out of all that follows: they are the next process's.
-    /// Everybody else is there for [`Registry::linger`].
+    /// Notes that what was sent, and every listener, belongs to the next process: later modes do not concern it.
+    /// The other connections are left for [`Registry::linger`].
     pub(crate) fn set_handed_over(&self) {
         let mut state = self.lock();
         let State { entries, acceptors, handed_over, .. } = &mut *state;

@@ -1,4 +1,4 @@
-//! A registration, as its own task sees it.
+//! A registration, as the registered task uses it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ impl Registration {
         &self.handle
     }
 
-    /// As [`Handle::poll_mode`], and shows that the task turns.
+    /// As [`Handle::poll_mode`], and notes that the task has begun the round that was asked for.
     pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Mode {
         let mode = self.handle.poll_mode(cx);
         let Handle { registry, signal, .. } = &self.handle;
@@ -118,11 +118,11 @@ impl Handle {
         self.mode()
     }
 
-    /// Says that what this registration was at, at the last release, is finished.
+    /// Says that the request which was in flight at the last release, if one was, is finished.
     pub(crate) fn finished(&self) {
         if self.signal.straggler.load(Ordering::Relaxed) {
             let mut state = self.registry.lock();
-            // Under the lock, so that nobody counts anew in between.
+            // Again under the lock: a release in between counts the stragglers anew.
             if self.signal.straggler.swap(false, Ordering::Relaxed) {
                 state.stragglers -= 1;
             }
@@ -136,7 +136,8 @@ impl Handle {
         self.finished();
         let mut state = self.registry.lock();
         match state.entries.get_mut(self.key) {
-            // Whoever has the upgraded stream may have dropped it, and the key be another's.
+            // The service may have dropped the upgraded stream, and with it the registration: then the key
+            // may be that of another connection.
             Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
             _ => return,
         }

@@ -1,4 +1,4 @@
-//! Connections whose task is in one poll, and does not come out of it.
+//! Connections whose task stays in one poll, and so blocks a thread of the runtime.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -31,7 +31,7 @@ impl Registry {
         state.entries.iter().filter_map(suspect).collect()
     }
 
-    /// The peers of those that have not come out of the same poll; none of who has no address.
+    /// The peers of those that are still in the same poll; none where the peer has no address.
     pub(crate) fn still(&self, polls_in_progress: &[PollInProgress]) -> Vec<Option<SocketAddr>> {
         let state = self.lock();
         let still = polls_in_progress.iter().filter(|suspect| {
@@ -46,14 +46,15 @@ impl Registry {
 // === impl Entry ===
 
 impl Entry {
-    /// Who is at the other end.
+    /// The peer's address.
     fn peer(&self) -> Option<SocketAddr> {
         if self.fd < 0 {
             return None;
         }
-        #[expect(unsafe_code, reason = "the number of a descriptor that somebody else has")]
+        #[expect(unsafe_code, reason = "the number of a descriptor that the connection owns")]
         // SAFETY: the connection closes its socket right before it leaves the registry, whose lock is held. In
-        // the moment between, the number may be nobody's, which is an error, or another's, which misnames a peer.
+        // the moment between, the number may be unused, which is an error, or belong to another socket, which
+        // misnames a peer.
         let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
         let peer = getpeername(socket).ok().flatten()?;
         peer.try_into().ok().map(canonical)

@@ -1,14 +1,14 @@
-//! Making room: where there are more connections than may be, the one that has been idle longest ends.
+//! Making room: where there are more connections than there may be, the one that has been idle longest is evicted.
 //!
-//! A parked connection shows in its [`Signal`](super::Signal) since when it has been idle: an atomic store and four bytes. Who
-//! is the oldest is asked only where room is wanted. One look at everybody finds many at once, and what
-//! it finds stays true: whoever becomes idle later is younger. Where nobody is idle, whoever becomes so
-//! says so, and nobody has to look again.
+//! A parked connection notes in its [`Signal`](super::Signal) since when it has been idle: an atomic store and
+//! four bytes. Which has been idle longest is looked up only where room is wanted. One look at all connections
+//! finds many, and they stay those that have been idle longest, since any other becomes idle later. Where none is
+//! idle, the next that becomes idle offers itself, without another look.
 //!
 //! Invariants:
-//! - Nobody ends of whom a byte has come: an unwanted connection is asked by its own task, and is wanted
-//!   again if it has something to say.
-//! - The unwanted that have not ended yet count as room, so that nobody else ends for the same reason.
+//! - A connection on which a byte has come does not end: an evicted connection is closed by its own task, which
+//!   looks whether a byte has come, and then keeps it.
+//! - Evicted connections that have not ended yet count as room, so that no other is evicted in their place.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -19,41 +19,41 @@ use tokio::time::Instant;
 
 use super::{Entry, Handle, Registry, State};
 
-/// In place of the time since which a connection has been idle: it is not.
+/// In place of the time since which a connection has been idle: it is not idle.
 const BUSY: u32 = 0;
-/// The same: it is, and is to end.
+/// In place of that time: it is idle, and is to end.
 const EVICTED: u32 = u32::MAX;
-/// How many milliseconds there are in between: 49 days, and then again from the beginning. Whoever has been
-/// idle for longer seems to be younger.
+/// How many milliseconds there are in between: 49 days, then they begin again. A connection that has been idle
+/// for longer seems to have been so for a shorter time.
 const ROUND: u32 = EVICTED - 1;
 
-/// How long a connection should be idle before it has to end. A client that comes more often keeps its
+/// How long a connection should be idle before it is evicted. A client that comes more often keeps its
 /// connection, and one that has just connected has time for its first byte.
 pub(crate) const EVICTABLE_AFTER: Duration = Duration::from_millis(100);
 
-/// How many are found at a look, at least: so many of everybody, and so many in any case.
+/// How many are found at a look, at least: this part of all connections, and so many in any case.
 const FOUND_PART: usize = 16;
 const FOUND_MIN: usize = 64;
 
 /// Whether there is room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Room {
-    /// There is, or will be when the unwanted have ended.
+    /// There is, or will be when the evicted connections have ended.
     Made,
-    /// Not before that time; nobody has been idle for long enough.
+    /// Not before that time: no connection has been idle for long enough.
     Later(Duration),
-    /// Everybody is busy. Whoever becomes idle wakes the acceptors.
+    /// All connections are busy. One that becomes idle wakes the acceptors.
     None,
 }
 
-/// Connections by the time since which they have been idle, the oldest first. Some may not be any more.
+/// Connections with the time since which they have been idle, the longest first. Some may be busy by now.
 pub(super) type LongestIdle = VecDeque<(u32, usize)>;
 
 // === impl Registry ===
 
 impl Registry {
-    /// Sees to it that there are no more than `most` connections; answers how many of those that have been
-    /// `idle` for so long have to end for it now, and whether that will do.
+    /// Sees to it that there are no more than `most` connections; answers how many, all of which have been idle
+    /// for `idle` at least, were evicted now, and whether that will do.
     pub(crate) fn make_room(&self, most: usize, idle: Duration) -> (usize, Room) {
         let now = self.now();
         let mut state = self.lock();
@@ -81,14 +81,14 @@ impl Registry {
         }
     }
 
-    /// Says that there is room again: whoever becomes idle need not say so.
+    /// Says that there is room again: connections that become idle need not offer themselves.
     pub(crate) fn has_room(&self) {
         if self.wants_idle.load(Ordering::Relaxed) {
             self.wants_idle.store(false, Ordering::SeqCst);
         }
     }
 
-    /// Who has been idle longest, if anybody is.
+    /// The connection that has been idle longest, if any is idle.
     fn find_longest_idle(
         &self,
         state: &mut State,
@@ -97,7 +97,7 @@ impl Registry {
     ) -> Option<(u32, usize)> {
         state.forget_busy();
         if state.longest_idle.is_empty() && !self.wants_idle.load(Ordering::SeqCst) {
-            // Before the look: who becomes idle after it says so.
+            // Before the look: a connection that becomes idle after it offers itself.
             self.wants_idle.store(true, Ordering::SeqCst);
             state.look(wanted, now);
             if !state.longest_idle.is_empty() {
@@ -118,7 +118,7 @@ impl Registry {
 }
 
 impl State {
-    /// Forgets those that come first and are not idle any more, or have been busy in between.
+    /// Drops those at the front that are not idle any more, or have been busy in between.
     fn forget_busy(&mut self) {
         while self.longest_idle.front().is_some_and(|(since, key)| !self.is_idle(*since, *key)) {
             self.longest_idle.pop_front();
@@ -130,12 +130,13 @@ impl State {
         entry.is_some_and(|entry| entry.signal.idle.load(Ordering::SeqCst) == since)
     }
 
-    /// Finds the oldest of all who are idle, `wanted` of them at least if there are as many.
+    /// Finds the connections that have been idle longest, `wanted` at least if so many are idle.
     fn look(&mut self, wanted: usize, now: u32) {
         let since = |entry: &Entry| entry.signal.idle.load(Ordering::SeqCst);
         let all = self.entries.iter().map(|(key, entry)| (since(entry), key));
         let mut idle: Vec<_> = all.filter(|(since, _)| ![BUSY, EVICTED].contains(since)).collect();
-        // Who came first of those that have been idle equally long: after a restart that is the older.
+        // Of those that have been idle equally long the lower key comes first: after a restart it was
+        // idle longer.
         let order = |(since, key): &(u32, usize)| (Reverse(age(*since, now)), *key);
         let many = (self.entries.len() / FOUND_PART).max(FOUND_MIN).max(wanted);
         if idle.len() > many {
@@ -146,7 +147,7 @@ impl State {
         self.longest_idle = idle.into();
     }
 
-    /// Somebody has become idle, and was wanted.
+    /// A connection has become idle while room was wanted.
     fn offer(&mut self, since: u32, key: usize, now: u32) {
         self.longest_idle.push_back((since, key));
         if self.longest_idle.len() > 2 * self.entries.len() {
@@ -156,7 +157,7 @@ impl State {
         self.wake_acceptors();
     }
 
-    /// The unwanted connection at `signal` has ended, or is wanted again.
+    /// A connection has ended, or is busy again; `idle` is what its signal said until then.
     pub(super) fn count_out(&mut self, idle: u32) {
         self.evicted -= usize::from(idle == EVICTED);
     }
@@ -193,7 +194,7 @@ impl Handle {
         }
     }
 
-    /// Tells whether the connection is to end if it has nothing to say.
+    /// Tells whether the connection is to end, unless a byte has come.
     pub(crate) fn is_evicted(&self) -> bool {
         self.signal.idle.load(Ordering::SeqCst) == EVICTED
     }
@@ -202,8 +203,8 @@ impl Handle {
 // === impl Entry ===
 
 impl Entry {
-    /// In which order connections are handed over: half a request comes first, and who has been idle longest
-    /// comes last, where it is cut off if there are too many.
+    /// In which order connections are handed over: those with half a request first, and the one that has been
+    /// idle longest last, where it is cut off if there are too many.
     pub(super) fn order(&self, now: u32) -> Option<Duration> {
         match self.signal.idle.load(Ordering::SeqCst) {
             BUSY => None,
@@ -247,10 +248,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_been_idle_longest_ends_first_whatever_the_number_and_whoever_came_when() {
+    async fn the_connections_idle_longest_end_first_however_many_and_whichever_came_first() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let mut connections = idle(&registry, 1000).await;
-        // The first hundred have been asked something since.
+        // The first hundred have had a request since.
         for registration in &connections[..100] {
             registration.handle().busy();
             registration.handle().idle(Instant::now());
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_something_to_say_stays_and_another_ends_instead() {
+    async fn an_evicted_connection_with_a_request_stays_and_another_ends_instead() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let connections = idle(&registry, 3).await;
         assert_eq!(registry.make_room(2, EVICTABLE_AFTER), (1, Room::Made));
@@ -278,12 +279,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_nobody_is_idle_the_next_to_be_so_is_found_without_a_look() {
+    async fn where_none_is_idle_the_next_that_becomes_idle_is_found_without_a_look() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let connections: Vec<_> =
             (0..200).map(|_| registry.join_connection(stdin().as_fd())).collect();
         assert_eq!(registry.make_room(199, EVICTABLE_AFTER), (0, Room::None));
-        // However often they are idle: what is remembered of them is bounded.
+        // However often they become idle, the queue is bounded.
         for _ in 0..100 {
             for connection in &connections {
                 connection.handle().busy();

@@ -47,7 +47,7 @@ pub struct Listen {
     /// Set by an operator on purpose, as opposed to a default: such an address is bound even
     /// where other servers got their sockets from the service manager.
     pub(crate) explicit: bool,
-    /// The permissions of Unix sockets that we bind ourselves.
+    /// The permissions of Unix sockets that the daemon binds itself.
     pub(crate) mode: u32,
 }
 
@@ -78,8 +78,8 @@ impl Address {
         is_dual && is_ipv4 && one.port() == other.port()
     }
 
-    /// Tells whether two listeners could not have these addresses at the same time. Where IPv4 meets IPv6
-    /// it takes more to know that.
+    /// Tells whether two listeners could not have these addresses at the same time. An IPv4 and an IPv6 address
+    /// are not compared here: whether they conflict depends on more than the addresses.
     pub(crate) fn conflicts_with(&self, other: &Self) -> bool {
         let (Some(one), Some(other)) = (self.resolved(), other.resolved()) else {
             return self == other;
@@ -168,7 +168,7 @@ fn zone_in_brackets(text: &str) -> Cow<'_, str> {
 
 fn read_ip(text: &str) -> Result<Address, &'static str> {
     let address = match text.parse::<SocketAddr>() {
-        // ::ffff:1.2.3.4 is what 1.2.3.4 is.
+        // ::ffff:1.2.3.4 is the same as 1.2.3.4.
         Ok(address) => Address::Tcp(canonical(address)),
         Err(_) => read_zoned(text).ok_or_else(|| problem_of(text))?,
     };
@@ -177,7 +177,7 @@ fn read_ip(text: &str) -> Result<Address, &'static str> {
         Address::Zoned { address, .. } => (address.ip(), true),
         _ => return Ok(address),
     };
-    // The kernel would not keep to the zone.
+    // The kernel would ignore the zone.
     if has_zone && ip.is_unspecified() { Err(": [::] has no zone") } else { Ok(address) }
 }
 
@@ -186,7 +186,7 @@ fn read_zoned(text: &str) -> Option<Address> {
     let (inside, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
     let (ip, interface) = inside.split_once('%')?;
     let ip: Ipv6Addr = ip.parse().ok()?;
-    // Where the whole is an address but for the name, with a number in its place it is one.
+    // Without the name the text has to be an address.
     let is_address = format!("[{ip}]:{port}").parse::<SocketAddr>().is_ok();
     if !is_address || ip.to_ipv4_mapped().is_some() || !zone::is_name(interface) {
         return None;
@@ -226,7 +226,7 @@ impl fmt::Display for Address {
 // === impl Listen ===
 
 impl Listen {
-    /// The permissions of a Unix socket bound by ourselves, unless said otherwise.
+    /// The permissions of a Unix socket that the daemon binds itself, unless said otherwise.
     pub const DEFAULT_MODE: u32 = 0o660;
 
     /// Addresses that an operator chose: bound unless the service manager passes sockets of the
@@ -243,8 +243,8 @@ impl Listen {
         Self { addresses, explicit: false, mode: Self::DEFAULT_MODE }
     }
 
-    /// Tells whether an IPv6 wildcard has to keep off the IPv4 port, which is another address here, or the
-    /// whole IPv4 port that of another of `all` servers.
+    /// Tells whether an IPv6 wildcard, `address`, has to leave the IPv4 port of the same number alone: because
+    /// this server has an IPv4 address with that port, or one of `all` servers the IPv4 wildcard.
     pub(crate) fn v6only(&self, address: &Address, all: &[(&str, &Self)]) -> bool {
         let has_ipv4_port = |other: &&Address| {
             matches!(other, Address::Tcp(tcp) if tcp.is_ipv4()) && other.port() == address.port()
@@ -254,7 +254,7 @@ impl Listen {
         self.addresses.iter().chain(wildcards).any(|other| has_ipv4_port(&other))
     }
 
-    /// Sets the permissions of Unix sockets that we bind ourselves. Default 0660.
+    /// Sets the permissions of Unix sockets that the daemon binds itself. Default 0660.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;

@@ -1,8 +1,8 @@
 //! Binding addresses, and waiting for one that is not there yet.
 //!
-//! At boot an address may come a little later than we do (DHCP, a VPN, an IPv6 address that is still being
-//! probed), and a port may be somebody's who is just leaving. Under a service manager, which is told, binding is
-//! tried again for a while; who starts the program by hand reads the error at once.
+//! At boot an address may come a little later than the daemon (DHCP, a VPN, an IPv6 address that is still being
+//! probed), and a process that is just ending may still have the port. Under a service manager, which is told,
+//! binding is tried again for a while; an operator who starts the program by hand reads the error at once.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::sockets::listener::{Bound, ListenError};
 /// How long an address is waited for. The service manager then starts the program anew.
 const WAIT_UNDER_MANAGER: Duration = Duration::from_secs(30);
 
-/// How long another start at the same socket file is waited for by who is started by hand.
+/// How long a program started by hand waits for another start at the same socket file, which holds its lock.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(5);
 
-/// How soon it is tried again, and how soon where another start is at the same socket file.
+/// How soon binding is tried again, and how soon where another start holds the lock of the socket file.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_LOCK: Duration = Duration::from_millis(20);
 
-/// How long after each of our words the service manager may wait for the next.
+/// By how much each notification extends the service manager's start time-out.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 /// Binds the addresses of a daemon that starts.
@@ -39,12 +39,12 @@ pub(crate) struct Binder<'n> {
 // === impl Binder ===
 
 impl<'n> Binder<'n> {
-    /// Whatever is waited for, it is waited for from now on.
+    /// All addresses together are waited for from now on.
     pub(crate) fn new(notifier: &'n Notifier, shutdown: Shutdown) -> Self {
         Self { notifier, shutdown, started: Instant::now() }
     }
 
-    /// Takes the listeners of a server that there is no more out of the service manager's store.
+    /// Takes the listeners of a server that does not exist any more out of the service manager's store.
     pub(crate) fn forget(&self, server: &str) {
         self.notifier.unstore(&format!("{LISTENER_PREFIX}{server}"));
     }
@@ -52,8 +52,7 @@ impl<'n> Binder<'n> {
     /// Binds `address` and listens, as soon as that can be done; at once or not at all unless it `may_wait`.
     ///
     /// # Errors
-    /// When it cannot be done in time, or somebody wants the daemon to stop meanwhile, which the
-    /// shutdown then knows.
+    /// When it cannot be done in time, or a shutdown is triggered meanwhile.
     pub(crate) async fn bind(
         &self,
         address: &Address,
@@ -92,7 +91,7 @@ impl<'n> Binder<'n> {
             };
             let retry = if is_locked { RETRY_LOCK } else { RETRY };
             if is_locked {
-                // A moment is nothing to tell of.
+                // It takes a moment only: no line in the log.
             } else if !std::mem::replace(&mut has_waited, true) {
                 tracing::warn!(
                     server,

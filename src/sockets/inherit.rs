@@ -1,7 +1,7 @@
 //! The descriptors that the service manager passed, by name.
 //!
-//! Taken once, before any thread exists, because taking them unsets `LISTEN_*` (so that no child
-//! of ours believes they are meant for it) and changing the environment is not thread safe.
+//! Taken once, before any other thread exists: taking them unsets `LISTEN_*`, so that no child process takes them
+//! for its own, and changing the environment is not thread safe.
 //!
 //! # Source
 //! `sd_listen_fds(3)`.
@@ -19,10 +19,10 @@ use rustix::process::{Resource, getrlimit};
 pub(crate) const UPGRADE_VARIABLE: &str = "LOCKSTEPD_UPGRADE_FD";
 
 /// What announces descriptors. Systemd 258 and newer set `LISTEN_PIDFDID` along with `LISTEN_PID`: the inode
-/// number of a pidfd of the process, for which no other process can be mistaken. It is not looked at. A
-/// process with the same number that is not meant has no listening sockets at the announced descriptors,
-/// and that is found out; whereas a supervisor that passes sockets on, and knows `LISTEN_PID` only, leaves
-/// it as it was. `LISTEN_FDS_FIRST_FD` is an extension of listenfd's.
+/// number of a pidfd of the process, which tells it from a later process with the same PID. It is not looked at:
+/// in such a process the announced descriptors are no listening sockets, which is found out, whereas a
+/// supervisor that passes sockets on, and knows `LISTEN_PID` only, does not change it. `LISTEN_FDS_FIRST_FD` is
+/// an extension of listenfd's.
 const VARIABLES: [&str; 6] = [
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
@@ -32,14 +32,14 @@ const VARIABLES: [&str; 6] = [
     UPGRADE_VARIABLE,
 ];
 
-/// How many descriptors there is room for after [`widen_table`]: half a megabyte of the kernel's.
+/// How many descriptors there is room for after [`widen_table`]: half a megabyte of kernel memory.
 const ROOM: u64 = 1 << 16;
 
-/// The most descriptors that anybody passes: as many as a process may have where nobody has raised the
-/// kernel's `fs.nr_open`.
+/// The most descriptors that can be passed: as many as a process may have, unless the kernel's `fs.nr_open` has
+/// been raised.
 const PASSED_MAX: u64 = 1 << 20;
 
-/// A descriptor that another process left to us.
+/// A descriptor that another process left to this one.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     /// The descriptor's number, as messages name it.
@@ -97,7 +97,7 @@ pub enum InheritError {
         /// How many names.
         names: usize,
     },
-    /// `LISTEN_FDS` announces more descriptors than anybody passes.
+    /// `LISTEN_FDS` announces more descriptors than can be passed.
     #[error(
         "LISTEN_FDS announces {announced} descriptors, more than can be true \
          (is the variable set by hand? systemd sets it itself)"
@@ -139,7 +139,7 @@ impl Inherited {
         let misdirected = Misdirected::from_env();
         let mut passed = ListenFd::from_env();
         #[expect(unsafe_code, reason = "unsetting a variable")]
-        // SAFETY: this is the only thread, as was just seen; nobody reads the environment.
+        // SAFETY: this is the only thread, as was just seen; no other reads the environment.
         unsafe {
             for name in VARIABLES {
                 env::remove_var(name);
@@ -176,11 +176,12 @@ impl Inherited {
 // === impl Misdirected ===
 
 impl Misdirected {
-    /// What the variables say that are about to be unset.
+    /// Reads the variables, which are about to be unset.
     fn from_env() -> Option<Self> {
         let count: u64 = env::var("LISTEN_FDS").ok()?.parse().ok()?;
         let pid = env::var_os("LISTEN_PID")?;
-        // As sd_listen_fds(3), but that a missing number is taken for ours, which old managers have as empty.
+        // As sd_listen_fds(3), but a missing or empty PID counts as that of this process: old managers leave it
+        // empty.
         let is_ours = pid.is_empty()
             || pid.to_str().and_then(|pid| pid.parse().ok()) == Some(std::process::id());
         let pid = pid.to_string_lossy().escape_debug().to_string();
@@ -190,13 +191,13 @@ impl Misdirected {
 
 /// Makes room for the descriptors of many connections, once.
 ///
-/// The kernel doubles the table whenever it is full. Once there are threads it waits, each time,
-/// until none of them can still look at the old one: 10,000 connections were taken over in 200 ms,
-/// nearly all of it such waits.
+/// The kernel doubles a process's table of descriptors whenever it is full. Once there are threads it waits each
+/// time until none of them can still read the old table: of the 200 ms in which 10,000 connections were taken
+/// over, nearly all were such waits.
 fn widen_table(any: &OwnedFd) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).min(ROOM);
     if let Ok(last) = i32::try_from(limit.saturating_sub(1)) {
-        // Refused, the table grows as it always did.
+        // If the kernel refuses, the table grows step by step.
         drop(rustix::io::fcntl_dupfd_cloexec(any, last));
     }
 }
@@ -207,7 +208,7 @@ impl Inherited {
     /// # Errors
     /// When threads are running already.
     pub(crate) fn check_threads() -> Result<(), InheritError> {
-        // Without /proc the count cannot be had; then the caller's word has to do.
+        // Without /proc the threads cannot be counted; the caller is trusted then.
         match fs::read_dir("/proc/self/task").map_or(1, Iterator::count) {
             0 | 1 => Ok(()),
             threads => Err(InheritError::Threads { threads }),
@@ -227,14 +228,14 @@ impl Inherited {
 
 /// Takes ownership of a descriptor that the environment announced.
 fn own(number: RawFd) -> Result<OwnedFd, InheritError> {
-    // Standard streams are never ours to take, whatever the environment says.
+    // Standard streams are not taken, whatever the environment says.
     if number < 3 {
         let source = io::ErrorKind::InvalidInput.into();
         return Err(InheritError::Missing { number, source });
     }
     #[expect(unsafe_code, reason = "a number from the environment becomes a descriptor")]
     // SAFETY: the descriptor is not standard input, output or error, the environment passes it to
-    // this process, and the variables are gone, so nobody else takes it. Whether it is open is
+    // this process, and the variables are unset, so it is not taken twice. Whether it is open is
     // checked below, before it is used for anything.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     match rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC) {

@@ -1,8 +1,8 @@
-//! Sockets that listen: taken from the service manager by name, or bound by ourselves.
+//! Sockets that listen: passed by the service manager, or bound by this program.
 //!
 //! Invariants:
-//! - Whatever leaves this module listens, is a stream socket, and is non-blocking.
-//! - A Unix socket has its permissions before anyone can connect to it.
+//! - Every socket here listens, is a stream socket, and is non-blocking.
+//! - A Unix socket that is bound here has its permissions before a client can connect to it.
 
 use std::fs;
 use std::io;
@@ -25,8 +25,7 @@ use crate::sockets::stream::Stream;
 use crate::sockets::tcp::TcpOptions;
 use crate::sockets::zone;
 
-/// How many connections the kernel queues for a listener bound by ourselves; it caps this at
-/// net.core.somaxconn.
+/// How many connections the kernel queues for a listener bound here; it caps this at net.core.somaxconn.
 pub(crate) const BACKLOG: i32 = 4096;
 
 /// A listening socket that no runtime knows yet.
@@ -35,16 +34,16 @@ pub(crate) struct Bound {
     fd: OwnedFd,
     pub(crate) address: Address,
     pub(crate) origin: Origin,
-    /// Of a Unix socket that we bound.
+    /// Of a Unix socket that this program bound.
     pub(crate) file: Option<Arc<SocketFile>>,
 }
 
-/// Who made a listener.
+/// What made a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Origin {
-    /// The service manager: its backlog outlives us.
+    /// The service manager: its backlog outlives this process.
     Manager,
-    /// This program, in this life or an earlier one.
+    /// This program, in this process or an earlier one.
     Ourselves,
 }
 
@@ -55,9 +54,9 @@ pub(crate) struct Listener {
     pub(crate) address: Address,
     pub(crate) origin: Origin,
     pub(crate) file: Option<Arc<SocketFile>>,
-    /// What its connections inherit, if it has been told.
+    /// The options that are set on it, which its connections inherit.
     tcp: Option<TcpOptions>,
-    /// Whoever waits in the queue may have been there before it was told.
+    /// Connections in the queue may be older than the options, and not have them.
     has_earlier: bool,
 }
 
@@ -102,11 +101,11 @@ impl ListenError {
         move |source| Self::Bind { address: address.clone(), server: server.to_owned(), source }
     }
 
-    /// Tells whether it may work later without anybody's doing: the address comes, or who has it leaves; or the
-    /// machine is short of something.
+    /// Tells whether it may work later by itself: the address comes, the process that has it ends, or a shortage
+    /// of the machine passes.
     pub(crate) fn may_pass(&self) -> bool {
         let (Self::Bind { source, .. } | Self::Adopt { source, .. }) = self else { return false };
-        // Another start is at a socket's file.
+        // Another start holds the lock of a socket file.
         if source.kind() == io::ErrorKind::ResourceBusy {
             return true;
         }
@@ -126,12 +125,12 @@ impl ListenError {
         )
     }
 
-    /// Tells whether another start is at the same socket file, which takes it a moment.
+    /// Tells whether another start holds the lock of the same socket file, which takes a moment.
     pub(crate) fn is_locked(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
     }
 
-    /// Tells whether somebody else has the address.
+    /// Tells whether another socket has the address.
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
     }
@@ -192,7 +191,7 @@ impl Bound {
         let refused = ListenError::of_bind(address, server);
         let (socket, file) = bound.map_err(&refused)?;
         let fd = OwnedFd::from(socket);
-        // With port 0 the kernel chose one; the operator wants to read which.
+        // With port 0 the kernel chose the port; the log has to say which.
         let address = address.of_bound(local_address(fd.as_fd()).map_err(refused)?);
         Ok(Self { fd, address, origin: Origin::Ourselves, file })
     }
@@ -205,7 +204,7 @@ impl Bound {
     ) -> Result<(), ListenError> {
         let tried = match address {
             Address::Tcp(_) | Address::Zoned { .. } => bind_tcp(address, v6only).map(drop),
-            // A path that nobody listens on can be replaced; the directory has to be there.
+            // A socket file without a listener can be replaced; the directory has to be there.
             Address::Unix(path) => match is_stale(path) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(io::ErrorKind::AddrInUse.into()),
@@ -216,8 +215,8 @@ impl Bound {
         tried.map_err(ListenError::of_bind(address, server))
     }
 
-    /// Finds out whether something else than a socket is where `address` has its path. That somebody listens
-    /// there, or that the directory is not there yet, may have changed by the start.
+    /// Fails if something else than a socket is at the path of `address`. Whether another process listens there,
+    /// or the directory is missing, is not looked at: that may have changed by the start.
     pub(crate) fn check_path(address: &Address, server: &str) -> Result<(), ListenError> {
         match address {
             Address::Unix(path) if is_no_socket(path) => {
@@ -239,7 +238,7 @@ impl Bound {
         found.map_err(ListenError::of_bind(address, server))
     }
 
-    /// Takes a socket that was passed to us, having checked that a server can accept on it.
+    /// Takes a socket that was passed to this process, having checked that a server can accept on it.
     pub(crate) fn adopt(
         number: RawFd,
         name: &str,
@@ -278,7 +277,7 @@ impl Bound {
         Ok(Self { fd, address, origin, file: None })
     }
 
-    /// Looks whether its file is among those that an earlier life of this program has left.
+    /// Looks for its file among those that an earlier process of this program has left.
     pub(crate) fn claim_file(&mut self, files: &mut Vec<OwnedFd>) {
         if let Address::Unix(path) = &self.address {
             self.file = SocketFile::claim(path, files).map(Arc::new);
@@ -303,15 +302,15 @@ impl Bound {
             && SockRef::from(&self.fd).only_v6().is_ok_and(|only| !only)
     }
 
-    /// Closes the socket for good, with the path that we bound.
+    /// Closes the socket for good, and removes its file if this program made it.
     pub(crate) fn close(self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// Closes a socket of a start that fails. What an earlier life has bound stays with whoever keeps it, and so
-    /// does its file.
+    /// Closes a socket of a start that fails. If an earlier process has bound it, it lives on where it came from
+    /// (systemd's store, or the process that is to be replaced), and its file stays.
     pub(crate) fn give_up(self) {
         if let Some(file) = self.file.as_ref().filter(|file| !file.is_claimed()) {
             file.remove();
@@ -323,7 +322,7 @@ impl Bound {
         let Self { fd, address, origin, file } = self;
         #[expect(unsafe_code, reason = "the runtime's registration of any descriptor")]
         // SAFETY: the descriptor is open and owned, and the registration owns it from here on;
-        // nobody replaces it, and an OwnedFd always names the same descriptor.
+        // it is not replaced, and an OwnedFd always names the same descriptor.
         let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         match registered {
             Ok(socket) => {
@@ -346,7 +345,7 @@ fn bind_tcp(address: &Address, v6only: bool) -> io::Result<Socket> {
         }
         Address::Unix(_) => return Err(Errno::AFNOSUPPORT.into()),
     };
-    // Connections of an earlier life in TIME_WAIT must not keep us from our port.
+    // Connections of an earlier process that are in TIME_WAIT must not keep the port.
     socket.set_reuse_address(true)?;
     if v6only && address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -356,10 +355,9 @@ fn bind_tcp(address: &Address, v6only: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Tells whether the system's IPv6 wildcard takes IPv4 clients as well, where nothing else is said
-/// (net.ipv6.bindv6only).
+/// Tells whether an IPv6 wildcard takes IPv4 clients as well unless its socket says otherwise: net.ipv6.bindv6only.
 pub(crate) fn wildcard_is_dual() -> bool {
-    // Where there can be no such socket, it does not matter.
+    // Without IPv6 it does not matter.
     Socket::new(Domain::IPV6, Type::STREAM, None)
         .and_then(|socket| socket.only_v6())
         .is_ok_and(|only| !only)
@@ -393,7 +391,7 @@ impl Listener {
         self.origin == Origin::Manager
     }
 
-    /// Sees to it that connections have these options from here on.
+    /// Sets these options on every connection that is accepted from here on.
     pub(crate) fn set_options(&mut self, options: TcpOptions) {
         let is_tcp = !matches!(self.address, Address::Unix(_));
         if is_tcp && self.tcp.replace(options) != Some(options) {
@@ -409,15 +407,15 @@ impl Listener {
             if let Ok(accepted) = ready.try_io(|_| self.accept_now()) {
                 return Poll::Ready(accepted);
             }
-            // Nobody is left who was there before.
+            // The queue is empty: later connections inherit the options.
             self.has_earlier = false;
         }
     }
 
-    /// Ready when somebody waits in the queue, and stays there.
+    /// Ready when a client waits in the queue, which is left there.
     pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            // An error is found again by who accepts.
+            // An error is found again by the next accept.
             let Ok(mut ready) = ready!(self.socket.poll_read_ready(cx)) else {
                 return Poll::Ready(());
             };
@@ -439,14 +437,14 @@ impl Listener {
                 if let (true, Some(options)) = (self.has_earlier, self.tcp) {
                     options.set(fd.as_fd());
                 }
-                // Whoever has no address any more has reset the connection.
+                // A client without an address has reset the connection already.
                 Ok(Stream::tcp(fd, peer.ok_or(Errno::CONNABORTED)?))
             }
             Address::Unix(_) => Ok(Stream::unix(accept_with(self.as_fd(), flags)?)),
         }
     }
 
-    /// Closes the listener for good, with the path that we bound; nobody takes it over.
+    /// Closes the listener for good, and removes its file if this program made it: no process takes it over.
     pub(crate) fn close(self) {
         if let Some(file) = &self.file {
             file.remove();

@@ -1,7 +1,8 @@
 //! Addresses, inherited sockets, binding, listeners, streams, and what is set on them.
 //!
-//! Uses no other room, but that binding tells the service manager that it waits, and gives up at a shutdown.
-//! Absent on purpose: which server a socket is for (`handover`), and accepting (`http`).
+//! Only binding uses other rooms: it tells the service manager that it waits, takes what is not needed any more out
+//! of its store (`manager`), and gives up at a shutdown (`lifecycle`).
+//! Absent on purpose: which server a socket is for (`handover`), and the accept loop (`http`).
 
 pub(crate) mod address;
 pub(crate) mod bind;

@@ -1,11 +1,11 @@
-//! The files of Unix sockets that we bind: made, known again, and removed only as long as they are ours.
+//! The files of Unix sockets that this program binds: made, known again, and removed only while they are its own.
 //!
 //! Invariants:
-//! - A socket file that somebody still listens on is never replaced, by two starts at once neither: from the
-//!   look at it until the new socket listens, a start holds a [`Lock`].
-//! - A path is removed only while the file there is the one that we made. The descriptor that we have of it
-//!   (`O_PATH`) keeps its inode's number from being given to another file, so that number and device are enough.
-//!   There is no lock for that: as long as we listen nobody takes the file for stale.
+//! - A socket file with a listener is never replaced, not even by two starts at once: from the look at it until
+//!   the new socket listens, a start holds a [`Lock`].
+//! - A path is removed only while the file there is the one that this program made. The `O_PATH` descriptor of it
+//!   keeps its inode number from being reused for another file, so that number and device are enough to know it.
+//!   That needs no lock: as long as the socket listens, no start takes the file for stale.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,16 +22,17 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sockets::listener::BACKLOG;
 
-/// The file of a Unix socket that this program has bound, in this life or an earlier one.
+/// The file of a Unix socket that this program has bound, in this process or an earlier one.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     file: OwnedFd,
-    /// An earlier life of this program has made it.
+    /// An earlier process of this program has made it.
     is_claimed: bool,
 }
 
-/// The socket files of all servers. They are removed when this is dropped, unless somebody goes on to listen.
+/// The socket files of all servers. They are removed when this is dropped, unless the next process goes on to
+/// listen on them.
 #[derive(Debug)]
 pub(crate) struct SocketFiles {
     files: Vec<Arc<SocketFile>>,
@@ -40,8 +41,9 @@ pub(crate) struct SocketFiles {
 
 /// The right to replace a stale socket file, which one process at a time has.
 ///
-/// It is a lock on a file beside the socket that is there only as long, and that nobody can lock who may not
-/// write to the directory. A lock on the directory itself, whoever may read that could hold for ever.
+/// It is a lock on a file beside the socket, which is there only while it is locked, and which only users who
+/// may write to the directory can lock. A lock on the directory itself could be held for ever by every user who
+/// may read it.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
@@ -54,8 +56,8 @@ impl SocketFile {
     /// Binds a socket at `path`, with these permissions, and listens.
     ///
     /// # Errors
-    /// When something is there, somebody listening or no socket at all, or it cannot be made. Nothing of ours
-    /// is left then.
+    /// When something is there, a socket with a listener or no socket at all, or it cannot be made. Nothing is
+    /// left at the path then that was not there before.
     pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<(Socket, Self)> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
@@ -71,13 +73,13 @@ impl SocketFile {
         let file = match open(path, flags, Mode::empty()) {
             Ok(file) => Self { path: path.to_owned(), file, is_claimed: false },
             Err(error) => {
-                // Without a descriptor it cannot be known again; this once it can only be ours.
+                // Without a descriptor it cannot be known again. Now it can only be the one just bound.
                 let _ = fs::remove_file(path);
                 return Err(error.into());
             }
         };
-        // Nobody can connect before listen(2), so nobody meets the socket with other permissions. Not by the path:
-        // somebody else may have put something else there.
+        // No client can connect before listen(2), and so find other permissions. Not by the path: another process
+        // may have put another file there.
         let ours = format!("/proc/self/fd/{}", file.file.as_raw_fd());
         let listens = fs::set_permissions(ours, fs::Permissions::from_mode(mode))
             .and_then(|()| socket.listen(BACKLOG));
@@ -90,7 +92,7 @@ impl SocketFile {
         }
     }
 
-    /// The one of `files`, left by an earlier life, that is at `path` now.
+    /// The one of `files`, left by an earlier process, that is at `path` now.
     pub(crate) fn claim(path: &Path, files: &mut Vec<OwnedFd>) -> Option<Self> {
         let id = id_at(path)?;
         let index = files.iter().position(|file| id_of(file.as_fd()) == Some(id))?;
@@ -102,7 +104,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Tells whether an earlier life of this program has made it.
+    /// Tells whether an earlier process of this program has made it.
     pub(crate) fn is_claimed(&self) -> bool {
         self.is_claimed
     }
@@ -113,10 +115,10 @@ impl SocketFile {
         id.is_some() && id == id_at(&self.path)
     }
 
-    /// Removes it: left behind it would refuse every client. What somebody else has put in its place stays.
+    /// Removes it: a file that stays would refuse every client. Another file in its place stays.
     pub(crate) fn remove(&self) {
         if self.is_there() {
-            // That it is gone by now is as good.
+            // Fails if it has just been removed, which is as good.
             let _ = fs::remove_file(&self.path);
         } else if self.path.symlink_metadata().is_ok() {
             tracing::warn!(path = %self.path.display(), "left a socket file that is somebody else's now");
@@ -130,7 +132,7 @@ impl AsFd for SocketFile {
     }
 }
 
-/// By what a file is known: device and inode.
+/// What identifies a file: device and inode number.
 fn id_of(file: BorrowedFd<'_>) -> Option<(u64, u64)> {
     fstat(file).ok().map(|file| (file.st_dev, file.st_ino))
 }
@@ -144,15 +146,15 @@ pub(crate) fn is_no_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| !file.file_type().is_socket())
 }
 
-/// Tells whether `path` is a socket on which nobody listens any more.
+/// Tells whether `path` is a socket without a listener.
 ///
 /// # Errors
-/// When it is no socket, or cannot be asked.
+/// When it is no socket, or this cannot be found out.
 pub(crate) fn is_stale(path: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(Errno::EXIST.into());
     }
-    // Non-blocking: somebody who listens but does not accept has a full queue, and is alive.
+    // Non-blocking: a listener that does not accept has a full queue, and is no stale one.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(false),
@@ -192,7 +194,7 @@ impl Drop for SocketFiles {
 // === impl Lock ===
 
 impl Lock {
-    /// Takes the right to replace what is at `socket`, if nobody else has it.
+    /// Takes the right to replace what is at `socket`, if no other start has it.
     fn take(socket: &Path) -> io::Result<Self> {
         let mut name = OsString::from(".");
         name.push(socket.file_name().unwrap_or_default());
@@ -216,7 +218,8 @@ impl Lock {
             Err(Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        // Who had it before has removed it: what we have locked may not be what others lock now.
+        // The start that had it before has removed the file: the one that is locked now may not be the one at
+        // the path, which others lock.
         let is_current = id_of(file.as_fd()).is_some_and(|id| id_at(path) == Some(id));
         Ok(is_current.then(|| Self { path: path.to_owned(), _file: file }))
     }
@@ -224,7 +227,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Before the lock ends, with the descriptor: nobody else can have this file locked.
+        // Before the descriptor is closed, which ends the lock: no other start can have this file locked.
         let _ = fs::remove_file(&self.path);
     }
 }

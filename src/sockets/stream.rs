@@ -1,8 +1,8 @@
-//! A client's connection as a byte stream, TCP or Unix, and who is at its other end.
+//! A client's connection as a byte stream, TCP or Unix, and its peer.
 //!
-//! A fresh connection is not known to the runtime: most clients have sent their request by the time
-//! they are accepted, and if it is their last, nobody has to be woken for them ever. It becomes known
-//! when there is something to wait for.
+//! A fresh connection is not registered with the runtime: most clients have sent their request by the time
+//! they are accepted, and if it is their only one, no task ever waits for them. It is registered when there is
+//! something to wait for.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use tokio::task::consume_budget;
 
 use crate::sockets::tcp::TcpOptions;
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -43,11 +43,11 @@ pub(crate) struct Stream {
 
 #[derive(Debug)]
 enum Socket {
-    /// Not known to the runtime.
+    /// Not registered with the runtime.
     Fresh(OwnedFd),
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// The runtime would not have it, which ends the connection.
+    /// The runtime refused to register it, which ends the connection.
     Lost,
 }
 
@@ -79,7 +79,7 @@ impl Stream {
         Self { socket: Socket::Fresh(fd), peer: Peer::Unix { uid } }
     }
 
-    /// Takes a connected socket that another process left to us.
+    /// Takes a connected socket from another process.
     ///
     /// # Errors
     /// When it is not a connected TCP or Unix stream; a client that hung up meanwhile is one too.
@@ -100,14 +100,14 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Sets the options of a connection that another process left to us.
+    /// Sets the options of a connection that was taken over.
     pub(crate) fn renew_options(&self, options: TcpOptions) {
         if let Peer::Tcp(_) = self.peer {
             options.renew(self.as_fd());
         }
     }
 
-    /// Makes the socket known to the runtime.
+    /// Registers the socket with the runtime.
     fn register(&mut self) -> io::Result<()> {
         self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
             Socket::Fresh(fd) => match self.peer {
@@ -119,13 +119,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Tells whether the runtime does not know the connection.
+    /// Tells whether the connection is not registered with the runtime.
     pub(crate) fn is_fresh(&self) -> bool {
         matches!(self.socket, Socket::Fresh(_))
     }
 
-    /// What a fresh client has sent already, if it has; otherwise the connection becomes known to
-    /// the runtime.
+    /// What the client of a fresh connection has sent already; if nothing, the connection is registered with the
+    /// runtime.
     ///
     /// # Errors
     /// When the client has hung up.
@@ -153,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// Tells whether the peer has sent something that nobody has read.
+    /// Tells whether the peer has sent something that has not been read.
     pub(crate) fn has_unread(&self) -> bool {
         !matches!(self.socket, Socket::Lost)
             && rustix::io::ioctl_fionread(self.as_fd()).is_ok_and(|bytes| bytes > 0)
@@ -164,7 +164,7 @@ impl Stream {
         if self.is_fresh() && self.register().is_err() {
             return Poll::Ready(());
         }
-        // An error of the reactor is found again by the read that follows.
+        // An error of the runtime is found again by the read that follows.
         match &self.socket {
             Socket::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
             Socket::Unix(stream) => stream.poll_read_ready(cx).map(drop),
@@ -210,7 +210,8 @@ impl Stream {
         }
     }
 
-    /// Reads from a fresh connection; answers whether it was one, or has become known to the runtime.
+    /// Reads from a fresh connection; answers whether it did. If not, the connection is registered with the
+    /// runtime by now.
     #[cold]
     fn read_fresh(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let Socket::Fresh(fd) = &self.socket else { return Ok(false) };
@@ -226,7 +227,7 @@ impl Stream {
         }
     }
 
-    /// Says that there is nothing more to come.
+    /// Shuts the sending half down: nothing follows.
     pub(crate) fn shutdown(&mut self) -> io::Result<()> {
         if matches!(self.socket, Socket::Lost) {
             return Err(lost());
@@ -235,7 +236,7 @@ impl Stream {
     }
 }
 
-/// The client's own address: to an IPv6 socket the IPv4 client 1.2.3.4 is `::ffff:1.2.3.4`.
+/// The client's address as IPv4 where it is: to an IPv6 socket the IPv4 client 1.2.3.4 is `::ffff:1.2.3.4`.
 pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
     if let IpAddr::V4(own) = peer.ip().to_canonical() {
         peer.set_ip(own.into());
@@ -243,8 +244,8 @@ pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
     peer
 }
 
-/// Ready until the task has used up its turn, as the sockets are that the runtime knows: a client that
-/// always has something to say, or to hear, must not keep a thread to itself.
+/// Ready until the task has used up its budget, as sockets that are registered with the runtime are: a client
+/// that always has something to send, or to receive, must not keep a thread to itself.
 fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(cx)
 }

@@ -1,9 +1,8 @@
-//! What is set on every TCP connection, accepted or taken over.
+//! The options that are set on every TCP connection, accepted or taken over.
 //!
-//! A connection inherits it from its listener, which costs nothing, but only if it came after the listener
-//! had it: a client that waits in the queue when the daemon starts has a connection already. So it is set
-//! on whatever is accepted until the queue has been seen empty once, and on whatever another process
-//! has left.
+//! A connection inherits them from its listener, which costs nothing, but only if they were set before it came: a
+//! client that waits in the queue when the daemon starts has a connection already. So they are set on each
+//! connection that is accepted until the queue has been seen empty once, and on each that is taken over.
 //!
 //! # Source
 //! tcp(7) `TCP_NODELAY`, `TCP_KEEPIDLE`, `TCP_USER_TIMEOUT`; socket(7) `SO_KEEPALIVE`; `TCP_NOTSENT_LOWAT` since Linux 3.12.
@@ -18,21 +17,20 @@ use socket2::SockRef;
 /// How many bytes of an answer the kernel holds beyond what the client has room for: two pieces of a body.
 const UNSENT: u32 = 128 << 10;
 
-/// How many questions in a row a peer may leave unanswered. Go has as many.
+/// How many keep-alive probes in a row a peer may leave unanswered, as in Go.
 const PROBES: u32 = 9;
 
 /// The longest keepalive that the kernel can be told, in seconds.
 const KEEPALIVE_MAX: u32 = 32_767;
 
-/// What is set on TCP connections: they send what they have at once, since an answer is written
-/// whole, and waiting for more to send only delays it; the kernel takes no more of a large answer than
-/// its client is ready for, and a little ahead, instead of up to 4 MiB; and a peer that is gone without a
-/// word is found out.
+/// The options of TCP connections. `TCP_NODELAY`: an answer is written whole, and waiting for more to send only
+/// delays it. `TCP_NOTSENT_LOWAT`: the kernel takes no more of a large answer than the client is ready for, and a
+/// little ahead, instead of up to 4 MiB. Keep-alive and `TCP_USER_TIMEOUT`: a peer that is gone is noticed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct TcpOptions {
-    /// After so many seconds of keepalive the peer is asked whether it is there, and as often again; 0: never.
+    /// After so many seconds without a packet the kernel sends a probe, and as long after each; 0: never.
     keepalive: u32,
-    /// For how many milliseconds a peer need not acknowledge, or take, what is sent; 0: the kernel's time.
+    /// For how many milliseconds a peer need not acknowledge, or take, what is sent; 0: the kernel's default.
     user_timeout: u32,
 }
 
@@ -43,7 +41,7 @@ pub(crate) struct TcpCell(AtomicU64);
 // === impl TcpOptions ===
 
 impl TcpOptions {
-    /// `keepalive`: after how long a silent peer is asked. `write_timeout`: how long at least a peer may
+    /// `keepalive`: after how long a silent peer is probed. `write_timeout`: how long at least a peer may
     /// leave what it was sent untaken.
     pub(crate) fn new(keepalive: Duration, write_timeout: Duration) -> Self {
         if keepalive.is_zero() {
@@ -51,8 +49,8 @@ impl TcpOptions {
         }
         let keepalive =
             u32::try_from(keepalive.as_secs()).unwrap_or(u32::MAX).clamp(1, KEEPALIVE_MAX);
-        // A peer is not asked while it owes an acknowledgement: this is as long as asking takes. It also
-        // ends who takes nothing, for whom the limits may have more user_timeout.
+        // While a peer owes an acknowledgement it is not probed: it has as long as all probes would take. The
+        // same time-out ends a connection whose client takes nothing, which the limits may allow for longer.
         let asked = Duration::from_secs(u64::from(keepalive) * u64::from(1 + PROBES));
         let user_timeout = asked.max(write_timeout).as_millis();
         Self { keepalive, user_timeout: u32::try_from(user_timeout).unwrap_or(u32::MAX) }
@@ -60,8 +58,8 @@ impl TcpOptions {
 
     /// Sets them on a connection, or on a listener for those that it has not got yet.
     pub(crate) fn set(self, socket: BorrowedFd<'_>) {
-        // Refused, answers are slower, cost more memory, or wait longer for nobody; nothing else depends
-        // on it.
+        // If the kernel refuses, answers are slower, cost more memory, or wait longer for a peer that is gone;
+        // nothing else depends on it.
         let _ = sockopt::set_tcp_nodelay(socket, true);
         let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
         let _ = sockopt::set_socket_keepalive(socket, self.keepalive > 0);
@@ -73,8 +71,8 @@ impl TcpOptions {
         let _ = sockopt::set_tcp_user_timeout(socket, self.user_timeout);
     }
 
-    /// Sets them on a connection of the process before this one, which usually has set them already: then
-    /// the last two are there.
+    /// Sets them on a connection that was taken over, unless the process before this one has set the same, as
+    /// the last two of them show.
     pub(crate) fn renew(self, socket: BorrowedFd<'_>) {
         let has = self.keepalive > 0
             && sockopt::tcp_user_timeout(socket) == Ok(self.user_timeout)
@@ -116,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_has_no_less_patience_than_the_limits() {
+    fn the_kernels_time_out_is_no_shorter_than_the_limits() {
         assert_eq!(options("15", "30"), TcpOptions { keepalive: 15, user_timeout: 150_000 });
         assert_eq!(options("15", "600"), TcpOptions { keepalive: 15, user_timeout: 600_000 });
         assert_eq!(options("0", "30"), TcpOptions::default());

@@ -21,23 +21,23 @@ use crate::sockets::stream::Stream;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// That clients have to wait is told once in this time; the metrics count every time.
+/// That clients have to wait is logged once in this time; the metrics count every time.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many idle connections were closed for others is told once in this time.
+/// How many idle connections were closed for others is logged once in this time.
 const CLOSED_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long room may be lacking while nobody has been idle for long: then whoever is idle at all has to end.
+/// How long clients wait for room while no connection has been idle for long enough; then any idle one is evicted.
 const NO_ROOM_MAX: Duration = Duration::from_secs(1);
 
 /// What an error of accept(2) is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Class {
-    /// The connection: it is gone.
+    /// The connection: it has ended in the queue.
     Connection,
-    /// The machine: it is short of something.
+    /// The machine: it is short of descriptors or memory.
     Shortage,
-    /// The listener: it is of no use any more.
+    /// The listener: it is broken.
     Listener,
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn accept(
     let mut told_short = None;
     loop {
         let accepted = poll_fn(|cx| match registration.poll_turn(cx) {
-            // A connection that ends wakes us.
+            // The end of a connection wakes this task.
             Mode::Serve if registry.is_full() => {
                 at_limit.make_room(cx, &listener, registry);
                 Poll::Pending
@@ -88,7 +88,7 @@ pub(crate) async fn accept(
                             "cannot accept for now; connections wait in the queue",
                         );
                     }
-                    // Whoever has been idle longest has what is wanted.
+                    // The end of an idle connection frees a descriptor and memory.
                     let most = registry.connections().saturating_sub(1);
                     let (closed, _) = registry.make_room(most, EVICTABLE_AFTER);
                     at_limit.tell(closed, registry);
@@ -115,8 +115,8 @@ pub(crate) async fn accept(
             }
             Err(_) => {
                 at_limit.tell_closed(registry);
-                // The queue of a listener that the manager holds stays there for our successor.
-                // That of our own dies with it: whoever waits there is served first.
+                // The queue of a listener that systemd holds stays there for the next process. That of
+                // another listener ends with it: the clients that wait there are served first.
                 if listener.origin == Origin::Ourselves {
                     accept_queue(&listener, &mut serve);
                 }
@@ -130,19 +130,19 @@ pub(crate) async fn accept(
 /// What an acceptor remembers while its server has all the connections it may have.
 #[derive(Debug, Default)]
 struct AtLimit {
-    /// It has, and clients have waited since.
+    /// It has, and a client has been waiting.
     is_full: bool,
     told_full: Option<Instant>,
     told_closed: Option<Instant>,
-    /// Idle connections that were closed and have not been told.
+    /// Idle connections that were closed, and are not in the log yet.
     closed: usize,
-    /// Since when there has been no room, and nobody to make it.
+    /// Since when there has been no room, and no connection that could be evicted.
     no_room_since: Option<Instant>,
-    /// Fires when somebody has been idle for long enough.
+    /// Fires when a connection has been idle for long enough.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Tells whether something may be told again, and notes that it is.
+/// Tells whether something may be logged again, and notes that it is.
 fn is_due(told: &mut Option<Instant>, interval: Duration) -> bool {
     let is_due = told.is_none_or(|told| told.elapsed() >= interval);
     if is_due {
@@ -151,8 +151,7 @@ fn is_due(told: &mut Option<Instant>, interval: Duration) -> bool {
     is_due
 }
 
-/// Accepts what is queued now, asking the kernel itself: the runtime may not have heard of the
-/// last ones yet.
+/// Accepts what is queued now, without the runtime, which may not know of the last connections yet.
 fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
     loop {
         match listener.accept_now() {
@@ -167,7 +166,7 @@ fn accept_queue(listener: &Listener, serve: &mut impl FnMut(Stream)) {
 // === impl AtLimit ===
 
 impl AtLimit {
-    /// Makes room for the client that waits, if one does, and for those above a limit that was lowered.
+    /// Makes room for the client that waits, if one does, and evicts those above a limit that was lowered.
     fn make_room(&mut self, cx: &mut Context<'_>, listener: &Listener, registry: &Registry) {
         let is_waited = listener.poll_waiting(cx).is_ready();
         if is_waited && !self.is_full {
@@ -203,7 +202,7 @@ impl AtLimit {
         }
     }
 
-    /// Tells how many idle connections were closed, now and then.
+    /// Counts idle connections that were closed, and logs how many at intervals.
     fn tell(&mut self, closed: usize, registry: &Registry) {
         self.closed += closed;
         if self.closed > 0 && is_due(&mut self.told_closed, CLOSED_INTERVAL) {
@@ -211,7 +210,7 @@ impl AtLimit {
         }
     }
 
-    /// Tells how many were closed and have not been told.
+    /// Logs how many were closed since the last line.
     fn tell_closed(&mut self, registry: &Registry) {
         if self.closed > 0 {
             tracing::info!(
@@ -259,7 +258,7 @@ impl Class {
                 | Errno::TIMEDOUT
                 | Errno::NOTCONN,
             ) => Self::Connection,
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and what is not known: a firewall's EPERM would
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and unknown errors: without a pause a firewall's EPERM would
             // come again at once.
             _ => Self::Shortage,
         }

@@ -13,13 +13,13 @@ use crate::http::activity::Activity;
 /// The body of a request.
 ///
 /// It is hyper's [`Incoming`] with one difference: a body that the service drops before its end
-/// does not cost the connection. Up to 1 MiB of it are read and forgotten, so that the client can
+/// does not cost the connection. Up to 1 MiB of it are read and discarded, so that the client can
 /// send its next request on the same connection. Of a body that is larger, or that the client waits to
 /// be asked for (`Expect: 100-continue`), nothing is read; the answer says `Connection: close` then.
 #[derive(Debug)]
 pub struct Body {
     incoming: Option<Incoming>,
-    /// Absent where there was no body to begin with, and behind its end.
+    /// Absent where the request has no body, and after its end.
     activity: Option<Arc<Activity>>,
     /// The client waits for `100 Continue`, which hyper sends when the body is first read.
     unasked: bool,
@@ -69,8 +69,8 @@ impl http_body::Body for Body {
         {
             activity.request_body_wanted(frame.is_pending());
         }
-        // Something has come, so that the client does not wait; that hyper was to ask it is not enough: it
-        // does not where the answer has begun.
+        // Something has come, so the client does not wait for `100 Continue`. That the body was polled is not
+        // enough: hyper does not send it where the answer has begun.
         if self.unasked && frame.is_ready() {
             self.unasked = false;
             if let Some(activity) = &self.activity {

@@ -1,4 +1,4 @@
-//! One connection's life: idle, serving, or seen off.
+//! One connection's life: parked, serving, or in a lingering close.
 //!
 //! ```text
 //!  accepted ─┐                 ┌──── the next byte arrives ────┐
@@ -6,7 +6,7 @@
 //!        ┌────────────── parked (a socket, nothing else)    serving (a hyper connection)
 //!  taken │                     ▲                               │
 //!  over ─┘                     └── between two requests ◄──────┤
-//!                              │                               ├─► seen off, and closed
+//!                              │                               ├─► lingering close, and closed
 //!                     deposited while held                     └─► upgraded
 //! ```
 //!
@@ -18,7 +18,7 @@
 //!
 //! Invariants:
 //! - A connection is taken apart only where [`crate::http::framing`] allows it: between two requests, or in a
-//!   body that nobody wants, with everything written. What hyper had read of the next request goes along.
+//!   body that the service does not want, with everything written. What hyper had read of the next request is kept.
 //! - In Linger and Close a connection that has sent a byte is answered, with
 //!   `Connection: close`, before it ends.
 
@@ -68,7 +68,7 @@ pub(crate) struct Shared<S> {
     pub(crate) http_settings: Arc<HttpSettings>,
 }
 
-/// What all connections of all servers share; a reload may change it.
+/// The settings that all connections of all servers share; a reload may change them.
 #[derive(Debug)]
 pub(crate) struct HttpSettings {
     pub(crate) access: AccessSetting,
@@ -88,12 +88,12 @@ enum Served {
 enum End {
     /// hyper is done with it.
     Hyper(hyper::Result<()>),
-    /// It is between two requests, or in a body that nobody wants: it stands so.
+    /// It is between two requests, or in a body that the service does not want.
     Idle(Standing),
     TimedOut(Timeout),
-    /// It is to end, and what has come last, or is still to come, needs no answer.
+    /// It is to end, and half a request that has come needs no answer.
     Unanswered,
-    /// What may come is no request.
+    /// No request follows, but the client may still be sending.
     Over,
 }
 
@@ -116,7 +116,7 @@ impl HttpSettings {
 // === impl Shared ===
 
 impl<S> Shared<S> {
-    /// The service in the dress in which hyper gets it, and hyper's settings.
+    /// hyper's settings, and the service, wrapped so that its exchanges are noted in `activity`.
     fn watched(
         &self,
         activity: &Arc<Activity>,
@@ -137,9 +137,9 @@ impl<S> Shared<S> {
     }
 }
 
-/// Lives the life of a connection to its end.
+/// Runs a connection to its end.
 ///
-/// No async function: it would keep room for its arguments twice, and for everybody who is parked.
+/// Not an async function: its future would have room for the arguments twice, in each parked connection.
 pub(crate) fn run<S>(
     idle: Idle,
     registration: Registration,
@@ -152,10 +152,10 @@ where
     async move {
         // A client that has sent one request may never send another.
         let mut has_served = false;
-        // Since when no request has come: what wakes us in vain does not count.
+        // Since when no request has come; a wake-up without one does not count.
         let mut since = Instant::now();
         loop {
-            // Whatever a client does, its task lets others have their turn.
+            // Whatever a client does, other tasks of the thread are polled as well.
             consume_budget().await;
             let limits = shared.http_settings.limits();
             let end =
@@ -191,10 +191,10 @@ where
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
         User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
     let activity = Arc::new(Activity::new(registry, Peer::Unix { uid: None }));
-    // What comes from ourselves needs not be told apart.
+    // The framing of the probe's own request need not be followed.
     activity.wire().unfollow();
     let (builder, mut service) = shared.watched(&activity, &Limits::default());
-    // Nobody's request, and in nobody's log.
+    // No client's request: it is not logged.
     service.access = &UNLOGGED;
     let (mut client, server) = tokio::io::duplex(REQUEST.len());
     let connection = builder.serve_connection(TokioIo::new(server), service);
@@ -202,7 +202,7 @@ where
         client.write_all(REQUEST).await?;
         client.read_u8().await
     };
-    // The first byte of an answer is enough; the rest of a large one may stay where it is.
+    // The first byte of an answer is enough; the rest of a large one is not read.
     tokio::select! {
         answered = exchange => answered.is_ok(),
         _ = connection => false,
@@ -232,14 +232,14 @@ where
     let connection = builder.keep_alive(!closing).serve_connection(io, service);
     let mut connection = Switchable::Http(connection);
     let mut timeouts = Timeouts::default();
-    // All of a body that nobody wants has come at the last look, and hyper did not give it out.
+    // At the last look all of an unwanted body had come, and hyper had not told its end.
     let mut stalled = false;
 
     let end = poll_fn(|cx| {
         let mode = handle.poll_mode(cx);
         activity.asked_for(mode);
         loop {
-            // Only as long as the answer's head can say so; later it lingers like the others.
+            // Only while the answer's head can still say so; otherwise the connection lingers, as idle ones do.
             if is_closing(mode) && !closing && activity.is_answering() {
                 closing = true;
                 activity.closing();
@@ -259,7 +259,7 @@ where
             cx.waker().wake_by_ref();
         }
         if activity.has_gone_on() {
-            // To the next request, without having been idle.
+            // A request has ended and the next begun, without the connection having been idle.
             handle.finished();
         }
         let standing = activity.standing(cx);
@@ -279,9 +279,9 @@ where
         handle.finished();
         let half_a_head = activity.is_mid_head();
         match mode {
-            // Half a request is none that has to be answered.
+            // Half a request need not be answered.
             Mode::Close if half_a_head && closing => Poll::Ready(End::Unanswered),
-            // The rest of the head is awaited where the beginning is.
+            // hyper has the beginning of the head, and waits for the rest.
             Mode::Serve if half_a_head => {
                 timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut)
             }
@@ -298,7 +298,7 @@ where
     })
     .await;
 
-    // Taken apart, the connection drops the request, which then is not waiting any more.
+    // Before the connection is taken apart: that drops the request, which then does not count as waiting.
     let answering = activity.is_answering();
     if answering && matches!(end, End::TimedOut(Timeout::Body)) {
         activity.exchange().answered(StatusCode::REQUEST_TIMEOUT, Some(0));
@@ -314,7 +314,7 @@ where
         if let Some((read, skip)) = activity.wire().take_apart(&parts.read_buf, has_ended) {
             let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
             let unread = joined(read, unread);
-            // Readiness may have been a false alarm.
+            // The connection may have been woken without a request.
             let waiting = if activity.requests() > 0 { Timeout::Idle } else { waiting };
             let idle = Idle { stream, unread, skip, waiting };
             return Served::Idle(idle, registration, activity.requests());

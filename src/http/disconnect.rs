@@ -1,8 +1,8 @@
-//! Whether a client that sends no more is there at all.
+//! Whether a client that sends no more is still there.
 //!
-//! A client that has said its last word shuts its half of the connection down, and waits for the answer; one
-//! that is gone looks just the same, until something is sent to it: its machine answers that with a reset. So
-//! does a keep-alive probe, once the client's kernel has forgotten the connection, a minute later.
+//! A client may shut its sending half down after the last request, and wait for the answer. One that has closed
+//! the connection looks the same until something is sent to it: its kernel answers that with a reset. It answers
+//! a keep-alive probe in the same way, once it has forgotten the connection, about a minute later.
 
 use std::fmt;
 use std::io;
@@ -20,16 +20,16 @@ pub(crate) struct Disconnect(Pin<Box<dyn Future<Output = ()> + Send>>);
 // === impl Disconnect ===
 
 impl Disconnect {
-    /// Watches `socket`, of which the end of what the client sends has been read. The runtime tells that for
-    /// ever, and so nothing after it, but of another descriptor.
+    /// Watches `socket`, of which the end of what the client sends has been read, through another descriptor: for
+    /// the first the runtime has that end to report, and no later event.
     ///
     /// # Errors
-    /// When there are no more descriptors; the answer's write finds it out, too.
+    /// When there are no more descriptors; then the write of the answer finds out.
     pub(crate) fn watch(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        // To the runtime any socket is the same.
+        // As a TCP socket, whatever it is: the runtime treats all alike.
         let socket = TcpStream::from_std(net::TcpStream::from(socket.try_clone_to_owned()?))?;
         Ok(Self(Box::pin(async move {
-            // An error of the runtime, which ends, is the end of waiting as well.
+            // Fails only when the runtime ends, which ends the wait as well.
             let _ = socket.ready(Interest::ERROR).await;
         })))
     }

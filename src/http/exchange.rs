@@ -26,8 +26,8 @@ use crate::http::request_rules;
 use crate::http::response_rules;
 use crate::log::error_text::chain;
 
-/// How much of a body hyper gets at a time: it copies what it gets into its buffer, and a client that
-/// takes nothing must not make that as large as the body.
+/// How much of a body hyper gets at a time: it copies that into its buffer, which must not become as large as the
+/// body where a client takes nothing.
 const PIECE: usize = 64 << 10;
 
 /// A service whose exchanges are seen by the connection's task, the access log and the metrics.
@@ -40,8 +40,8 @@ pub(crate) struct Watched<'s, S> {
     pub(crate) tell_peer: bool,
 }
 
-/// What ends with an exchange, however it ends. What is remembered of it lies in the connection's
-/// activity: hyper moves answers about, and this makes them small.
+/// Counts and logs a request when it is dropped, however the exchange has ended. The record itself is in the
+/// connection's activity: hyper moves answers about, which is cheaper if they are small.
 #[derive(Debug)]
 struct Exchange {
     activity: Arc<Activity>,
@@ -54,13 +54,13 @@ struct Exchange {
 pin_project! {
     /// The answer to come.
     pub(crate) struct Answer<F, B: http_body::Body> {
-        // None: the service panicked before it gave one, or was not asked.
+        // None: the service panicked before it gave one, or was not called.
         #[pin]
         future: Option<F>,
-        // Why the service was not asked.
+        // The status of a request that the service was not called for.
         refused: Option<StatusCode>,
         exchange: Option<Exchange>,
-        // The answer that agrees to speak another protocol, until the connection is one that can.
+        // An answer that switches protocols, until hyper's connection is one that can be upgraded.
         switching: Option<Box<Response<AnswerBody<B>>>>,
     }
 }
@@ -68,10 +68,10 @@ pin_project! {
 pin_project! {
     /// The body of the answer, in pieces that a buffer can hold.
     pub(crate) struct AnswerBody<B: http_body::Body> {
-        // None: there is nothing to say but the status.
+        // None: the answer has no body.
         #[pin]
         body: Option<B>,
-        // What the service has given and hyper has not taken.
+        // The rest of a frame of the service's that was too large for hyper at once.
         rest: Option<B::Data>,
         exchange: Exchange,
     }
@@ -110,7 +110,7 @@ where
             let (refused, exchange) = (Some(status), Some(exchange));
             return Answer { future: None, refused, exchange, switching: None };
         }
-        // To HTTP/1.0 hyper does not say that it may go on.
+        // To an HTTP/1.0 client hyper does not send `100 Continue`.
         let expects_continue = fields.expects_continue && version > Version::HTTP_10;
         let host = request_rules::host_of_target(&request);
         let mut request =
@@ -163,8 +163,8 @@ where
                 bare(StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
-        // What the service still has of the request is dropped before the answer's head is made, which
-        // says whether the connection goes on. After a panic nothing but destructors may run.
+        // The service's future is dropped before the answer's head is made: what it does with the rest of the
+        // request's body decides whether the connection goes on. After a panic only destructors may run.
         let _ = unpanicked(|| this.future.set(None));
         let exchange = this.exchange.take().expect(POLLED_ONCE);
         let response = exchange.answered(response, false);
@@ -196,7 +196,7 @@ where
         if this.rest.is_none() {
             let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
             let Ok(polled) = unpanicked(|| body.poll_frame(cx)) else {
-                // The head is out: all that is left is to end the connection, as an error does.
+                // The head has been sent: all that is left is to end the connection, as after an error.
                 this.exchange.panicked();
                 return Poll::Ready(Some(Err(Panicked.into())));
             };
@@ -251,11 +251,11 @@ impl Exchange {
         self.activity.registry().metrics.panics.add(1);
     }
 
-    /// The service gave an error; answers the status to answer with.
+    /// Logs an error of the service; answers the status to answer with.
     fn failed(&self, error: &(dyn StdError + 'static)) -> StatusCode {
         let (server, peer) = (self.activity.registry().server(), self.activity.peer());
         if self.activity.has_failed() {
-            // It could not read the body, and says so: nobody here has to act.
+            // It could not read the body, which is the client's mistake: the operator need not act.
             let error = chain(error);
             tracing::debug!(server, %peer, error, "a body could not be read; 400 is answered");
             return StatusCode::BAD_REQUEST;
@@ -299,7 +299,7 @@ impl Drop for Exchange {
         let registry = self.activity.registry();
         let mut remembered = self.activity.exchange();
         if !remembered.is_answered() {
-            // It has none, and hyper ends the connection.
+            // There is no answer, and hyper ends the connection.
             self.activity.answered(true);
         }
         remembered.end(registry, self.activity.peer(), self.bytes, self.whole);
@@ -318,12 +318,12 @@ fn bare<B>(status: StatusCode) -> Response<Option<B>> {
     response
 }
 
-/// Somebody else's code panicked; the panic hook has told where and why.
+/// The service's code panicked; the panic hook has logged where and why.
 #[derive(Debug, thiserror::Error)]
 #[error("the service panicked")]
 struct Panicked;
 
-/// Runs code that is not ours; what it was working on is not used again if it panics.
+/// Runs the service's code; what it was working on is not used again if it panics.
 fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|_: Box<dyn Any + Send>| Panicked)
 }

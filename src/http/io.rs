@@ -1,4 +1,4 @@
-//! The socket as hyper sees it; what it is used for shows in the connection's activity.
+//! The socket as hyper sees it; each read and write is noted in the connection's activity.
 //!
 //! Answers to requests that came together leave together: hyper flushes after each of them, and such
 //! a flush is put off until hyper asks for more input and there is none. hyper's own way to do so,
@@ -6,8 +6,8 @@
 //! waits behind it, and it buffers a streamed body without bound. Writes are not vectored: hyper puts
 //! head and body into one buffer, which costs less than keeping them apart.
 //!
-//! In the same way a fresh connection is not asked for more than its first bytes until nothing else is
-//! left to do: if its first request was also its last, it never has to become known to the runtime.
+//! In the same way a second read of a fresh connection is put off until nothing else is left to do: if its first
+//! request was also its last, it never has to be registered with the runtime.
 //!
 //! Invariants:
 //! - A flush is put off only where hyper is going to read, and so to come back here, without being
@@ -37,7 +37,7 @@ pub(crate) struct Io {
     pub(crate) activity: Arc<Activity>,
     /// What hyper has written and the socket has not.
     outbox: BytesMut,
-    /// Of a client that sends no more.
+    /// Watches for a reset, once the client has shut its sending half down.
     gone: Option<Disconnect>,
     /// Last: of an upgraded connection the socket is closed before it stops to count as open.
     pub(crate) registration: Registration,
@@ -53,7 +53,7 @@ impl Io {
     /// Ready with an error once a client that sends no more is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.gone.is_none() {
-            // Without it the answer finds out.
+            // Without it the write of the answer finds out.
             self.gone = Disconnect::watch(self.idle.stream.as_fd()).ok();
         }
         let Some(gone) = &mut self.gone else { return Poll::Pending };
@@ -89,7 +89,7 @@ impl AsyncRead for Io {
             if self.idle.stream.is_fresh() && self.activity.put_off_reading() {
                 return Poll::Pending;
             }
-            // The change of the mode wakes the task.
+            // A change of the mode wakes the task.
             let is_deaf = self.activity.is_deaf();
             let read = if is_deaf { Poll::Pending } else { self.idle.stream.poll_read(cx, buf) };
             self.activity.read(read.is_pending());
@@ -150,7 +150,7 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_outbox(cx))?;
-        // Otherwise the connection's task closes the socket at once, or says lingering_close first.
+        // Otherwise the connection's task closes the socket, at once or with a lingering close.
         if self.activity.is_switching() {
             self.idle.stream.shutdown()?;
         }

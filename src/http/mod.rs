@@ -1,7 +1,7 @@
 //! A connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log.
 //!
-//! `server` begins a connection, `connection` decides what becomes of it, `exchange` wraps each request, and
-//! `activity` is what they know of each other. Uses the registry of connections, sockets and the log.
+//! `server` starts a connection's task, `connection` is its life, `exchange` wraps each request and its response,
+//! and `activity` is the state that they share. Uses `connections`, `sockets` and `log`.
 //! Absent on purpose: the lifecycle. A server obeys the mode of its registry, and knows no signal or phase.
 
 pub(crate) mod accept;

@@ -1,10 +1,10 @@
-//! The fields of a request's head that we look at ourselves, found in one pass: a look-up in the map
-//! would hash the name each time, for every request.
+//! The fields of a request's head that this server uses itself, found in one pass: a look-up in the map would hash
+//! the name, for each field of each request.
 
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header in which a request's name travels.
+/// The header with the ID of a request.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The header of W3C Trace Context.
@@ -21,9 +21,9 @@ pub(crate) struct RequestFields<'h> {
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
     pub(crate) has_upgrade: bool,
-    /// The connection ends with this request.
+    /// The client asks for the connection to end with this request.
     pub(crate) closes: bool,
-    /// It does not, though the request is of HTTP/1.0.
+    /// The client asks for the connection to go on, as HTTP/1.0 has to.
     pub(crate) keeps_alive: bool,
     pub(crate) request_id: Option<&'h HeaderValue>,
     pub(crate) traceparent: Option<&'h HeaderValue>,

@@ -16,12 +16,12 @@ use crate::sockets::stream::Peer;
 pub(crate) struct RequestRecord {
     record: Option<Record>,
     begun: Instant,
-    /// The method's place in the metrics.
+    /// The method's index in the metrics.
     method: usize,
     /// What decides on the answer's framing.
     asked: Asked,
     status: Option<StatusCode>,
-    /// How many bytes make the answer's body whole, where that is known.
+    /// The length of the answer's body, where that is known.
     expected: Option<u64>,
 }
 
@@ -53,8 +53,8 @@ impl RequestRecord {
         self.expected = None;
     }
 
-    /// The answer's head is known, and the length of its body if it has one that is; answers the
-    /// name of the request if the client is to be told.
+    /// Notes the answer's status, and the length of its body where that is known; answers the request ID if the
+    /// client is to be told.
     pub(crate) fn answered(
         &mut self,
         status: StatusCode,
@@ -77,8 +77,8 @@ impl RequestRecord {
         self.status.is_some()
     }
 
-    /// Counts the request, and logs it if it is one to be logged. `bytes` of the answer's body were
-    /// given out; it came to its end if `whole`.
+    /// Counts the request, and logs it if it is one to be logged. hyper took `bytes` of the answer's body, and
+    /// saw its end if `whole`.
     pub(crate) fn end(&mut self, server: &Arc<Registry>, peer: Peer, bytes: u64, whole: bool) {
         let took = self.begun.elapsed();
         server.metrics.end(self.method, self.status, took);

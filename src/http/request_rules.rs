@@ -1,14 +1,14 @@
 //! What HTTP asks of a request's head and hyper does not check: one valid host, a target of the
 //! right form, and no transfer coding but chunked.
 //!
-//! A proxy in front and we must not read the same bytes as different requests. Whatever fails here
+//! A proxy in front and this server must not read the same bytes as different requests. A request that fails here
 //! is answered, and its connection ends: nothing that follows it is taken for a request.
 //!
 //! A target that names a host takes the place of Host, as section 3.2.2 demands of every server: the
 //! application sees one host, and it is that of the target. Of a request with both Content-Length and
 //! Transfer-Encoding hyper follows the latter, takes the former out, and says `Connection: close`, as
-//! section 6.1 allows: neither the application nor whoever it forwards to sees two lengths, and what
-//! follows on the connection is read by nobody.
+//! section 6.1 allows: neither the application nor a server that it forwards to sees two lengths, and what
+//! follows on the connection is not read.
 //!
 //! # Source
 //! RFC 9112 sections 3.2 (target and Host), 6.1 and 7.1 (Transfer-Encoding); RFC 3986 section 3.2.2
@@ -21,7 +21,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use crate::http::request_fields::RequestFields;
 
-/// Checks a request's head; answers the status that it deserves instead.
+/// Checks a request's head.
+///
+/// # Errors
+/// The status to answer with if it is invalid.
 pub(crate) fn check<B>(request: &Request<B>, fields: &RequestFields<'_>) -> Result<(), StatusCode> {
     check_target(request.method(), request.uri())?;
     check_host(request.version(), fields)?;
@@ -71,7 +74,7 @@ fn check_host(version: Version, fields: &RequestFields<'_>) -> Result<(), Status
 }
 
 /// Tells whether a host is of the form that nearly all have, a name or an IPv4 address and perhaps a
-/// port of four digits: it is valid then. Every request pays for this look.
+/// port of up to four digits: it is valid then. Quick, since it is done for every request.
 fn is_plain_host(host: &[u8]) -> bool {
     match host.iter().position(|byte| !OF_NAMES[usize::from(*byte)]) {
         None => !host.is_empty(),
@@ -96,10 +99,10 @@ static OF_NAMES: [bool; 256] = {
     table
 };
 
-/// Tells whether `text` is `uri-host [ ":" port ]`; empty is what a target without a host asks for.
+/// Tells whether `text` is `uri-host [ ":" port ]`, or empty, as for a target without a host.
 ///
-/// Read here, as the http crate's `Authority` takes more: brackets in a name, text between the bracket
-/// and the colon, signs before a port.
+/// The http crate's `Authority` would take more: brackets in a name, text between the bracket and the colon,
+/// signs before a port.
 pub(crate) fn is_host(text: &str) -> bool {
     if text.is_empty() {
         return true;
@@ -116,7 +119,7 @@ pub(crate) fn is_host(text: &str) -> bool {
 }
 
 /// Tells whether `name` is a `reg-name` and not empty. By the grammar it may have commas and escapes,
-/// too, but no name that resolves has them, and a comma is what two fields become where they are joined.
+/// too, but no name that resolves has them, and a comma may stand between two Host fields that were joined.
 fn is_name(name: &str) -> bool {
     let is_of_names = |byte: u8| {
         OF_NAMES[usize::from(byte)]

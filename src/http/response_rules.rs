@@ -21,20 +21,20 @@ pub(crate) struct Asked {
     pub(crate) is_old: bool,
 }
 
-/// Makes the head say what is true of the answer, which is 500 if it is none; answers how long the body is, if that is known, and
-/// whether no answer follows.
+/// Makes the head agree with the answer, and an interim answer 500; answers how long the body is, if that is known,
+/// and whether no answer follows.
 pub(crate) fn conform<B: Body>(
     response: &mut Response<Option<B>>,
     asked: Asked,
     closes: bool,
 ) -> (Option<u64>, bool) {
-    // What a forwarded answer came with is nothing to the client. To HTTP/1.0 hyper writes that, and adds
-    // `keep-alive` to what is not of it already.
+    // The version of an answer that was forwarded does not matter to the client. To an HTTP/1.0 client hyper writes
+    // HTTP/1.0, and `keep-alive` unless the answer is of HTTP/1.0 already.
     *response.version_mut() =
         if asked.is_old && closes { Version::HTTP_10 } else { Version::HTTP_11 };
     let status = response.status();
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        // Nothing would come after it.
+        // The final answer would never come.
         *response = Response::new(None);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }

@@ -29,8 +29,7 @@ pub(crate) trait Serve: Send + Sync {
     /// Serves a connection in a task of its own.
     fn open(&self, idle: Idle);
 
-    /// Asks the service for its root, as a client would but without a socket; answers whether it
-    /// said anything.
+    /// Sends the service a request for `/`, as a client would but without a socket; tells whether it answered.
     fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Server<S> {
 /// Why a server came to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    /// A listener is of no use any more.
+    /// A listener is broken.
     #[error("cannot accept on {address}: {source}")]
     Accept {
         /// The listener's address.
@@ -52,12 +51,12 @@ pub(crate) enum ServerError {
         /// The error of accept(2).
         source: io::Error,
     },
-    /// Somebody asked for it to fail.
+    /// The failure was requested on the admin server.
     #[error("{0}")]
     Requested(String),
 }
 
-/// Takes requests to fail a server, for its operators' drills.
+/// Makes a server fail on request, so that operators can try what happens then.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure(
     #[cfg_attr(not(feature = "admin"), expect(dead_code, reason = "the admin server's"))]
@@ -71,7 +70,7 @@ impl<S> Server<S> {
         Self::with(Arc::new(Registry::new(name)), shared)
     }
 
-    /// A server whose registry others know already.
+    /// A server with a registry that exists already.
     pub(crate) fn with(registry: Arc<Registry>, shared: Shared<S>) -> Self {
         Self { registry, shared: Arc::new(shared) }
     }
@@ -88,7 +87,7 @@ where
     fn open(&self, idle: Idle) {
         let registration = self.registry.join_connection(idle.stream.as_fd());
         if idle.is_taken_over() {
-            // In this order, whichever task comes first.
+            // Before its task runs: tasks may begin in another order.
             registration.handle().idle(Instant::now());
         }
         let signal = registration.signal();
@@ -112,7 +111,7 @@ impl fmt::Debug for dyn Serve {
 
 /// Accepts on every listener until the server stops.
 ///
-/// The acceptors take part from the call on, not from the first poll: a stop that comes before that
+/// The acceptors are registered from the call on, not from the first poll: a stop that comes before that
 /// has to wait for them, or the files of Unix sockets would be left.
 ///
 /// # Errors

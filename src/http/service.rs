@@ -1,4 +1,4 @@
-//! What a service has to be, under one name.
+//! All bounds on a service, under one name.
 
 use http::{Request, Response};
 use hyper::service::Service;

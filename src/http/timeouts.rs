@@ -1,7 +1,7 @@
 //! What a serving connection waits for, and the one lazy timer that notices when it waits too long.
 //!
-//! The timer is set when there is something to wait for and then only when it fires; between, it is
-//! not even looked at: a request that is answered at once costs nothing.
+//! The timer is set when there is something to wait for, and again only when it has fired; it is not polled in
+//! between: a request that is answered at once costs nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -50,18 +50,18 @@ impl Timeouts {
             if self.armed {
                 return Poll::Pending;
             }
-            // It may be set for the next look at a client that we waited for, which is far off.
+            // It may be set for the next look of `poll_timed_out`, which may be seconds away.
             let at = Instant::now() + time;
             if timer.deadline() > at {
                 timer.as_mut().reset(at);
             }
-            // A task that has used up its turn is told to come again before the timer is asked.
+            // Without budget the timer is not armed: the runtime polls the task again instead.
             self.armed = has_budget_remaining();
             ready!(timer.as_mut().poll(cx));
         }
     }
 
-    /// Ready once the client has kept us waiting for too long.
+    /// Ready once the client has been waited for for too long.
     pub(crate) fn poll_timed_out(
         &mut self,
         activity: &Activity,
@@ -80,7 +80,7 @@ impl Timeouts {
             self.next_look = Some(now + limits.look_interval());
             let since = match self.seen {
                 Some((was, before, since)) if (was, before) == (waiting, mark) => since,
-                // Looks were not needed for a while.
+                // There was nothing to wait for at the time of the look, which comes late.
                 _ if now > look + limits.look_interval() => now,
                 // It began after the look before this one.
                 _ => look - limits.look_interval(),

@@ -1,5 +1,5 @@
-//! The access log: one event per request, when its response has gone out or was given up; and the
-//! names by which requests are known.
+//! The access log: one event per request, when its response has been sent or given up; and the IDs of
+//! requests.
 
 mod queue;
 
@@ -18,7 +18,7 @@ use crate::connections::registry::Registry;
 use crate::http::request_fields::RequestFields;
 use crate::sockets::stream::Peer;
 
-/// The longest path and request name in a log line, in bytes.
+/// The longest path and request ID in a log line, in bytes.
 const PATH_MAX: usize = 1024;
 const ID_MAX: usize = 64;
 
@@ -33,7 +33,7 @@ pub enum AccessLog {
     /// None.
     Off,
     /// Those answered with a status of 400 or more, or not answered to their end; at most 100 a
-    /// second, so that nobody can flood the log.
+    /// second, so that no client can flood the log.
     #[default]
     Errors,
     /// All.
@@ -69,7 +69,7 @@ struct Entry {
     took: Duration,
 }
 
-/// All that is known of what was answered before it was a request.
+/// All that is known of a request that was refused: its head did not come, or could not be understood.
 #[derive(Debug)]
 struct Refusal {
     server: Arc<Registry>,
@@ -78,19 +78,19 @@ struct Refusal {
     why: String,
 }
 
-/// A line to be worded.
+/// A line of the access log, to be formatted.
 #[derive(Debug)]
 enum Line {
     Entry(Entry),
     Refusal(Refusal),
 }
 
-/// A name for one request.
+/// The ID of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum RequestId {
     /// The client's own.
     Given(Box<HeaderValue>),
-    /// Ours: unique among those of this process and unlikely to recur in others.
+    /// Made here: unique among those of this process and unlikely to recur in others.
     Made(u64),
 }
 
@@ -159,8 +159,7 @@ impl AccessSetting {
     }
 }
 
-/// Counts and logs a request that was answered before there was one: its head did not come, or could not
-/// be understood.
+/// Counts and logs a request that was refused: its head did not come, or could not be understood.
 pub(crate) fn refused(
     setting: &AccessSetting,
     server: &Arc<Registry>,
@@ -171,7 +170,7 @@ pub(crate) fn refused(
     server.metrics.refused(status);
     let refusal = || Refusal { server: Arc::clone(server), peer, status, why: why.to_string() };
     match setting.mode() {
-        // In order with the requests before it.
+        // Through the queue, so that it comes after the requests before it.
         AccessLog::All => queue::push(Line::Refusal(refusal())),
         AccessLog::Errors if within_rate() => refusal().log(),
         AccessLog::Errors | AccessLog::Off => {}
@@ -181,7 +180,7 @@ pub(crate) fn refused(
 // === impl Record ===
 
 impl Record {
-    /// The name to return with an answer: the client's own, or one that is going to be in the log.
+    /// The ID to return with an answer: the client's own, or one that is going to be in the log.
     pub(crate) fn id_to_return(&self, status: StatusCode) -> Option<HeaderValue> {
         match &self.id {
             RequestId::Given(id) => Some(HeaderValue::clone(id)),
@@ -295,9 +294,9 @@ fn within_rate() -> bool {
 // === impl RequestId ===
 
 impl RequestId {
-    /// The name that the client gave, if it is one that a log can bear, or a new one.
+    /// The client's ID, if it is short and plain enough for the log, or a new one.
     fn of(given: Option<&HeaderValue>) -> Self {
-        // A random start keeps the names of two processes apart.
+        // A random start keeps the IDs of two processes apart.
         static NEXT: LazyLock<AtomicU64> =
             LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id())));
         match given {
@@ -307,7 +306,7 @@ impl RequestId {
     }
 }
 
-/// The number in 16 digits. Formatted the usual way, it would be among the dearer parts of a request.
+/// The number in 16 digits. `format!` would be among the most expensive parts of a request.
 fn hexadecimal(number: u64) -> [u8; 16] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     std::array::from_fn(|place| DIGITS[(number >> (60 - 4 * place) & 15) as usize])

@@ -1,12 +1,12 @@
-//! The bounded queue between requests and the one thread that words their log lines.
+//! The bounded queue between requests and the one thread that formats their log lines.
 //!
-//! To word a line costs more than to answer a request. Where every request is logged, all that it does
-//! itself is to leave what is known of it here; a thread makes events of that, in batches, so that it
-//! does not have to be woken for each.
+//! To format a line costs more than to answer a request. Where every request is logged, a request's task only
+//! leaves its record here; a thread makes events of the records, in batches, so that it does not have to be woken
+//! for each.
 //!
 //! Invariants:
-//! - A request never waits: what finds the queue full is lost, and counted.
-//! - A loss is told, in the log, as soon as there is room again.
+//! - A request never waits: a line that finds the queue full is lost, and counted.
+//! - A loss is logged as soon as there is room again.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::Line;
 
-/// How many requests wait at most.
+/// How many lines wait at most.
 const CAPACITY: usize = 4096;
 
 /// How long a batch gathers while there is traffic.
@@ -27,18 +27,18 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Line(Line),
-    /// Answered when everything before it has become events.
+    /// Answered when every line before it has become an event.
     Flush(SyncSender<()>),
 }
 
-/// The queue of this process; its thread is started when the first request is to be logged. `None`: there
-/// can be no more threads.
+/// The queue of this process; its thread is started when the first request is to be logged. `None`: the thread
+/// could not be started.
 static QUEUE: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
 
-/// Requests that were not logged and not told of yet.
+/// Lines that were lost since the last line that tells how many.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Leaves a request to the thread.
+/// Leaves a line to the thread.
 pub(super) fn push(line: Line) {
     match QUEUE.get_or_init(start) {
         Some(queue) => {
@@ -50,7 +50,7 @@ pub(super) fn push(line: Line) {
     }
 }
 
-/// Waits until what was left so far has become events, for a second at most.
+/// Waits until every line so far has become an event, for a second at most.
 pub(crate) fn flush() {
     let Some(Some(queue)) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
@@ -61,7 +61,7 @@ pub(crate) fn flush() {
         }
         thread::sleep(BATCH);
     }
-    // Late or never: the process ends all the same.
+    // The process ends even if this times out.
     let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
@@ -95,7 +95,7 @@ fn run(received: &Receiver<Message>) {
 fn handle(message: Message) {
     match message {
         Message::Line(line) => line.log(),
-        // Whoever asked may have given up.
+        // `flush` may have timed out.
         Message::Flush(done) => drop(done.try_send(())),
     }
 }

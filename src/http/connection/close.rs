@@ -1,4 +1,4 @@
-//! The end of a connection that was not left idle: what is answered last, logged and counted.
+//! The end of a connection that hyper had: what is answered last, logged and counted.
 
 use std::future::poll_fn;
 use std::time::SystemTime;
@@ -14,8 +14,8 @@ use crate::http::access::{self, AccessSetting};
 use crate::http::io::Io;
 use crate::sockets::stream::Peer;
 
-/// Ends a connection that was not left idle, and tells why. `answering`: a request has no answer yet;
-/// `is_heard_out`: hyper has read nothing that it has not used.
+/// Ends a connection, and logs and counts why. `answering`: a request has no answer yet; `is_heard_out`: hyper has
+/// used all that it has read, and no body was cut short.
 pub(super) async fn close(
     end: End,
     mut io: Io,
@@ -44,7 +44,7 @@ pub(super) async fn close(
             if answers {
                 let said = request_timeout();
                 let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
-                // Whoever does not take so few bytes does not get them.
+                // A client that does not take so few bytes in time does not get them.
                 let _ = timeout(LAST_WRITE_TIMEOUT, answer).await;
             }
             answers
@@ -56,12 +56,12 @@ pub(super) async fn close(
         let (idle, registration) = lingering_close::begin(io).await;
         return Served::LingeringClose(idle, registration);
     }
-    // With the socket, and not before, the connection stops to count as open.
+    // The connection stops counting as open when its socket is closed, not before.
     drop(io);
     Served::Closed
 }
 
-/// The status with which hyper has answered what it could not understand.
+/// The status with which hyper has answered a request that it could not understand.
 fn status_of(error: &hyper::Error) -> Option<StatusCode> {
     if !error.is_parse() || error.is_parse_version_h2() {
         None
@@ -79,7 +79,7 @@ fn log_end(server: &str, peer: Peer, error: &hyper::Error) {
     tracing::debug!(server, %peer, error, "connection ended");
 }
 
-/// The answer to a request that does not come, when nothing else has been said.
+/// The answer to a request that did not come in time, if no answer has begun.
 fn request_timeout() -> String {
     let date = httpdate::fmt_http_date(SystemTime::now());
     format!(

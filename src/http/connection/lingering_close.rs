@@ -1,9 +1,8 @@
 //! The end of a connection whose client may still be sending, RFC 9112 section 9.6: closing a socket with
-//! unread bytes resets the connection, and the reset would overtake our last answer.
+//! unread bytes resets the connection, and the client may lose the last answer by the reset.
 //!
-//! The answer has been given, and we have said that nothing follows. What still comes is read and forgotten,
-//! here or in the next process: a client that sends a long body does not look for an answer before it has
-//! sent it all.
+//! The answer has been sent, and the sending half shut down. What still comes is read and discarded, here or in
+//! the next process: a client that sends a long body does not look for an answer before it has sent it all.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,25 +20,26 @@ use crate::connections::parked::Idle;
 use crate::connections::registry::{Mode, Registration};
 use crate::http::io::Io;
 
-/// How long the last answer may take to reach the socket. Whoever does not take so little does not get it.
+/// How long the last answer may take to reach the socket. A client that does not take it in time does not get it.
 pub(super) const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a client may say nothing, and how long it may go on, as nginx has it.
+/// nginx's values: `lingering_timeout` and `lingering_time`.
 const TIMEOUTS: CloseTimeouts =
     CloseTimeouts { pause: Duration::from_secs(5), total: Duration::from_secs(30) };
 
-/// The same where nobody comes after us, and a stop waits for it.
+/// The same where no process takes over, and a stop waits for it.
 const TIMEOUTS_AT_STOP: CloseTimeouts =
     CloseTimeouts { pause: Duration::from_secs(1), total: Duration::from_secs(3) };
 
+/// How long a client may send nothing, and how long it may go on sending.
 struct CloseTimeouts {
     pause: Duration,
     total: Duration,
 }
 
-/// Says that nothing follows, having sent the answers that were put off when hyper gave the connection up.
+/// Sends the answers that were put off when hyper gave the connection up, and shuts the sending half down.
 pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
-    // A peer that is gone, or takes nothing, does not get it.
+    // A client that is gone, or takes nothing, does not get them.
     let _ = timeout(LAST_WRITE_TIMEOUT, poll_fn(|cx| io.poll_outbox(cx))).await;
     let Io { idle: Idle { mut stream, .. }, registration, .. } = io;
     let _ = stream.shutdown();
@@ -47,7 +47,7 @@ pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     (Idle { stream, unread, skip, waiting: Timeout::Idle }, registration)
 }
 
-/// Reads and forgets what comes, until the client has ended the connection or its time is over.
+/// Reads and discards what comes, until the client has closed the connection or its time is over.
 pub(super) async fn discard_until_close(idle: &mut Option<Idle>, registration: &Registration) {
     let begun = Instant::now();
     let (mut heard_at, mut heard) = (begun, 0);
@@ -60,7 +60,7 @@ pub(super) async fn discard_until_close(idle: &mut Option<Idle>, registration: &
         registration.handle().finished();
         let Some(idle) = idle else { return Poll::Ready(Mode::Close) };
         if idle.poll_request(cx).is_ready() {
-            // There is no next request: this is the end.
+            // No request follows: the client has closed the connection.
             return Poll::Ready(Mode::Close);
         }
         let discarded = idle.discarded();

@@ -12,7 +12,7 @@ use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Deposit, Mode, Registration};
 
-/// How long the client of an idle connection has, that has been so `since` then.
+/// When a connection that has been idle `since` then is to end.
 pub(super) fn end_of(
     idle: &Idle,
     since: Instant,
@@ -23,12 +23,12 @@ pub(super) fn end_of(
         Timeout::FirstByte => limits.first_byte_timeout,
         _ => limits.idle_timeout.min(idle_timeout_max),
     };
-    // Beyond what a clock can tell is never.
+    // A limit beyond what the clock can express: 34 years from then.
     since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
 }
 
-/// Waits, as it has `since` then, for the next byte until `end`. If the connection is to end instead, takes
-/// it.
+/// Waits for the next byte until `end`; the connection has been idle `since` then. If it is to end instead, takes
+/// it out of `idle`, which closes it.
 pub(super) async fn park(
     idle: &mut Option<Idle>,
     registration: Option<&Registration>,
@@ -37,7 +37,7 @@ pub(super) async fn park(
 ) {
     let (Some(connection), Some(registration)) = (&idle, registration) else { return };
     if connection.is_in_lingering_close() {
-        // Boxed, so that everybody else's task does not keep the room for it.
+        // Boxed, so that the tasks of parked connections do not keep the room for it.
         return Box::pin(discard_until_close(idle, registration)).await;
     }
     let handle = registration.handle();
@@ -46,10 +46,10 @@ pub(super) async fn park(
         let (mode, ready) = poll_fn(|cx| {
             let mode = handle.poll_mode(cx);
             if mode != Mode::Hold {
-                // Whatever it may have been at when everybody was released, it is idle now.
+                // If it was a straggler at the last release, it is not any more.
                 handle.finished();
             }
-            // Who always has something to skip keeps the timer from being asked.
+            // While bytes to be skipped keep coming, they use up the task's budget, and the timer is never ready.
             let is_skipping = idle.as_ref().is_some_and(|idle| idle.skip.is_some());
             if is_skipping && Instant::now() >= end {
                 return Poll::Ready((mode, false));
@@ -60,7 +60,7 @@ pub(super) async fn park(
                 None | Some(Poll::Ready(Err(_))) => return Poll::Ready((Mode::Close, false)),
                 Some(Poll::Pending) if idle.as_ref().is_some_and(|idle| idle.skip.is_none()) => {
                     handle.idle(*since);
-                    // If something has come that the runtime has not heard of, another ends instead.
+                    // If a byte has come that the runtime does not know of yet, another is evicted instead.
                     let is_evicted = mode == Mode::Serve && handle.is_evicted();
                     let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
                     if is_evicted && !has_come() {
@@ -101,7 +101,7 @@ pub(super) async fn park(
     }
 }
 
-/// Leaves a connection with the registry for as long as everybody is held.
+/// Leaves a connection with the registry for as long as the mode is Hold.
 pub(super) async fn wait_held(idle: &mut Option<Idle>, registration: &Registration) {
     if let Some(connection) = idle.take() {
         registration.deposit(Deposit::Connection(connection));

@@ -1,8 +1,8 @@
-//! hyper's connection, before and after it is agreed to speak another protocol.
+//! hyper's connection, before and after the service has agreed to switch protocols.
 //!
-//! Once a client has offered an upgrade, a connection of hyper's that can be upgraded gives its socket away at
-//! its end, whether the offer was taken or not, and whatever it has not written yet is lost. So it becomes one
-//! that can be upgraded only when the service has agreed.
+//! Once a client has offered an upgrade, an upgradeable connection of hyper's gives its socket away at its end,
+//! whether the offer was accepted or not, and what it has not written yet is lost. So the connection is made
+//! upgradeable only when the service has agreed.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::http::io::Io;
 pub(super) enum Switchable<S: HttpService<Incoming>> {
     Http(Connection<TokioIo<Io>, S>),
     Switching(UpgradeableConnection<TokioIo<Io>, S>),
-    /// In between.
+    /// While one becomes the other.
     Neither,
 }
 
@@ -43,7 +43,7 @@ where
         loop {
             match self {
                 Self::Http(connection) => match Pin::new(connection).poll(cx) {
-                    // It has laid an offer aside, and writes what is left to be written only now.
+                    // hyper has dropped an offer that was not accepted, and writes the rest when polled again.
                     Poll::Ready(Ok(())) if activity.had_offer() => {}
                     Poll::Pending if activity.is_switching() => self.switch(),
                     polled => return polled,
@@ -54,7 +54,7 @@ where
         }
     }
 
-    /// Has the connection end behind the answer that is being given, or before another request.
+    /// Has the connection end after the answer that is being sent, or before the next request.
     pub(super) fn graceful_shutdown(&mut self) {
         match self {
             Self::Http(connection) => Pin::new(connection).graceful_shutdown(),
@@ -63,7 +63,7 @@ where
         }
     }
 
-    /// Takes the connection apart; none if it speaks another protocol, and somebody else has it.
+    /// Takes the connection apart; none if it was upgraded, and the service has the socket.
     pub(super) fn into_parts(self) -> Option<Parts<TokioIo<Io>, S>> {
         match self {
             Self::Http(connection) => Some(connection.into_parts()),

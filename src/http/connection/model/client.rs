@@ -114,7 +114,7 @@ impl Heard {
         Ok(())
     }
 
-    /// What holds for ours: what is whole has its answer, and a connection ends for a reason.
+    /// What holds for this server: whole requests have their answers, and a connection ends for a reason.
     pub(super) fn check_end(&self, sequence: &Sequence) -> Result<(), String> {
         let (whole, begun) = sequence.sent();
         let is_announced = self.answers.last().is_some_and(|answer| answer.closes);
@@ -152,8 +152,8 @@ impl Heard {
         if seen.iter().any(|sent| sent.plan.conduct == Conduct::PanicsInAnswer) {
             return Ok(());
         }
-        // Of a body with trailers hyper 1.12 never tells the end to who still reads when the answer is out,
-        // and a body before it may be in somebody's hands as well.
+        // hyper 1.12 never tells the end of a body with trailers to a handler that still reads it when the answer
+        // has been sent, and a body before it may still be in a handler's hands as well.
         let reads_late = |sent: &Sent| sent.plan.conduct.reads_late();
         let has_trailers =
             |sent: &Sent| matches!(sent.framing, Framing::Chunked { has_trailers: true, .. });
@@ -163,7 +163,7 @@ impl Heard {
         Err(format!("ended without a reason, and unannounced: {self:?}"))
     }
 
-    /// There are no fewer answers than hyper gives, but where we announce an end that hyper does not.
+    /// There are no fewer answers than hyper gives, but where this server announces an end that hyper does not.
     pub(super) fn check_beside(&self, hypers: &Self, sequence: &Sequence) -> Result<(), String> {
         let is_announced = self.answers.last().is_some_and(|answer| answer.closes);
         if is_announced || sequence.hangs_up || sequence.has_changes() {

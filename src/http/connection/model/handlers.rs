@@ -129,7 +129,7 @@ impl Handlers {
         let path = request.uri().path().to_owned();
         self.seen.lock().unwrap().push(path.clone());
         let plan = path[1..].parse::<usize>().ok().and_then(|id| self.plans.get(id)).copied();
-        // One that nobody has sent is answered; that it was seen is what fails.
+        // A request that was not sent is answered, too; the test fails because it was seen.
         let plan = plan.unwrap_or(Plan { conduct: Conduct::Reads, pause: Duration::ZERO });
         let body = request.into_body();
         match plan.conduct {
@@ -271,7 +271,7 @@ impl<B: Body<Data = Bytes> + Send + Unpin> Pieces for B {
 // === impl Conduct ===
 
 impl Conduct {
-    /// Whether somebody may have the body when the answer is out.
+    /// Whether a task may still have the body when the answer is out.
     pub(super) fn reads_late(self) -> bool {
         matches!(
             self,

@@ -8,7 +8,7 @@
 //! 4. A connection ends unannounced only where a request or a mode gives a reason to.
 //!
 //! The same sequences are sent to hyper by itself, whose answers have to hold to the same, and of which
-//! there may not be more than ours.
+//! there may not be more than this server's.
 
 mod client;
 mod handlers;
@@ -46,7 +46,7 @@ struct Stage {
     task: JoinHandle<()>,
 }
 
-/// A service of our server's, and of hyper's.
+/// The service, of this server and of hyper's.
 #[derive(Debug)]
 struct Handling(Arc<Handlers>);
 
@@ -118,8 +118,8 @@ impl Stage {
     }
 }
 
-/// A task that makes progress: on a clock that stands still while anybody is awake, one that wakes itself
-/// for nothing would be polled for ever.
+/// A task that makes progress: the clock stands still while any task is awake, and one that wakes itself for
+/// nothing would be polled for ever.
 async fn counted(task: impl Future<Output = ()>) {
     let mut task = pin!(task);
     let mut polls = 0;
@@ -131,7 +131,7 @@ async fn counted(task: impl Future<Output = ()>) {
     .await;
 }
 
-/// What a client hears who sends `sequence` to our server, and what its handlers saw.
+/// What a client that sends `sequence` to this server hears, and what its handlers saw.
 async fn ours(sequence: &Sequence) -> Heard {
     let handlers = Arc::new(Handlers::new(&sequence.requests));
     let (theirs, client) = StdStream::pair().unwrap();

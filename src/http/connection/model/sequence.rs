@@ -242,7 +242,7 @@ impl Sent {
     }
 }
 
-/// Bytes of a body: requests that nobody has sent.
+/// Bytes of a body that look like requests.
 fn body(id: usize, from: usize, length: usize) -> Vec<u8> {
     let request = format!("GET /in-{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
     request.into_iter().cycle().skip(from).take(length).collect()

@@ -1,4 +1,4 @@
-//! The admin server to be.
+//! The admin server as the application declares it, and how it is built from that.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) struct DeclaredAdmin {
 // === impl DeclaredAdmin ===
 
 impl DeclaredAdmin {
-    /// The server, which others know by its registry already.
+    /// Builds the server, with a registry that exists already.
     pub(crate) fn build(
         mut self,
         admin: Admin,

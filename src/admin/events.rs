@@ -1,12 +1,12 @@
-//! `/events`: the status once a second as server-sent events, so that a page shows what is.
+//! `/events`: the status once a second as server-sent events, for the status page.
 //!
 //! Invariants:
-//! - A stream is a request in flight, and a hand-over waits for those. So it goes on only as long
-//!   as nothing is about to be replaced: in every phase but Starting and Ready it is one event and
-//!   its end. The browser asks again after [`RETRY`], by then perhaps our successor.
+//! - A stream is a request in flight, and a hand-over waits for those. So a stream ends with its first event in
+//!   another phase than Starting or Ready. The browser connects again after [`RETRY`], by then perhaps to the
+//!   next process.
 //! - A stream tells each log line once.
-//! - An open page is activity: a daemon that leaves when it is idle stays while somebody looks. The
-//!   page closes its stream when it is hidden.
+//! - An open stream is activity: while a page is shown there is no idle exit. The page closes its stream when
+//!   it is hidden.
 //!
 //! # Source
 //! HTML Living Standard, "Server-sent events".
@@ -29,10 +29,10 @@ use super::routes::Admin;
 use super::status::Status;
 use crate::lifecycle::phase::Phase;
 
-/// How often the status is told while nothing happens.
+/// How often the status is sent while the phase does not change.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// After how long a browser asks again.
+/// After how long a browser connects again.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Answers with the stream.
@@ -52,7 +52,7 @@ struct Source {
     admin: Arc<Admin>,
     phases: watch::Receiver<Phase>,
     seconds: Interval,
-    /// The number of the last log line that was told.
+    /// The number of the last log line that was sent.
     told: Option<u64>,
     /// The event before was the last.
     is_last: bool,
@@ -101,7 +101,7 @@ impl http_body::Body for Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some((event, source)) = ready!(self.next.as_mut().poll(cx)) else {
-            // hyper does not ask again; should somebody, the answer is the same.
+            // hyper does not poll again; if it did, this would be the end as well.
             self.next = Box::pin(std::future::ready(None));
             return Poll::Ready(None);
         };

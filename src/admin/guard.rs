@@ -1,10 +1,10 @@
-//! Who may talk to the admin server: nobody whom a web page sends.
+//! Which requests the admin server answers: none that a page of another site sends.
 //!
-//! A browser on the same machine reaches loopback addresses, and DNS rebinding lets a page of
-//! somebody else's reach them under its own name. So, on TCP, the host that a request names has to
-//! be one of ours, parsed and compared whole; and nothing that a browser says comes from another
-//! site is answered. A request that names no host is no browser's, but a health probe's. On a Unix
-//! socket the file's mode decides, and optionally the peer's user.
+//! A browser on the same machine reaches loopback addresses, and DNS rebinding lets a page of another site reach
+//! them under that site's name. So, on TCP, the host that a request names has to be one of the admin server's,
+//! parsed and compared whole; and a request is refused if the browser says that it comes from another site. A
+//! request that names no host is not from a browser, but from a health probe. On a Unix socket the file's mode
+//! decides, and optionally the peer's user.
 //!
 //! # Source
 //! RFC 9110 section 7.2 (Host), RFC 6454 (Origin), W3C Fetch Metadata (`Sec-Fetch-Site`).
@@ -35,12 +35,12 @@ use crate::sockets::stream::Peer;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Who is let in.
+/// Which requests are let through.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     /// Host names, in lower case, besides the loopback's.
     pub(crate) hosts: Vec<String>,
-    /// Users that may use a Unix socket; root always may. Empty: whoever can open it.
+    /// Users that may use a Unix socket; root always may. Empty: every user that can open it.
     pub(crate) users: Vec<u32>,
     /// The addresses the admin server is bound to.
     pub(crate) bound: Vec<Address>,
@@ -60,7 +60,7 @@ impl Guard {
         self.hosts.iter().map(String::as_str).find(|host| host.is_empty() || !is_name(host))
     }
 
-    /// The first of the users that no client could be told to be.
+    /// The first of the users that the kernel could not tell from others.
     pub(crate) fn unknown_user(&self) -> Option<u32> {
         let mut users = self.users.iter().copied().peekable();
         users.peek()?;
@@ -68,7 +68,7 @@ impl Guard {
         users.find(|user| !map.knows(*user))
     }
 
-    /// Refuses a request that may come from somewhere else.
+    /// Refuses a request that may come from another site, or is from a user that is not listed.
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         let host = Self::host(request)?;
         match request.extensions().get::<Peer>() {
@@ -106,9 +106,9 @@ impl Guard {
     }
 
     fn check_host(&self, host: Option<&Authority>) -> Result<(), Refusal> {
-        // A browser always names one, and no page can make it leave that out.
+        // A browser always names a host, and no page can make it leave that out.
         let Some(host) = host else { return Ok(()) };
-        // An authority may be more than that: `user@host` is for people, and only deceives here.
+        // An authority may have more than a host and a port: `user@host` has no use here but to deceive.
         if is_host(host.as_str()) && self.is_ours(host.host()) {
             return Ok(());
         }
@@ -119,7 +119,7 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        // Nobody can make a page's name resolve to us if the name is an address.
+        // DNS rebinding needs a name: an address is not resolved.
         let is_own = match ip_of(host) {
             Some(ip) => ip.is_loopback() || self.bound.iter().any(|bound| is_bound(bound, ip)),
             None => host.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
@@ -134,8 +134,8 @@ impl Guard {
         }
     }
 
-    /// Tells whether an Origin or Referer is of the host that the request is for, or of a proxy in front of
-    /// us: one of `hosts`, under the port that its scheme has of itself, or the one it was asked under.
+    /// Tells whether an Origin or Referer is of the host that the request is for, or of a proxy in front: one of
+    /// `hosts`, with the default port of https, or the port in the request's Host.
     fn is_own_origin(&self, origin: &HeaderValue, host: Option<&Authority>) -> bool {
         let Ok(origin) = Uri::try_from(origin.as_bytes()) else { return false };
         let (Some(scheme), Some(named)) = (origin.scheme_str(), origin.authority()) else {
@@ -144,8 +144,8 @@ impl Guard {
         if scheme == "http" && Some(named) == host {
             return true;
         }
-        // A proxy that speaks TLS may pass on the Host that it was asked under, or name us by our address. A page
-        // without TLS anybody on the network can forge, under any name.
+        // A proxy that speaks TLS may pass on the client's Host, or name this server by its address. A page without
+        // TLS does not count: it can be forged on the network, under any name.
         let is_asked = |host: &&Authority| host.host().eq_ignore_ascii_case(named.host());
         let asked = host.filter(is_asked).and_then(Authority::port_u16);
         let port = named.port_u16();
@@ -186,7 +186,7 @@ pub(crate) async fn guard(
     let mut response = match guard.check(&request) {
         Ok(()) => match read_body(request, http_settings.limits().admin_body_size).await {
             Ok(request) => next.run(request).await,
-            // What is still to come is nobody's, and not to be read either.
+            // The rest of the body is not read.
             Err(refusal) => ([(CONNECTION, "close")], refusal).into_response(),
         },
         Err(refusal) => refusal.into_response(),
@@ -197,8 +197,8 @@ pub(crate) async fn guard(
     response
 }
 
-/// Reads a request's body, whose length nobody may have told: an order has its effect only if all of
-/// it came and was not too large.
+/// Reads a request's body, which may have no Content-Length: a request has its effect only if all of the body came
+/// and was not too large.
 async fn read_body(request: Request, limit: usize) -> Result<Request, Refusal> {
     let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "refused: the body is too large\n");
     let (head, mut body) = request.into_parts();

@@ -237,7 +237,7 @@ impl Metrics {
             let labels = [("outcome", outcome)];
             family.encode_family(&labels)?.encode_counter::<Empty, _, u64>(count, None)?;
         }
-        // Nothing is a better answer than zero where there was no drain.
+        // Without a drain there is no value: zero would be wrong.
         let Some(LastDrain { duration, requests }) = last else { return Ok(()) };
         let help = "Time that the process before this one took to bring its servers to rest";
         let seconds = Some(&Unit::Seconds);

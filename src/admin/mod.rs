@@ -1,7 +1,8 @@
-//! The admin server: its routes, the metrics as text, the status page, and who may use it.
+//! The admin server: its routes, the metrics as text, the status page, and the guard that refuses requests.
 //!
-//! Uses `http` to serve, and reads from the rooms below what it shows. `routes` is the table of contents.
-//! Absent on purpose: sockets, and a lifecycle of its own; to the daemon it is one more server.
+//! `routes` lists the routes. Uses `http` to serve, `lifecycle` to stop and reload, and reads what it shows from
+//! `handover`, `connections`, `sockets` and `log`. Absent on purpose: opening sockets, and a start or stop of its
+//! own. To the daemon it is one more server.
 
 pub(crate) mod declared;
 mod events;

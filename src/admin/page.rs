@@ -1,8 +1,7 @@
 //! `GET /` for a browser: the status page, one file that fetches nothing but `/events`.
 //!
-//! Nothing runs in it but its own script and style, known by a nonce that no two answers share; and
-//! the browser itself refuses to make markup out of text (`require-trusted-types-for`): log lines
-//! carry what clients have sent.
+//! The browser runs only its own script and style, which carry a nonce that is another in each answer, and
+//! refuses to make markup out of text (`require-trusted-types-for`): log lines contain what clients have sent.
 //!
 //! # Source
 //! W3C Content Security Policy Level 3; Trusted Types.
@@ -22,7 +21,7 @@ const PAGE: &str = include_str!("page.html");
 /// Where the nonce stands in the page.
 const NONCE: &str = "{nonce}";
 
-/// Answers with the page, or 404 to whoever does not ask for one.
+/// Answers with the page, or 404 to a client that does not ask for HTML.
 pub(super) async fn page(headers: HeaderMap) -> Response {
     if !accepts_html(&headers) {
         let metrics = if cfg!(feature = "metrics") { "/metrics, " } else { "" };
@@ -41,14 +40,14 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (CONTENT_SECURITY_POLICY, policy.try_into().expect("a policy is plain ASCII")),
-        // Our own requests name their origin, which the guard wants to see; others learn nothing.
+        // The page's own requests carry a Referer, which the guard checks; other sites get none.
         (REFERRER_POLICY, HeaderValue::from_static("same-origin")),
         (VARY, HeaderValue::from_static("Accept")),
     ];
     (headers, PAGE.replace(NONCE, &nonce)).into_response()
 }
 
-/// Tells whether the client names HTML among what it takes: `*/*` does not.
+/// Tells whether the client accepts HTML by name: `*/*` does not count.
 fn accepts_html(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|range| {
@@ -59,7 +58,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// 128 random bits that a page of somebody else's cannot guess.
+/// 128 random bits, which markup that got into the page cannot guess.
 fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
     let filled = retry_on_intr(|| getrandom(&mut bytes, GetRandomFlags::empty()));
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_names_html_gets_the_page() {
+    fn only_a_client_that_names_html_gets_the_page() {
         let accepts = |accept: &'static str| {
             accepts_html(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]))
         };

@@ -8,7 +8,7 @@
 //! | `GET /ready` | 200 while it should get traffic, else 503 with the reason |
 //! | `OPTIONS /`, `/live`, `/ready` | what `GET /ready` or `/live` answers: HAProxy checks health with `OPTIONS / HTTP/1.0` |
 //! | `GET /status` | phase, servers, sockets, connections, limits and settings as JSON |
-//! | `GET /events` | the same once a second, as server-sent events, until the drain begins |
+//! | `GET /events` | the same once a second, as server-sent events, until a stop, a reload or an upgrade |
 //! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
 //! | `POST /reload` | reads the configuration anew, as `SIGHUP` does |
 //! | others | the application's own routes, if it has any |
@@ -67,7 +67,7 @@ struct Order {
     fail: Option<String>,
 }
 
-/// The admin routes, and behind them the application's own, for whom `guard` lets in.
+/// The admin routes, and behind them the application's own, for the requests that `guard` lets through.
 pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router {
     let guard = (Arc::new(guard), Arc::clone(&admin.http_settings));
     let router = Router::new()
@@ -81,7 +81,7 @@ pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router 
     #[cfg(feature = "metrics")]
     let router = router.route("/metrics", get(metrics));
     let router = router.with_state(Arc::new(admin));
-    // As the fallback: two routes of the same path cannot be merged, and ours are not to be shadowed.
+    // As the fallback: two routes of the same path cannot be merged, and the admin routes go first.
     let router = match own {
         Some(own) => router.fallback_service(own),
         None => router,
@@ -94,7 +94,7 @@ async fn listener(
     Query(order): Query<Order>,
     method: Method,
 ) -> &'static str {
-    // HEAD asks what GET would answer, not for its effect.
+    // HEAD is answered as GET, without the effect.
     if method != Method::HEAD {
         if let Some(reason) = order.stop {
             admin.shutdown.trigger(Cause::Request(bounded(&reason)));

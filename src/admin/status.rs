@@ -1,7 +1,7 @@
-//! What `/status` and `/events` tell, in one schema.
+//! The JSON of `/status` and `/events`, which have the same schema.
 //!
-//! Counts are totals since the start. Rates and latencies are the difference of two answers, so
-//! that each reader has them over the time of its own choice and nobody has to keep them here.
+//! Counts are totals since the start. A reader has rates and latencies from the difference of two answers, over
+//! the time of its own choice; none are kept here.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,7 +29,7 @@ pub(super) struct Status<'a> {
     waiting_for: Vec<String>,
     stop_cause: Option<String>,
     connections_taken_over: usize,
-    /// Absent if there was nobody to take over from.
+    /// Null if no process before this one handed anything over.
     hand_over: Option<&'a HandOver>,
     limits: LimitsStatus,
     settings: SettingsStatus,
@@ -77,7 +77,7 @@ struct SettingsStatus {
 // === impl Status ===
 
 impl<'a> Status<'a> {
-    /// The state now, with the log lines after the one of that number.
+    /// The state now, with the log lines after the one with this number.
     pub(super) fn of(admin: &'a Admin, number: u64) -> Self {
         let time = SystemTime::now();
         let uptime = admin.started.elapsed();

@@ -1,36 +1,37 @@
-//! Which users the kernel can tell us apart.
+//! Which users of a Unix socket's clients the kernel can tell apart.
 //!
-//! In a user namespace (`PrivateUsers=yes`) only the users that are mapped into it have numbers; whoever
-//! else connects is [`OVERFLOW`]. A setting that names one of the others would refuse that user, and one
-//! that names the overflow user would let in everybody.
+//! In a user namespace (`PrivateUsers=yes`) only the users that are mapped into it have numbers of their own; the
+//! kernel shows any other as [`OVERFLOW`]. A setting that names an unmapped user would refuse that user, and one
+//! that names the overflow user would let in all unmapped ones.
 //!
 //! # Source
 //! `user_namespaces(7)`, "User and group ID mappings" and "Unmapped user and group IDs".
 
 use std::fs;
 
-/// Whom everybody is who is not mapped; `/proc/sys`, where it could be another, the sandbox hides.
+/// The user that stands for all unmapped ones, unless `/proc/sys/kernel/overflowuid`, which the sandbox hides, says
+/// otherwise.
 const OVERFLOW: u32 = 65534;
 
-/// How many users there are.
+/// How many user IDs there are.
 const ALL: u64 = u32::MAX as u64;
 
 /// The users of a user namespace.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct UserMap {
-    /// The first of a range, and how many they are.
+    /// The first user of each range, and how many there are in it.
     ranges: Vec<(u32, u32)>,
 }
 
 // === impl UserMap ===
 
 impl UserMap {
-    /// That of this process. A kernel that does not tell has no namespaces; or there is no `/proc`, and then
-    /// nobody can know.
+    /// The map of this process. If it cannot be read, all users count as mapped: the kernel has no user
+    /// namespaces, or there is no `/proc` to find out.
     pub(crate) fn own() -> Self {
         let text = fs::read_to_string("/proc/self/uid_map");
-        let everybody = Self { ranges: vec![(0, u32::MAX)] };
-        text.ok().and_then(|text| Self::parse(&text)).unwrap_or(everybody)
+        let all = Self { ranges: vec![(0, u32::MAX)] };
+        text.ok().and_then(|text| Self::parse(&text)).unwrap_or(all)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_namespace_everybody_is_known() {
+    fn outside_of_a_namespace_all_users_are_known() {
         let users = [0, 1000, 61184, 65533, 65534, 65535, 100_000];
         assert_eq!(known("         0          0 4294967295\n", &users), users);
     }
@@ -75,7 +76,7 @@ mod tests {
         // As systemd does for PrivateUsers=yes.
         assert_eq!(known("0 0 1\n61184 61184 1\n", &users), [0, 61184]);
         assert_eq!(known("1000 0 1\n", &users), [1000]);
-        // As containers have it: the last of them stands for everybody else.
+        // As containers have it: the last of them stands for all others.
         assert_eq!(known("0 100000 65536\n", &users), [0, 999, 1000, 1001, 61184]);
         assert!(known("", &users).is_empty());
     }

@@ -1,7 +1,7 @@
 //! The log: where it goes, how much of it, the queue before it, and the words for errors and events.
 //!
-//! Uses no other room; every other room may use it. Events themselves are tracing's, logged where they
-//! happen. Absent on purpose: the access log, which is about requests (`http`).
+//! Uses no other room. Events themselves are tracing's, logged where they happen.
+//! Absent on purpose: the access log, which is about requests (`http`).
 
 pub(crate) mod error_text;
 #[cfg(feature = "log")]

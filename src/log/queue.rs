@@ -1,9 +1,9 @@
-//! The bounded queue between whoever logs and the one thread that writes.
+//! The bounded queue between the threads that log and the one thread that writes.
 //!
 //! Invariants:
 //! - Logging never waits: a line that finds the queue full is lost, and counted.
 //! - The queue is full when 4096 lines wait, or 16 MiB of them.
-//! - A loss is told, in the log, as soon as there is room again. What cannot be written is lost, too.
+//! - A loss is logged as soon as there is room again. A line that cannot be written is lost, too.
 
 use std::fmt;
 use std::io;
@@ -29,14 +29,14 @@ pub(super) trait Sink: Send + 'static {
     /// Writes one line whole; may block.
     fn write(&mut self, line: Self::Line) -> io::Result<()>;
 
-    /// Makes sure that what was written has arrived, where that can be known; may block. Comes before
-    /// every pause.
+    /// Makes sure that what was written has arrived, where that can be known; may block. Called before every
+    /// wait for the next line.
     fn confirm(&mut self) {}
 
-    /// A line of its own that tells of `lost` others.
+    /// A line that says how many others were lost.
     fn loss(&self, lost: u64) -> Self::Line;
 
-    /// Waits until whoever reads has taken what was written, where that matters and can be known; not
+    /// Waits until the reader, journald say, has taken what was written, where that matters and can be known; not
     /// for long.
     fn settle(&self) {}
 }
@@ -54,13 +54,13 @@ enum Message<L> {
     Flush(Flush),
 }
 
-/// Answered when everything before it has been written, and, to `settle`, whoever reads has taken it.
+/// Answered when everything before it has been written, and, to `settle`, the reader has taken it.
 struct Flush {
     done: SyncSender<()>,
     settle: bool,
 }
 
-/// Leaves a flush in a queue of whatever lines; gives it back if that is full.
+/// Leaves a flush in the queue, whatever its type of lines; gives it back if the queue is full.
 type LeaveFlush = dyn Fn(Flush) -> Result<(), Flush> + Send + Sync;
 
 /// The queue of this process: there is one log.
@@ -75,7 +75,7 @@ impl<L: Send + 'static> Queue<L> {
     /// Starts the writer's thread.
     ///
     /// # Errors
-    /// When there can be no more threads.
+    /// When the thread cannot be started.
     pub(super) fn start(sink: impl Sink<Line = L>) -> io::Result<Self> {
         let (messages, received) = sync_channel(CAPACITY);
         let (filled, lost) = Default::default();
@@ -91,14 +91,14 @@ impl<L: Send + 'static> Queue<L> {
         let messages = self.messages.clone();
         let leave = move |flush| match messages.try_send(Message::Flush(flush)) {
             Err(TrySendError::Full(Message::Flush(flush))) => Err(flush),
-            // Where there is no writer any more, nobody answers.
+            // Without a writer the flush is dropped, which ends the wait for it.
             _ => Ok(()),
         };
         // A second log is never installed, so the first stays the one to flush.
         let _ = QUEUE.set(Box::new(leave));
     }
 
-    /// Leaves a line to the writer; `size` is about the memory that it takes.
+    /// Leaves a line to the writer; `size` is roughly the memory that it takes.
     pub(super) fn push(&self, line: L, size: usize) {
         let filled = self.filled.fetch_add(size, Ordering::Relaxed);
         if filled.saturating_add(size) > ROOM
@@ -140,7 +140,7 @@ pub(crate) fn flush() {
     wait(false);
 }
 
-/// The same at the end of the process, of which the journal wants to know more than that.
+/// The same at the end of the process, and waits until the reader has taken it, see [`Sink::settle`].
 pub(crate) fn finish() {
     wait(true);
 }
@@ -157,7 +157,7 @@ fn wait(settle: bool) {
         flush = back;
         thread::sleep(Duration::from_millis(1));
     }
-    // Late or never: the process ends all the same.
+    // The process ends even if this times out.
     let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
@@ -185,7 +185,7 @@ impl<S: Sink> Writer<S> {
                     if settle {
                         self.sink.settle();
                     }
-                    // Whoever asked may have given up.
+                    // The wait for it may have timed out.
                     let _ = done.try_send(());
                 }
             }
@@ -193,14 +193,14 @@ impl<S: Sink> Writer<S> {
             if lost > 0 {
                 let line = self.sink.loss(lost);
                 if self.sink.write(line).is_err() {
-                    // There is nowhere to tell it now; with the next line there may be.
+                    // It cannot be written now, and is tried again after the next line.
                     self.lost.fetch_add(lost, Ordering::Relaxed);
                 }
             }
         }
     }
 
-    /// The next message; none if whoever logs is gone.
+    /// The next message; none if every producer is gone.
     fn next(&mut self) -> Option<Message<S::Line>> {
         self.received.try_recv().ok().or_else(|| {
             self.sink.confirm();

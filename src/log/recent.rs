@@ -1,9 +1,8 @@
-//! The last events that matter, for whoever looks at the status page and not at the log.
+//! The last events that matter, for the status page.
 //!
 //! What matters is a warning, an error, or an event of the lifecycle, which is known by its
-//! `message_id`. Other events are told apart once per place in the code, not each time, and cost
-//! nothing. The log's level does not decide here: a log that is kept silent leaves the page its
-//! lines.
+//! `message_id`. tracing asks once for each place in the code, so that other events cost nothing. The log's
+//! level has no influence here: the page shows events that the log leaves out.
 //!
 //! Absent on purpose: fields of spans, and the `message_id` itself. The journal has both.
 
@@ -88,7 +87,7 @@ impl Ring {
     }
 }
 
-/// Takes events to the ring.
+/// Puts events into the ring.
 struct Keep;
 
 impl<S: Subscriber> Layer<S> for Keep {

@@ -3,12 +3,12 @@
 //! In the journal every field keeps its name in capitals (`SERVER=`, `PEER=`, `CAUSE=`), and levels
 //! are the journal's own: ERROR is err, WARN warning, INFO info, DEBUG and TRACE debug.
 //!
-//! Whoever logs never waits: a journal or a terminal that does not take a line in time costs the
-//! line, and the loss is counted and told (see `queue`). What goes to the journal is recorded on the thread
-//! that logs, and shown to tracing-journald's layer on the log's own (see `journal`).
+//! Logging never waits: a line that the journal or a terminal does not take in time is lost, which is counted and
+//! logged (see `queue`). An event for the journal is recorded on the thread that logs, and replayed to
+//! tracing-journald's layer on the log's own thread (see `journal`).
 //!
-//! Where systemd cannot connect standard error to the journal, because that is away, it passes /dev/null
-//! and says nothing. The journal's own socket is looked for then, and until it is there lines wait in the
+//! Where systemd cannot connect standard error to the journal, because journald is not running, it passes /dev/null
+//! without an error. Then the log tries to reach the journal's socket, and until that is there lines wait in the
 //! queue.
 //!
 //! # Source
@@ -49,11 +49,12 @@ pub struct LogSettings {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// To the journal if stderr is connected to it, or if systemd has started us and stderr is
-    /// /dev/null: the journal was away then, and is waited for. Else to stderr.
+    /// To the journal if stderr is connected to it, or if systemd has started this process and stderr is
+    /// /dev/null: journald was not running then, and is waited for. Else to stderr.
     #[default]
     Auto,
-    /// To the journal. One that is away is waited for if systemd has started us, and else an error.
+    /// To the journal. If journald is not running, it is waited for where systemd has started this process;
+    /// otherwise that is an error.
     Journal,
     /// To stderr.
     Stderr,
@@ -77,7 +78,7 @@ pub struct Level {
     targets: Targets,
 }
 
-/// Changes what is logged, if the log is ours.
+/// Changes what is logged, if lockstepd has set the log up.
 #[derive(Debug)]
 pub(crate) struct LevelHandle(Option<reload::Handle<Targets, Registry>>);
 
@@ -131,7 +132,7 @@ impl LogSettings {
         Ok(LevelHandle(Some(handle)))
     }
 
-    /// Finds out whether [`LogSettings::install`] would find what it needs.
+    /// Finds out whether [`LogSettings::install`] would reach the journal, if it has to.
     pub(crate) fn check(&self) -> Result<(), LogError> {
         if self.target == Target::Journal {
             journal_sink("check")?;
@@ -160,7 +161,7 @@ impl LogSettings {
     }
 }
 
-/// The journal; under systemd it comes back if it is away.
+/// The journal; under systemd it is waited for if it cannot be reached.
 fn journal_sink(identifier: &str) -> io::Result<JournalSink> {
     match JournalSink::connect(identifier) {
         Err(_) if is_service() => Ok(JournalSink::away(identifier)),
@@ -176,7 +177,7 @@ fn journal(sink: JournalSink) -> io::Result<BoxLayer> {
 
 type BoxLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Standard error at the end of the queue.
+/// Standard error, where the queue's lines are written.
 struct Stderr {
     format: Format,
 }
@@ -198,7 +199,7 @@ impl Sink for Stderr {
     }
 }
 
-/// Takes the formatter's lines to the queue; it writes each with one call.
+/// Puts the formatter's lines into the queue; the formatter writes each with one call.
 struct LineWriter(Queue<Vec<u8>>);
 
 impl Write for LineWriter {
@@ -212,7 +213,7 @@ impl Write for LineWriter {
     }
 }
 
-/// A value as it stands behind its name in a line: in quotes if it could be taken for more than one.
+/// A value as it is shown in a line, after `name=`: in quotes if it could be taken for more than one value.
 pub(super) fn quoted(value: &str) -> Cow<'_, str> {
     let is_quoted = value.len() > 1 && value.starts_with('"') && value.ends_with('"');
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '=');
@@ -231,8 +232,7 @@ pub(crate) fn stderr_is_journal() -> bool {
     stream.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// Tells whether systemd passed /dev/null as standard error because the journal was away: it does so
-/// without a word.
+/// Tells whether systemd passed /dev/null as standard error because journald was not running.
 fn journal_was_away() -> bool {
     const NULL: (u32, u32) = (1, 3);
     let Ok(stat) = fstat(io::stderr()) else { return false };
@@ -241,14 +241,14 @@ fn journal_was_away() -> bool {
     is_null && is_service() && std::env::var_os("JOURNAL_STREAM").is_none()
 }
 
-/// Tells whether systemd has started this process, and not one of its services a child.
+/// Tells whether systemd itself has started this process, as opposed to another process of the service.
 fn is_service() -> bool {
     let is_ours = |pid: OsString| pid.to_str() == Some(&std::process::id().to_string());
     std::env::var_os("INVOCATION_ID").is_some()
         && std::env::var_os("SYSTEMD_EXEC_PID").is_none_or(is_ours)
 }
 
-/// Panics go the way of the log, as one event with their location.
+/// Logs each panic as one event with its location.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
@@ -259,7 +259,7 @@ fn log_panics() {
 // === impl LevelHandle ===
 
 impl LevelHandle {
-    /// The log is not ours.
+    /// For a log that the program has set up itself: changes nothing.
     pub(crate) fn none() -> Self {
         Self(None)
     }
@@ -278,7 +278,7 @@ impl FromStr for Level {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Left to itself, the parser takes a misspelt level for a module, and logs nothing else.
+        // The parser alone would take a misspelt level for the name of a module, and log nothing else.
         let is_level =
             |level: &str| !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok();
         let is_understood = text.split(',').all(|part| match part.split_once('=') {

@@ -124,7 +124,7 @@ fn a_listed_host_is_ours_behind_a_proxy_and_at_no_other_port() {
     for (host, origin) in [
         ("ops.example", "https://ops.example:8443"),
         ("127.0.0.1:9091", "https://ops.example:8443"),
-        // Whoever is on the network can say what a page without TLS is.
+        // On the network a page without TLS can be forged.
         ("127.0.0.1:9091", "http://ops.example"),
         ("ops.example:9091", "http://ops.example"),
         ("ops.example", "http://ops.example:443"),

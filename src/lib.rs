@@ -37,11 +37,11 @@
 //! sudo systemctl enable --now shop.socket shop-admin.socket
 //! ```
 //!
-//! The first client starts it, `systemctl restart shop` costs nobody a request, and
-//! `systemctl status shop` says in one line what it is doing. A test makes just this crate from just
-//! these lines, and restarts it twenty times under load.
+//! The first client starts it, no request fails at a `systemctl restart shop`, and
+//! `systemctl status shop` says in one line what it is doing. A test builds this very program from these
+//! lines, and restarts it twenty times under load.
 //!
-//! More: [`guide`] has a page for who comes from `axum::serve`, and one on
+//! More: [`guide`] has a page for programs that use `axum::serve` now, and one on
 //! the alternatives; `examples/` has a program for each of: a queue that is emptied at the end,
 //! server-sent events, `WebSocket`s, hyper without a framework, two servers with all the trimmings.
 //!
@@ -51,17 +51,17 @@
 //! |---|---|
 //! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Daemon::hyper_server_with_peer`], [`Listen`], [`Limits`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
-//! | being ready only when something else is, too | [`Daemon::latch`] |
+//! | being ready only when something else is ready, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
 //! | configuration | [`Daemon::check`], [`Daemon::warning`], [`Daemon::on_reload`], [`Reload`] |
-//! | leaving when nobody comes | [`Daemon::idle_exit`] |
+//! | stopping when there are no requests | [`Daemon::idle_exit`] |
 //! | the watchdog | [`Daemon::watchdog_check`] |
 //! | the admin server | `Daemon::admin`, `Daemon::admin_routes`, `Daemon::metrics` |
 //! | the log | `Daemon::log`, [`Daemon::access_log`] |
 //! | tests, and programs with a runtime of their own | [`Daemon::run_until`], [`Monitor`], [`Inherited`] |
 //!
 //! Servers and tasks are the *members* of a daemon. They start together, and the first to end, by
-//! success, error or panic, ends all: it is the [`Cause`] in log, STATUS and exit code.
+//! success, error or panic, ends all: its end is the [`Cause`] in the log and STATUS, and decides the exit code.
 //!
 //! # Phases
 //!
@@ -84,49 +84,49 @@
 //! 1. Sockets that systemd passed are taken by name, before the first thread exists.
 //! 2. The log is set up, signals are registered.
 //! 3. Each server has the sockets of its name, or binds its addresses.
-//! 4. Connections that the process before left in systemd's file descriptor store are taken over.
+//! 4. Connections that the process before put into systemd's file descriptor store are taken over.
 //! 5. Servers and tasks run; when every latch is down, READY=1.
 //!
 //! Configuration or sockets that cannot be used end the start with exit code 78, and a message that
-//! names the line of the unit to change. An address that may still come, or is still somebody's, is
-//! waited for under a service manager, for 30 s; then, and otherwise at once, the exit code is 1.
+//! names the line of the unit to change. An address that does not exist yet, or is still in use, is
+//! waited for under a service manager, for 30 s; then, and without a service manager at once, the exit code is 1.
 //!
 //! ## At a stop
 //!
-//! The cause is recorded, the first one wins. [`Shutdown::triggered`] and [`Shutdown::draining`] are
-//! heard. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where nobody
+//! The cause is recorded, the first one wins. [`Shutdown::triggered`] and [`Shutdown::draining`]
+//! complete. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where no next process
 //! takes them over, idle connections linger for [`Daemon::linger`], and are answered once more with
-//! `Connection: close`. Then [`Shutdown::at_rest`] is heard, tasks are joined, and the exit code
+//! `Connection: close`. Then [`Shutdown::at_rest`] completes, tasks are joined, and the exit code
 //! tells: 0 for a clean stop, 1 for a member that failed, 3 if something was cut off. A second signal
-//! ends all this at once.
+//! cuts off what is still in flight.
 //!
 //! ## At a restart
 //!
-//! systemd starts the next process when this one has gone. Idle connections are not closed: they are
+//! systemd starts the next process when this one has ended. Idle connections are not closed: they are
 //! held, put into systemd's file descriptor store, and taken out by the next process before it says
-//! READY=1. What was read of a request already goes along. Requests in flight finish first, while
-//! everybody else is served on. [`Daemon::hand_over`] turns it off.
+//! READY=1. What has been read of a request goes along. Requests in flight finish first, while
+//! all other clients are served. [`Daemon::hand_over`] turns this off.
 //!
-//! `SIGUSR2` does the same in place, in the same process: the program that is at its path now is
-//! started for a dry run, and takes over if it finds configuration and sockets usable.
+//! `SIGUSR2` does the same in the same process: the program that is at its path now is
+//! started for a dry run, and replaces the running one if it finds configuration and sockets usable.
 //!
-//! What cannot be handed over are upgraded connections; they hear [`Shutdown::draining`]. A plain
-//! `systemctl stop` closes connections, since nobody comes after it.
+//! Upgraded connections cannot be handed over; their handlers wait for [`Shutdown::draining`]. A plain
+//! `systemctl stop` closes connections, since there is no next process.
 //!
 //! # Lines of the unit that matter
 //!
 //! | line | without it |
 //! |---|---|
 //! | `FileDescriptorName=public`, in the socket unit | the start fails, and says so: names are the only safe key |
-//! | `Sockets=`, in the service | `systemctl start` of the service alone comes without its sockets |
-//! | `FileDescriptorStoreMax=16` | a restart closes idle connections, as everybody else's does |
+//! | `Sockets=`, in the service | `systemctl start` of the service alone does not pass it its sockets |
+//! | `FileDescriptorStoreMax=16` | a restart closes idle connections, as with other servers |
 //! | `Type=notify` | "active" means that there is a process, not that it serves |
-//! | `TimeoutStopSec=`, above the drain time-out | systemd kills what still answers |
-//! | `WatchdogSec=` | a deadlock is for ever |
-//! | `Restart=on-failure`, `RestartPreventExitStatus=2 78` | failures stay down, or hopeless starts are repeated |
-//! | `KillMode=mixed` | helpers of the program get SIGTERM before it can tell them itself |
-//! | `LimitNOFILE=` | 1024 connections |
-//! | `LogRateLimitIntervalSec=1s`, `LogRateLimitBurst=1000000` | of many log lines journald drops some, and says nothing |
+//! | `TimeoutStopSec=`, above the drain time-out | systemd kills the service while it still answers requests |
+//! | `WatchdogSec=` | a deadlock lasts until an operator comes |
+//! | `Restart=on-failure`, `RestartPreventExitStatus=2 78` | a service that failed stays down, or starts that cannot succeed are repeated |
+//! | `KillMode=mixed` | child processes get SIGTERM before the program can stop them itself |
+//! | `LimitNOFILE=` | as many connections as the default hard limit allows; with `run_until` fewer than 1024 |
+//! | `LogRateLimitIntervalSec=1s`, `LogRateLimitBurst=1000000` | journald drops some of many log lines, and does not say so |
 //!
 //! `packaging/app.service.in` has them all, with a sandbox around them.
 //!
@@ -152,10 +152,10 @@
 //! | tokio, hyper, hyper-util, http, http-body, httpdate, bytes | HTTP/1.1 on an asynchronous runtime |
 //! | tower-service | the trait that routers implement |
 //! | tokio-util, slab, atomic-waker, pin-project-lite | a cancellation token; the registry of connections, and how they are woken |
-//! | tracing | events, for whatever subscriber there is |
+//! | tracing | events, for any subscriber |
 //! | listenfd, sd-notify | systemd's protocols: taking its sockets, and sending it notifications and descriptors |
 //! | rustix, socket2, libc | system calls: descriptors that travel, options of sockets, dispositions of signals |
-//! | serde, postcard | what is said about connections that are handed over |
+//! | serde, postcard | the records of connections that are handed over |
 //! | thiserror | error types |
 //! | tracing-subscriber (`log`) | the log's formats and levels |
 //! | tracing-journald (`log`) | entries in the journal, written by the log's thread |
@@ -173,8 +173,8 @@
 //!
 //! # Map
 //!
-//! The source has a folder for each of these; what belongs to none of them is not here. A room uses only
-//! what its row names, all of it further down. A test reads this table.
+//! The source has a folder for each of these. A room uses only the rooms that its row names, all of them further
+//! down. A test reads this table.
 //!
 //! | room | responsible for | may use |
 //! |---|---|---|
@@ -184,7 +184,7 @@
 //! | `handover` | what goes to the next process and what came from the one before | connections, sockets, manager, lifecycle |
 //! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |
 //! | `sockets` | addresses, inherited sockets, binding, listeners, streams | manager, lifecycle |
-//! | `manager` | everything said to the service manager | – |
+//! | `manager` | everything that is sent to the service manager | – |
 //! | `lifecycle` | the one shutdown broadcast, phases and latches, members, signals | log |
 //! | `log` | journal or standard error; level; the queue; the words for errors | – |
 
@@ -218,7 +218,7 @@ pub use crate::sockets::inherit::{InheritError, Inherited};
 pub use crate::sockets::listener::ListenError;
 pub use crate::sockets::stream::Peer;
 
-/// The library of [`Daemon::metrics`]' registry.
+/// The crate of the registry that [`Daemon::metrics`] takes.
 #[cfg(feature = "metrics")]
 pub use prometheus_client;
 

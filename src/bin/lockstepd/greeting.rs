@@ -12,10 +12,10 @@ use lockstepd::Body;
 const SENTENCE: &[u8] = b"Hello, Serve is running...\n";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Methods that a sentence can answer; CONNECT and TRACE want something else.
+/// Methods that the sentence can answer; CONNECT and TRACE want something else.
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// Answers `Hello, Serve is running...`, whatever it is asked.
+/// Answers every path with `Hello, Serve is running...`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Greeting;
 
@@ -28,7 +28,7 @@ impl Service<Request<Body>> for Greeting {
 
     fn call(&self, mut request: Request<Body>) -> Self::Future {
         let mut response = Response::new(Full::new(Bytes::from_static(SENTENCE)));
-        // The request's map has room already.
+        // The request's header map has room already.
         std::mem::swap(response.headers_mut(), request.headers_mut());
         response.headers_mut().clear();
         response.headers_mut().insert(header::CONTENT_TYPE, TEXT);

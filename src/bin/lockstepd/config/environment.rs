@@ -9,7 +9,7 @@ use lockstepd::{AccessLog, Error, Format, Level, Target};
 
 use super::settings::{Mode, Settings, hint};
 
-/// The environment, and what of it has been asked for.
+/// The environment, and the names of the settings in it.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
     known: Vec<&'static str>,
@@ -18,7 +18,7 @@ pub(super) struct Variables {
 // === impl Variables ===
 
 impl Variables {
-    /// What the library has for itself.
+    /// The variables that the library uses itself.
     const OF_THE_LIBRARY: [&str; 2] = ["LOCKSTEPD_CHECK", "LOCKSTEPD_UPGRADE_FD"];
 
     /// The name of the configuration file; empty is as good as none.
@@ -53,7 +53,7 @@ impl Variables {
         })
     }
 
-    /// Those with our prefix for which nobody has asked.
+    /// The variables with the prefix `LOCKSTEPD_` that are no setting.
     pub(super) fn unknown(&self) -> Vec<String> {
         let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         let is_unknown = |name: &String| {

@@ -104,7 +104,7 @@ pub(super) fn read(named: Option<PathBuf>) -> Result<(Option<PathBuf>, Settings)
     }
 }
 
-/// Reads the text of a file; `path` is where it is said to be wrong.
+/// Parses the text of a file; errors name `path`.
 fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
     let file: File = toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
@@ -113,7 +113,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         let message = error.message().replace('\n', " ");
         let hint = key.filter(|key| wants_hint(key, text, &message)).map(hint).unwrap_or_default();
         let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
-        // A line at the end of the file belongs to whatever section is the last.
+        // A line at the end of the file belongs to the last section, which its author may not have meant.
         let section = text[..start].lines().rev().find(|line| line.starts_with('['));
         let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
         let path = path.display();
@@ -156,10 +156,10 @@ fn key_before(text: &str, at: usize) -> Option<&str> {
 /// Tells whether it helps to say how the value of `key` is written.
 fn wants_hint(key: &str, text: &str, message: &str) -> bool {
     match key {
-        // Without quotation marks it is no TOML.
+        // Without quotation marks an octal number is no TOML.
         "socket_mode" => true,
         "listen" | "hosts" | "users" => message.contains("expected a sequence"),
-        // Of what is no TOML the value may be right.
+        // If the text is no TOML, the value may be right.
         _ => text.parse::<toml::Table>().is_ok(),
     }
 }

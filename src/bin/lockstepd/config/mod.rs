@@ -33,7 +33,7 @@ pub(crate) struct Config {
     pub(crate) admin_users: Vec<u32>,
     /// The file that was read, if there is one.
     pub(crate) file: Option<PathBuf>,
-    /// Variables with our prefix that are none of ours.
+    /// Variables with the prefix `LOCKSTEPD_` that are no setting.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ fn limits(settings: &Settings) -> Limits {
 }
 
 impl Config {
-    /// What changes while the daemon runs when `new` takes the place of this configuration.
+    /// The reload that makes this configuration `new`.
     pub(crate) fn reload(&self, new: Self) -> Reload {
         let fixed = [
             ("public.listen or public.socket_mode", self.public != new.public),

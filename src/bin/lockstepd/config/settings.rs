@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
-/// The settings of one source; what it does not mention is absent.
+/// The settings of one source; `None` where it does not mention one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) public: Option<Vec<Address>>,
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mode(u32);
 
-/// How the value of a key, or of the variable that goes by its name, is written.
+/// A hint for an error: how the value of a key, or of its variable, is written.
 pub(super) fn hint(key: &str) -> &'static str {
     match key {
         "listen" | "hosts" | "users" => " (write a list, in brackets)",
@@ -64,7 +64,7 @@ pub(super) fn hint(key: &str) -> &'static str {
 // === impl Settings ===
 
 impl Settings {
-    /// Takes from `other` what is absent here.
+    /// Takes each setting that is absent here from `other`.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             public: self.public.or(other.public),

@@ -225,7 +225,7 @@ where
     let (mut builder, service) = shared.watched(&activity, &limits);
     let mut closing = is_closing(handle.mode());
     if closing {
-        activity.closing();
+        activity.answers_close();
     }
     let waiting = idle.waiting;
     let io = TokioIo::new(Io::new(idle, Arc::clone(&activity), registration));
@@ -237,25 +237,25 @@ where
 
     let end = poll_fn(|cx| {
         let mode = handle.poll_mode(cx);
-        activity.asked_for(mode);
+        activity.mode_is(mode);
         loop {
             // Only while the answer's head can still say so; otherwise the connection lingers, as idle ones do.
             if is_closing(mode) && !closing && activity.is_answering() {
                 closing = true;
-                activity.closing();
+                activity.answers_close();
                 connection.graceful_shutdown();
             }
             if let Poll::Ready(result) = connection.poll(&activity, cx) {
                 return Poll::Ready(End::Hyper(result));
             }
             // Reading on may be what hyper was waiting for.
-            let goes_on = activity.poll_leftover(cx) || activity.owes_read();
+            let goes_on = activity.poll_leftover(cx) || activity.is_read_due();
             stalled &= !goes_on;
             if !goes_on && (closing || !is_closing(mode) || !activity.is_answering()) {
                 break;
             }
         }
-        if activity.owes_flush() {
+        if activity.is_flush_due() {
             cx.waker().wake_by_ref();
         }
         if activity.has_gone_on() {
@@ -266,12 +266,14 @@ where
         match standing {
             Standing::Idle => {}
             // The rest is skipped without hyper, here or in the next process.
-            Standing::Owed if mode != Mode::Serve || stalled || activity.is_given_up() => {
+            Standing::Discarding
+                if mode != Mode::Serve || stalled || activity.is_not_discarded() =>
+            {
                 return Poll::Ready(End::Idle(standing));
             }
-            Standing::Busy | Standing::Owed => {
+            Standing::Busy | Standing::Discarding => {
                 // hyper 1.12 never tells the end of a body with trailers whose answer has gone out before.
-                stalled = standing == Standing::Owed && !activity.wire().is_in_body();
+                stalled = standing == Standing::Discarding && !activity.wire().is_in_body();
                 return timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut);
             }
             Standing::Over => return Poll::Ready(End::Over),

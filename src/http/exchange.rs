@@ -92,15 +92,15 @@ where
         let begun = self.activity.begin(Remainder::of(request.body()));
         let fields = RequestFields::of(request.headers());
         if fields.closes {
-            self.activity.last();
-            self.activity.closing();
+            self.activity.client_closes();
+            self.activity.answers_close();
         }
         if fields.has_upgrade || *request.method() == Method::CONNECT {
             self.activity.offered();
         }
         let (method, version) = (request.method(), request.version());
         if version == Version::HTTP_10 && !fields.keeps_alive {
-            self.activity.closing();
+            self.activity.answers_close();
         }
         let record = self.access.begin(&request, &fields);
         self.activity.exchange().begin(method, version, record);

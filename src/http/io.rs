@@ -90,7 +90,7 @@ impl AsyncRead for Io {
                 return Poll::Pending;
             }
             // A change of the mode wakes the task.
-            let is_deaf = self.activity.is_deaf();
+            let is_deaf = self.activity.must_not_read();
             let read = if is_deaf { Poll::Pending } else { self.idle.stream.poll_read(cx, buf) };
             self.activity.read(read.is_pending());
             if read.is_pending() && !self.outbox.is_empty() {
@@ -99,13 +99,13 @@ impl AsyncRead for Io {
                 }
             }
             ready!(read)?;
-            if buf.filled().len() == before && self.activity.put_off_end() {
+            if buf.filled().len() == before && self.activity.put_off_half_close() {
                 return self.poll_gone(cx);
             }
         } else {
             buf.put_slice(&unread.split_to(unread.len().min(buf.remaining())));
         }
-        let heard = self.activity.heard(&buf.filled()[before..]);
+        let heard = self.activity.received(&buf.filled()[before..]);
         if heard.is_err() {
             buf.set_filled(before);
         }

@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn having_waited_for_the_client_does_not_keep_a_connection_built() {
         let (activity, mut timeouts) = (idle(), Timeouts::default());
-        activity.heard(b"GET / HT").unwrap();
+        activity.received(b"GET / HT").unwrap();
         let limits = Limits::default();
         let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending());
@@ -167,17 +167,17 @@ mod tests {
     async fn the_time_in_which_nothing_was_waited_for_does_not_count() {
         let (activity, mut timeouts) = (idle(), Timeouts::default());
         let limits = Limits::default();
-        activity.heard(b"GET / HT").unwrap();
+        activity.received(b"GET / HT").unwrap();
         let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending());
-        activity.heard(b"TP/1.1\r\n\r\n").unwrap();
+        activity.received(b"TP/1.1\r\n\r\n").unwrap();
         activity.begin(None).unwrap();
         sleep(limits.head_timeout * 4).await;
         let waits = poll_fn(|cx| Poll::Ready(timeouts.poll_timed_out(&activity, &limits, cx)));
         assert!(waits.await.is_pending(), "the handler took its time");
         activity.answered(false);
         activity.end();
-        activity.heard(b"GET / HT").unwrap();
+        activity.received(b"GET / HT").unwrap();
         let begun = Instant::now();
         poll_fn(|cx| timeouts.poll_timed_out(&activity, &limits, cx)).await;
         assert!(begun.elapsed() >= limits.head_timeout, "after {:?}", begun.elapsed());

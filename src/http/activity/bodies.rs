@@ -11,7 +11,10 @@ use std::task::{Context, Poll};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::{Activity, DROPPED, FAILED, GIVEN_UP, LEFTOVER, LEFTOVER_WANTED, UNASKED, WANTED};
+use super::Activity;
+use super::flags::{
+    AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_WANTED, DISCARDING, NOT_DISCARDED, UNWANTED,
+};
 
 /// How much of a body that the service did not want is read to save the connection: 1 MiB. The model
 /// has smaller bodies.
@@ -32,19 +35,19 @@ pub(super) struct Leftover {
 impl Activity {
     /// A request with a body begins; its client may wait to be asked for it.
     pub(crate) fn request_body_begins(&self, expects_continue: bool) {
-        self.change(UNASKED, expects_continue);
+        self.change(AWAITS_CONTINUE, expects_continue);
         self.bodies.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The client sends a request's body, having been asked for it or not.
     pub(crate) fn request_body_asked(&self) {
-        self.change(UNASKED, false);
+        self.change(AWAITS_CONTINUE, false);
     }
 
     /// Says whether somebody waits for more of a request's body.
     pub(crate) fn request_body_wanted(&self, is_wanted: bool) {
-        let was_wanted = self.has(WANTED);
-        self.change(WANTED, is_wanted);
+        let was_wanted = self.has(BODY_WANTED);
+        self.change(BODY_WANTED, is_wanted);
         if is_wanted && !was_wanted {
             // The client's time begins.
             self.waker.wake();
@@ -59,7 +62,7 @@ impl Activity {
 
     /// A request's body cannot be read to its end.
     pub(crate) fn request_body_failed(&self) {
-        self.change(FAILED, true);
+        self.change(BODY_FAILED, true);
         self.request_body_ends();
     }
 
@@ -72,10 +75,10 @@ impl Activity {
             return self.request_body_ends();
         }
         if unasked || body.size_hint().lower() > LEFTOVER_MAX {
-            self.change(GIVEN_UP, true);
+            self.change(NOT_DISCARDED, true);
         }
         let before = slot.replace(Leftover { body, read: 0, request });
-        self.change(LEFTOVER | DROPPED, true);
+        self.change(UNWANTED | BODY_DROPPED, true);
         drop(slot);
         if before.is_some() {
             // The body of an earlier request, of which the same is true.
@@ -87,12 +90,12 @@ impl Activity {
     /// Reads and forgets what the service did not want; answers whether hyper has to be polled
     /// again because of it.
     pub(crate) fn poll_leftover(&self, cx: &mut Context<'_>) -> bool {
-        if !self.has(LEFTOVER) {
+        if !self.has(UNWANTED) {
             return false;
         }
-        self.change(DROPPED, false);
+        self.change(BODY_DROPPED, false);
         let mut slot = self.leftover();
-        let Some(leftover) = slot.as_mut().filter(|_| !self.has(GIVEN_UP)) else {
+        let Some(leftover) = slot.as_mut().filter(|_| !self.has(NOT_DISCARDED)) else {
             return false;
         };
         let mut progress = false;
@@ -103,7 +106,7 @@ impl Activity {
             }
             match Pin::new(&mut leftover.body).poll_frame(cx) {
                 Poll::Pending => {
-                    self.change(LEFTOVER_WANTED, true);
+                    self.change(DISCARDING, true);
                     return progress;
                 }
                 Poll::Ready(Some(Ok(frame))) => {
@@ -113,8 +116,8 @@ impl Activity {
                         break true;
                     }
                     if leftover.read > LEFTOVER_MAX {
-                        self.change(GIVEN_UP, true);
-                        self.change(LEFTOVER_WANTED, false);
+                        self.change(NOT_DISCARDED, true);
+                        self.change(DISCARDING, false);
                         return true;
                     }
                 }
@@ -123,7 +126,7 @@ impl Activity {
             }
         };
         *slot = None;
-        self.change(LEFTOVER | LEFTOVER_WANTED, false);
+        self.change(UNWANTED | DISCARDING, false);
         drop(slot);
         if whole {
             self.request_body_ends();

@@ -1,11 +1,32 @@
 //! What is going on inside one hyper connection, as its I/O, service and bodies see it.
 //!
-//! hyper does not tell whether a connection is between two requests. The parts we give to it can:
-//! each says when it begins and ends to be busy, and a connection of which none is may be taken
-//! apart. They are counted, not flagged: a service may still read the body of one request while the
-//! next one is answered.
+//! hyper does not tell whether a connection is between two requests. The parts that hyper is given can: each
+//! notes here what it does, and [`Activity::standing`] tells from that what may become of the connection.
+//!
+//! ```text
+//!                                               ┌──────── nothing left of its body ──────► Idle
+//!            begin             answered         │
+//!  Idle ──► in flight ──► answer not written ──►┤ flushed
+//!             (Busy)           (Busy)           ├── the service did not want the rest ──► Discarding ──► Idle
+//!                                               │   of its body
+//!                                               └── the answer said Connection: close, ─► Over
+//!                                                   or the body failed
+//! ```
+//!
+//! - *In flight*: `exchanges` is above 0, and `unanswered` until the service has answered.
+//! - *Answer not written*: `UNFLUSHED`.
+//! - *Left of its body*: `bodies` is above 0. They are counted, since a service may still read the body of
+//!   one request while the next one is answered; `bodies` has their life, `UNWANTED` and `NOT_DISCARDED` what
+//!   becomes of the rest.
+//! - *Over*: `CLOSE_SENT` or `BODY_FAILED`, which are never cleared.
+//!
+//! All other flags are about what hyper is put off from (`put_off`), what the client does, or the mode; the
+//! table of all of them is in `flags`. Counters only grow, but for the three above: that a connection has
+//! gone on is seen by comparing them (`reads`, `writes`, `requests`).
 
 mod bodies;
+mod flags;
+mod put_off;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,80 +37,37 @@ use atomic_waker::AtomicWaker;
 #[cfg(test)]
 pub(crate) use self::bodies::LEFTOVER_MAX;
 use self::bodies::Leftover;
+use self::flags::{
+    ANSWERS_CLOSE, AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_WANTED, CLIENT_CLOSES,
+    CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD, NOT_DISCARDED, PIPELINED,
+    READ_BLOCKED, SWITCHED, UNFLUSHED, UNWANTED, UPGRADE_OFFERED, WRITE_BLOCKED,
+};
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
 use crate::connections::limits::Timeout;
-use crate::connections::registry::{Mode, Registry};
+use crate::connections::registry::Registry;
 use crate::http::framing::Wire;
 use crate::http::request_record::RequestRecord;
 use crate::sockets::stream::Peer;
-
-/// Something that was written has not reached the socket.
-const UNFLUSHED: u32 = 1;
-/// A request's body was dropped by the service before its end.
-const LEFTOVER: u32 = 1 << 1;
-/// The beginning of a request has come in. No sign of being busy.
-const MID_HEAD: u32 = 1 << 2;
-/// A request's body could not be read to its end: no other request is read. No sign of being busy.
-const FAILED: u32 = 1 << 3;
-/// hyper wants to read, and the client has sent nothing. No sign of being busy.
-const READ_BLOCKED: u32 = 1 << 4;
-/// hyper wants to write, and the client takes nothing. No sign of being busy.
-const WRITE_BLOCKED: u32 = 1 << 5;
-
-/// The next flush has to reach the socket at once. No sign of being busy.
-const PROMPT: u32 = 1 << 6;
-/// So has every flush: the connection speaks another protocol from here on. No sign of being busy.
-const SWITCHING: u32 = 1 << 7;
-/// hyper wanted to read from a fresh connection, and was put off once. No sign of being busy.
-const READ_PUT_OFF: u32 = 1 << 8;
-/// hyper has to be polled again, to read what it was put off from. No sign of being busy.
-const READ_OWED: u32 = 1 << 9;
-/// The client has said that it sends no further request. No sign of being busy.
-const LAST: u32 = 1 << 10;
-/// The client has sent several requests at once. No sign of being busy.
-const PIPELINED: u32 = 1 << 11;
-/// The connection is to come to rest: no answer waits for the next. No sign of being busy.
-const RESTING: u32 = 1 << 12;
-/// Everybody is asked to hold: no further request is begun. No sign of being busy.
-const HELD: u32 = 1 << 14;
-/// The client sends no more, and hyper has not been told. No sign of being busy.
-const END_PUT_OFF: u32 = 1 << 13;
-/// The client waits to be asked for its body, and has not been. No sign of being busy.
-const UNASKED: u32 = 1 << 15;
-/// The answers from now on say that they are the last. No sign of being busy.
-const CLOSING: u32 = 1 << 16;
-/// An answer has said that it is the last. No sign of being busy.
-const CLOSED: u32 = 1 << 17;
-/// A body was dropped by the service since the task looked last. No sign of being busy.
-const DROPPED: u32 = 1 << 18;
-/// The service waits for more of a body. No sign of being busy.
-const WANTED: u32 = 1 << 19;
-/// What it did not want is waited for, to be forgotten. No sign of being busy.
-const LEFTOVER_WANTED: u32 = 1 << 20;
-/// The rest of a body is too long to be read before the answer has gone out. No sign of being busy.
-const GIVEN_UP: u32 = 1 << 21;
-/// The head of the answer to a request with a body has not been written yet. No sign of being busy.
-const HEAD_UNSEEN: u32 = 1 << 22;
-
-/// The client has offered to speak another protocol, and hyper keeps that in mind. No sign of being busy.
-const OFFERED: u32 = 1 << 23;
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
 pub(crate) struct Activity {
     registry: Arc<Registry>,
-    bits: AtomicU32,
-    /// Requests that have begun and not ended, and those of them without an answer yet.
+    flags: Flags,
+    /// Requests that have begun and not ended.
     exchanges: AtomicU32,
+    /// Requests that the service has not answered yet.
     unanswered: AtomicU32,
     /// Request bodies that have not come to their end, or are still in the service's hands.
     bodies: AtomicU32,
-    /// How often something was read and written, and a request begun.
+    /// How often something was read from the socket.
     reads: AtomicU32,
     /// How often something had been read when the last request began.
     read_before: AtomicU32,
+    /// How often something was written to the socket.
     writes: AtomicU32,
+    /// How many requests have begun.
     requests: AtomicU32,
     /// How many requests had begun when the connection's task looked last.
     requests_seen: AtomicU32,
@@ -108,8 +86,8 @@ pub(crate) enum Standing {
     Busy,
     /// Every request has been consumed and answered.
     Idle,
-    /// Every request has been answered, and consumed but for the rest of a body that nobody wants.
-    Owed,
+    /// Every request has been answered, and consumed but for the rest of a body that the service does not want.
+    Discarding,
     /// Every request has been answered, and what may come is no request any more.
     Over,
 }
@@ -120,7 +98,7 @@ impl Activity {
     pub(crate) fn new(registry: Arc<Registry>, peer: Peer) -> Self {
         Self {
             registry,
-            bits: AtomicU32::new(0),
+            flags: Flags::default(),
             exchanges: AtomicU32::new(0),
             unanswered: AtomicU32::new(0),
             bodies: AtomicU32::new(0),
@@ -137,17 +115,17 @@ impl Activity {
         }
     }
 
-    /// The server whose connection this is.
+    /// The registry of the server whose connection this is.
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
-    /// Who is at the other end.
+    /// The client.
     pub(crate) fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// What is remembered of the request that the connection is at.
+    /// The record of the request that the connection is at.
     pub(crate) fn exchange(&self) -> MutexGuard<'_, RequestRecord> {
         self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,23 +135,23 @@ impl Activity {
     pub(crate) fn standing(&self, cx: &Context<'_>) -> Standing {
         if self.bodies.load(Ordering::Acquire) > 0 {
             self.waker.register(cx.waker());
-            if self.has(DROPPED) {
+            if self.has(BODY_DROPPED) {
                 // It was dropped between our last look and the registration.
                 cx.waker().wake_by_ref();
             }
         }
-        if self.owes_answer() {
+        if self.is_answer_due() {
             return Standing::Busy;
         }
         let bodies = self.bodies.load(Ordering::Acquire);
-        let (is_last, is_left) = (self.has(CLOSED), self.has(LEFTOVER));
+        let (is_last, is_left) = (self.has(CLOSE_SENT), self.has(UNWANTED));
         match bodies {
             // In this order: a body fails before it counts as none.
-            _ if self.has(FAILED) => Standing::Over,
+            _ if self.has(BODY_FAILED) => Standing::Over,
             0 if is_last => Standing::Over,
             0 => Standing::Idle,
-            1 if is_left && !is_last => Standing::Owed,
-            1 if is_left && self.has(GIVEN_UP) => Standing::Over,
+            1 if is_left && !is_last => Standing::Discarding,
+            1 if is_left && self.has(NOT_DISCARDED) => Standing::Over,
             // Somebody has it. If the answer was the last, hyper ends the connection behind it.
             _ => Standing::Busy,
         }
@@ -199,8 +177,8 @@ impl Activity {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.exchanges.fetch_add(1, Ordering::AcqRel);
         // hyper has come to the end of the body before, whatever the service did, or does, with it.
-        self.change(GIVEN_UP | UNASKED | WANTED, false);
-        self.change(HEAD_UNSEEN, body.is_some());
+        self.change(NOT_DISCARDED | AWAITS_CONTINUE | BODY_WANTED, false);
+        self.change(HEAD_UNWRITTEN, body.is_some());
         let mut wire = self.wire();
         let followed = wire.begin(body);
         self.change(MID_HEAD, wire.is_mid_head());
@@ -222,8 +200,8 @@ impl Activity {
     /// says that it is the last if `closes`.
     pub(crate) fn answered(&self, closes: bool) {
         self.change(UNFLUSHED, true);
-        if closes || self.has(CLOSING) {
-            self.change(CLOSED, true);
+        if closes || self.has(ANSWERS_CLOSE) {
+            self.change(CLOSE_SENT, true);
         }
         self.unanswered.fetch_sub(1, Ordering::Release);
     }
@@ -231,30 +209,30 @@ impl Activity {
     /// Tells whether no request can follow the one that is being answered: what is left of its body will
     /// not be read, or may never come.
     pub(crate) fn is_cut_short(&self) -> bool {
-        self.has(FAILED | GIVEN_UP | UNASKED)
+        self.has(BODY_FAILED | NOT_DISCARDED | AWAITS_CONTINUE)
     }
 
     /// Tells whether the client is to blame for a body that could not be read.
     pub(crate) fn has_failed(&self) -> bool {
-        self.has(FAILED)
+        self.has(BODY_FAILED)
     }
 
     /// hyper writes; answers to requests with bodies are looked at once, as hyper may say that they are
     /// the last where we cannot know it: it takes Content-Length out where there is Transfer-Encoding.
     pub(crate) fn writes(&self, bytes: &[u8]) {
         const CLOSE: &[u8] = b"connection: close";
-        if self.has(HEAD_UNSEEN) && !self.is_answering() {
-            self.change(HEAD_UNSEEN, false);
+        if self.has(HEAD_UNWRITTEN) && !self.is_answering() {
+            self.change(HEAD_UNWRITTEN, false);
             // In a body it would say nothing, and cost the connection, which is rare and does no harm.
             if bytes.windows(CLOSE.len()).any(|window| window == CLOSE) {
-                self.change(CLOSED, true);
+                self.change(CLOSE_SENT, true);
             }
         }
     }
 
     /// hyper is told to end with the next answer.
-    pub(crate) fn closing(&self) {
-        self.change(CLOSING, true);
+    pub(crate) fn answers_close(&self) {
+        self.change(ANSWERS_CLOSE, true);
     }
 
     /// The request has its answer, or never will.
@@ -277,7 +255,7 @@ impl Activity {
     ///
     /// # Errors
     /// When they are no request's; hyper must not get them then.
-    pub(crate) fn heard(&self, bytes: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn received(&self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut wire = self.wire();
         let followed = wire.follow(bytes);
         self.change(MID_HEAD, wire.is_mid_head());
@@ -289,119 +267,42 @@ impl Activity {
         self.change(UNFLUSHED, true);
     }
 
-    /// Tells whether what is written may wait for a flush: the client sends several requests at
-    /// once. Whoever speaks another protocol may not know that its stream has to be flushed.
-    pub(crate) fn is_buffered(&self) -> bool {
-        self.has(PIPELINED) && !self.has(SWITCHING)
-    }
-
-    /// Tells whether a flush may wait until hyper reads, which it does at once where it has not
-    /// been told yet that there is nothing to read: nobody but the client can have anything to add.
-    pub(crate) fn may_put_off(&self) -> bool {
-        self.has(PIPELINED)
-            && self.exchanges.load(Ordering::Acquire) == 0
-            && self.bodies.load(Ordering::Acquire) == 0
-            && !self.has(READ_BLOCKED | PROMPT | SWITCHING | RESTING)
-    }
-
-    /// Answers, between two polls of hyper, whether it has to be polled again for the sake of an
-    /// answer that was put off; its next flush is not.
-    pub(crate) fn owes_flush(&self) -> bool {
-        let put_off = self.has(UNFLUSHED) && !self.has(WRITE_BLOCKED) && self.may_put_off();
-        if put_off {
-            self.change(PROMPT, true);
-        }
-        put_off
-    }
-
-    /// Answers, between two polls of hyper, whether it has to be polled again to read what it was
-    /// put off from.
-    pub(crate) fn owes_read(&self) -> bool {
-        let owed = self.has(READ_OWED);
-        self.change(READ_OWED, false);
-        owed | self.owes_end()
-    }
-
-    /// Tells whether to put hyper off that wants to read: only the first time, and never whoever
-    /// speaks another protocol, whom nobody asks again.
-    pub(crate) fn put_off_reading(&self) -> bool {
-        let first = !self.has(READ_PUT_OFF | SWITCHING);
-        if first {
-            self.change(READ_PUT_OFF, true);
-            self.change(READ_OWED, true);
-        }
-        first
-    }
-
-    /// Tells whether to keep it from hyper that the client sends no more, because a request has come whole and
-    /// its answer has not gone out: the client has but said its last word, and waits, RFC 9112 section 9.6.
-    pub(crate) fn put_off_end(&self) -> bool {
-        let puts_off = self.owes_answer() && !self.has(SWITCHING) && !self.wire().is_in_body();
-        if puts_off {
-            self.change(END_PUT_OFF, true);
-        }
-        puts_off
-    }
-
     /// Tells whether an answer has to be given, or to be written, yet.
-    fn owes_answer(&self) -> bool {
+    fn is_answer_due(&self) -> bool {
         self.exchanges.load(Ordering::Acquire) > 0 || self.has(UNFLUSHED)
     }
 
-    /// Answers, between two polls of hyper, whether it has to be polled again to hear that the client sends no
-    /// more.
-    fn owes_end(&self) -> bool {
-        let owed = self.has(END_PUT_OFF) && !self.owes_answer();
-        if owed {
-            self.change(END_PUT_OFF, false);
-        }
-        owed
-    }
-
-    /// The mode now. In another than Serve the connection is to come to rest, which it never would if
-    /// answers were put off for the sake of the next; in Hold no further request is to begin.
-    pub(crate) fn asked_for(&self, mode: Mode) {
-        self.change(RESTING, mode != Mode::Serve);
-        self.change(HELD, mode == Mode::Hold);
-    }
-
-    /// Tells whether nothing is to be read: what came next would be another request, and a client that
-    /// always has one would hold up everybody's hand-over.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.has(HELD) && !self.has(SWITCHING) && self.bodies.load(Ordering::Acquire) == 0
-    }
-
     /// The request says that it is the client's last.
-    pub(crate) fn last(&self) {
-        self.change(LAST, true);
+    pub(crate) fn client_closes(&self) {
+        self.change(CLIENT_CLOSES, true);
     }
 
     /// Tells whether the client has said that it sends no further request.
-    pub(crate) fn is_last(&self) -> bool {
-        self.has(LAST)
+    pub(crate) fn will_client_close(&self) -> bool {
+        self.has(CLIENT_CLOSES)
     }
 
     /// Tells whether the connection speaks another protocol from here on.
     pub(crate) fn is_switching(&self) -> bool {
-        self.has(SWITCHING)
+        self.has(SWITCHED)
     }
 
     /// The client offers to speak another protocol.
     pub(crate) fn offered(&self) {
-        self.change(OFFERED, true);
+        self.change(UPGRADE_OFFERED, true);
     }
 
     /// Tells whether the client has ever offered to speak another protocol, and forgets it.
-    pub(crate) fn had_offer(&self) -> bool {
-        let offered = self.has(OFFERED);
-        self.change(OFFERED, false);
+    pub(crate) fn take_offer(&self) -> bool {
+        let offered = self.has(UPGRADE_OFFERED);
+        self.change(UPGRADE_OFFERED, false);
         offered
     }
 
     /// The service has agreed to speak another protocol from here on. hyper gives the socket away then without a
     /// last flush. That a client offers it is nothing: until it is taken the connection is like any other.
     pub(crate) fn switching(&self) {
-        self.change(SWITCHING, true);
+        self.change(SWITCHED, true);
         self.wire().unfollow();
     }
 
@@ -414,7 +315,7 @@ impl Activity {
 
     /// Everything that hyper had to write has reached the socket.
     pub(crate) fn flushed(&self) {
-        self.change(UNFLUSHED | PROMPT, false);
+        self.change(UNFLUSHED | FLUSH_DUE, false);
     }
 
     /// What we wait for that only the client can do, and how far that has come.
@@ -423,7 +324,7 @@ impl Activity {
             Some((Timeout::Write, self.writes.load(Ordering::Relaxed)))
         } else if self.bodies.load(Ordering::Acquire) > 0 {
             // Not who has sent all of it, or more than anybody has asked for.
-            let is_waited_for = self.has(WANTED | LEFTOVER_WANTED) && self.has(READ_BLOCKED);
+            let is_waited_for = self.has(BODY_WANTED | DISCARDING) && self.has(READ_BLOCKED);
             is_waited_for.then(|| (Timeout::Body, self.reads.load(Ordering::Relaxed)))
         } else if self.exchanges.load(Ordering::Acquire) == 0 && self.is_mid_head() {
             // A head has to come whole in its time, however many bytes trickle in.
@@ -439,22 +340,15 @@ impl Activity {
     }
 
     /// Tells whether nobody reads what is left of the body of the last request.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.has(GIVEN_UP)
+    pub(crate) fn is_not_discarded(&self) -> bool {
+        self.has(NOT_DISCARDED)
     }
 
-    fn has(&self, bits: u32) -> bool {
-        self.bits.load(Ordering::Acquire) & bits != 0
+    fn has(&self, flags: u32) -> bool {
+        self.flags.has(flags)
     }
 
-    /// Sets bits, or clears them.
-    fn change(&self, bits: u32, on: bool) {
-        // Most of the time they are as they should be, and looking is cheaper than writing.
-        let set = self.bits.load(Ordering::Acquire) & bits;
-        if on && set != bits {
-            self.bits.fetch_or(bits, Ordering::AcqRel);
-        } else if !on && set != 0 {
-            self.bits.fetch_and(!bits, Ordering::AcqRel);
-        }
+    fn change(&self, flags: u32, on: bool) {
+        self.flags.change(flags, on);
     }
 }

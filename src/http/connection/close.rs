@@ -52,7 +52,7 @@ pub(super) async fn close(
         End::Over => true,
         End::Idle(_) | End::Unanswered => false,
     };
-    if lingers || (!io.activity.is_last() && io.idle.stream.has_unread()) {
+    if lingers || (!io.activity.will_client_close() && io.idle.stream.has_unread()) {
         let (idle, registration) = lingering_close::begin(io).await;
         return Served::LingeringClose(idle, registration);
     }

@@ -44,7 +44,7 @@ where
             match self {
                 Self::Http(connection) => match Pin::new(connection).poll(cx) {
                     // hyper has dropped an offer that was not accepted, and writes the rest when polled again.
-                    Poll::Ready(Ok(())) if activity.had_offer() => {}
+                    Poll::Ready(Ok(())) if activity.take_offer() => {}
                     Poll::Pending if activity.is_switching() => self.switch(),
                     polled => return polled,
                 },

@@ -1,9 +1,11 @@
 //! What is noted of a connection besides its counters: the flags of [`Activity`](super::Activity), by what
 //! they are about.
 //!
-//! "Task" is the connection's own task, in which hyper, the I/O and the service are polled; "service" is
-//! whatever task has the body of a request in its hands. A flag that only the task touches is atomic all the
-//! same: the activity is shared, and a load or store that nobody contends for costs no more.
+//! "Task" is the connection's own task, in which hyper, the I/O and the service are polled (after an upgrade the
+//! I/O goes on in the service's task, and the connection's own has ended); "service" is whatever task has the
+//! body of a request in its hands. The flags of a body are the reason why all of them are atomic: they share
+//! one word, so that one load answers several questions. A connection that is built anew has a new activity:
+//! "never" is until then.
 //!
 //! # The answer
 //!
@@ -11,7 +13,7 @@
 //! |---|---|---|---|---|
 //! | [`UNFLUSHED`] | something written has not reached the socket | hyper writes, or the service has answered (task) | everything has been written (task) | a connection is taken apart with an answer in its buffer |
 //! | [`HEAD_UNWRITTEN`] | the answer to a request with a body has no head on the wire | such a request begins (task) | its head is written (task) | hyper's own `Connection: close` is missed |
-//! | [`ANSWERS_CLOSE`] | answers from now on say `Connection: close` | the stop asks for it (task) | never | the next flag is missed for them |
+//! | [`ANSWERS_CLOSE`] | answers from now on say `Connection: close` | the stop, a request's `close` or HTTP/1.0 asks for it (task) | never | the next flag is missed where hyper, and not the service, says so |
 //! | [`CLOSE_SENT`] | an answer has said `Connection: close` | that answer begins (task) | never | the connection is kept for a request that must not follow (RFC 9112, 9.6) |
 //!
 //! # The body of a request
@@ -20,9 +22,9 @@
 //! |---|---|---|---|---|
 //! | [`AWAITS_CONTINUE`] | the client waits for `100 Continue` (RFC 9110, 10.1.1) and has not got it | such a request begins (task) | the service reads the body, or the next request begins | a body that may never come is waited for |
 //! | [`BODY_WANTED`] | the service waits for more of the body | it polls and nothing is there (service) | something came, or the next request begins | the client's time-out runs while the service is at work |
-//! | [`BODY_DROPPED`] | the service has dropped a body since the task looked last | it is dropped (service) | the task looks | the task sleeps with a body to discard |
+//! | [`BODY_DROPPED`] | the service has dropped a body since the task looked last | it is dropped (service) | the task looks | a body that is dropped between the task's look and its registration as a waker is not noticed |
 //! | [`UNWANTED`] | a body that was dropped before its end is kept here, to be discarded | it is dropped (service) | it has been discarded, or cannot be (task) | hyper closes the connection instead of reading on |
-//! | [`DISCARDING`] | the rest of it is waited for | nothing more of it is there (task) | it has come to its end (task) | a client that never sends it is subject to no time-out |
+//! | [`DISCARDING`] | the rest of it is waited for | nothing more of it is there (task) | it has come to its end, or is too long (task) | a client that never sends it is subject to no time-out |
 //! | [`NOT_DISCARDED`] | its rest is too long, or may never come: it is not discarded through hyper | that is known (either) | the next request begins (task) | a long body delays the answer |
 //! | [`BODY_FAILED`] | it could not be read to its end | that is found (either) | never | what follows is taken for a request: request smuggling |
 //!
@@ -33,9 +35,9 @@
 //! | [`MID_HEAD`] | the beginning of a head has come | bytes come (task) | the head is whole (task) | half a request is parked as if there were none |
 //! | [`CLIENT_CLOSES`] | a request said `Connection: close` | it begins (task) | never | the socket lingers although no request can follow |
 //! | [`PIPELINED`] | the client has sent several requests at once | two begin without a read between (task) | never | each answer is a write of its own |
-//! | [`UPGRADE_OFFERED`] | a request offered another protocol | it begins (task) | the task has looked | hyper keeps the offer, and gives the socket away at the end |
-//! | [`SWITCHED`] | the service has agreed to it: what follows is no HTTP | it answers 101 or 200 to CONNECT (task) | never | the stream is held up by what follows |
-//! | [`READ_BLOCKED`] | hyper wants to read and the client has sent nothing | a read says so (task) | a read has something (task) | a put-off flush waits for ever |
+//! | [`UPGRADE_OFFERED`] | a request offered another protocol | it begins (task) | the task has looked | hyper's end is believed before it has written the answer: at the end it gives the socket of such a connection away |
+//! | [`SWITCHED`] | the service has agreed to it: what follows is no HTTP | it has answered so (task) | never | what is written may stay in the buffer, and its end does not reach the client |
+//! | [`READ_BLOCKED`] | hyper wants to read and the client has sent nothing | a read says so (task) | a read has something (task) | a client times out that has sent what was not read, and a flush is put off though hyper does not read again |
 //! | [`WRITE_BLOCKED`] | hyper wants to write and the client takes nothing | a write says so (task) | a write has gone (task) | no write time-out |
 //!
 //! # What hyper was put off from

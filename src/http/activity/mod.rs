@@ -152,7 +152,7 @@ impl Activity {
             0 => Standing::Idle,
             1 if is_left && !is_last => Standing::Discarding,
             1 if is_left && self.has(NOT_DISCARDED) => Standing::Over,
-            // Somebody has it. If the answer was the last, hyper ends the connection behind it.
+            // The service has it. If the answer was the last, hyper ends the connection behind it.
             _ => Standing::Busy,
         }
     }

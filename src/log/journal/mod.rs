@@ -15,9 +15,8 @@
 //! journal itself drops; and a line that the kernel refuses for want of memory, or that needs a memory file
 //! (see `large`) while too many descriptors are on their way (`ETOOMANYREFS`).
 //!
-//! Two more losses that are not counted: an event that the `Debug` of a value logs while its own event is being
-//! recorded and the log's thread replays one with spans (tracing takes it for a loop), and, at an upgrade in
-//! place while the journal is stopped, what still waits after the time that the upgrade gives it.
+//! Not counted either is, at an upgrade in place while the journal is stopped, what still waits after the time
+//! that the upgrade gives it.
 //!
 //! # Source
 //! systemd's "Native Journal Protocol"; systemd.journal-fields(7); unix(7).
@@ -29,6 +28,7 @@ mod place;
 mod recorded;
 mod recorder;
 mod replay;
+mod spans;
 
 use std::fs;
 use std::io;

@@ -1,21 +1,19 @@
 //! Recorded events, shown to tracing-journald's layer.
 //!
-//! That layer is the only one of a subscriber that is installed nowhere: events are dispatched to it by
-//! hand, each with its spans. To everything else that subscriber says that it wants nothing, so
-//! that it does not make events dearer that nobody logs.
+//! That layer is the only one of a subscriber that is installed nowhere, in no thread either: events and their
+//! spans are given to it by hand. tracing does not know of it, and so asks it about no other event.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use tracing::dispatcher::with_default;
 use tracing::field::ValueSet;
-use tracing::span::{Attributes, Record};
-use tracing::{Dispatch, Event};
-use tracing_subscriber::filter::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, Registry};
 
 use super::place::{MESSAGE, Place, Places};
 use super::recorded::{Recorded, RecordedEvent, RecordedSpan, Shown, Values, cut};
+use super::spans::Spans;
 use crate::log::setup::quoted;
 
 /// The longest value that is told behind the message, in bytes: its field has all of it.
@@ -25,60 +23,57 @@ const TOLD_MAX: usize = 4 << 10;
 const TOLD_USUAL: usize = 256;
 
 /// Shows events to a layer.
-#[derive(Debug)]
 pub(super) struct Replay {
-    dispatch: Dispatch,
+    subscriber: Box<dyn Subscriber + Send + Sync>,
     places: Places,
 }
 
 // === impl Replay ===
 
 impl Replay {
-    pub(super) fn to(layer: impl Layer<Registry> + Send + Sync) -> Self {
-        let subscriber = Registry::default().with(layer).with(LevelFilter::OFF);
-        Self { dispatch: Dispatch::new(subscriber), places: Places::default() }
+    pub(super) fn to(layer: impl Layer<Spans> + Send + Sync) -> Self {
+        let subscriber = Box::new(Spans::default().with(layer));
+        Self { subscriber, places: Places::default() }
     }
 
     /// Shows an event inside of its spans, with this message.
     pub(super) fn event(&mut self, event: &RecordedEvent, message: &Recorded) {
         let place = self.places.of(event.metadata);
-        let spans = event.spans.iter().map(|span| (self.places.of(span.metadata), &**span));
-        let spans: Vec<_> = spans.collect();
-        let dispatch = &self.dispatch;
-        let show_event = || {
-            show(place, &event.values, Some(message), |values| {
-                dispatch.event(&Event::new(place.metadata, values));
-            });
-        };
-        if spans.is_empty() {
-            show_event();
-        } else {
-            // The registry closes spans by the thread's subscriber.
-            with_default(dispatch, || inside(dispatch, &spans, show_event));
+        let mut open: Vec<Id> = Vec::with_capacity(event.spans.len());
+        for span in &event.spans {
+            let place = self.places.of(span.metadata);
+            let id = self.begin(place, span, open.last());
+            open.push(id);
         }
+        show(place, &event.values, Some(message), |values| {
+            let innermost = open.last().cloned();
+            self.subscriber.event(&Event::new_child_of(innermost, place.metadata, values));
+        });
+        for id in open.into_iter().rev() {
+            self.subscriber.try_close(id);
+        }
+    }
+
+    fn begin(&self, place: Place, span: &RecordedSpan, parent: Option<&Id>) -> Id {
+        let mut begun = None;
+        show(place, &span.values, None, |values| {
+            let attributes = match parent {
+                Some(parent) => Attributes::child_of(parent.clone(), place.metadata, values),
+                None => Attributes::new_root(place.metadata, values),
+            };
+            begun = Some(self.subscriber.new_span(&attributes));
+        });
+        let id = begun.expect("what shows values does so once");
+        for added in &span.added {
+            show(place, added, None, |values| self.subscriber.record(&id, &Record::new(values)));
+        }
+        id
     }
 }
 
-/// Does it inside of these spans, the first of which is the outermost.
-fn inside(dispatch: &Dispatch, spans: &[(Place, &RecordedSpan)], act: impl FnOnce()) {
-    // Not by recursion: an application may have more spans around an event than there is stack.
-    let mut entered = Vec::with_capacity(spans.len());
-    for (place, span) in spans {
-        let mut id = None;
-        show(*place, &span.values, None, |values| {
-            id = Some(dispatch.new_span(&Attributes::new(place.metadata, values)));
-        });
-        let id = id.expect("what shows values does so once");
-        for added in &span.added {
-            show(*place, added, None, |values| dispatch.record(&id, &Record::new(values)));
-        }
-        dispatch.enter(&id);
-        entered.push(id);
-    }
-    act();
-    for id in entered.into_iter().rev() {
-        dispatch.exit(&id);
-        dispatch.try_close(id);
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("places", &self.places).finish_non_exhaustive()
     }
 }
 
@@ -149,11 +144,12 @@ mod tests {
     use std::thread;
 
     use tracing::callsite::{Callsite, Identifier};
+    use tracing::dispatcher::get_default;
     use tracing::field::FieldSet;
     use tracing::metadata::Kind;
-    use tracing::subscriber::Interest;
-    use tracing::{Level, Metadata, Subscriber, enabled};
-    use tracing_subscriber::layer::{Context, Identity};
+    use tracing::subscriber::{Interest, NoSubscriber};
+    use tracing::{Dispatch, Level, Metadata};
+    use tracing_subscriber::layer::Context;
     use tracing_subscriber::registry::LookupSpan;
 
     use super::*;
@@ -176,31 +172,50 @@ mod tests {
         Metadata::new("name", "target", Level::INFO, None, None, None, fields, kind)
     }
 
+    /// An event in so many spans.
+    fn event_in(depth: usize) -> RecordedEvent {
+        let span =
+            RecordedSpan { metadata: &SPAN, values: Values::new(Vec::new()), added: Vec::new() };
+        let spans = iter::repeat_n(Arc::new(span), depth).collect();
+        RecordedEvent { metadata: &EVENT, values: Values::new(vec![None]), spans }
+    }
+
     #[test]
     fn spans_may_be_as_deep_as_they_like() {
         struct Deep(Sender<usize>);
 
         impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Deep {
-            fn on_event(&self, _: &Event<'_>, context: Context<'_, S>) {
-                let spans = context.lookup_current().map_or(0, |span| span.scope().count());
+            fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+                let spans = context.event_scope(event).map_or(0, Iterator::count);
                 self.0.send(spans).unwrap();
             }
         }
 
-        let span =
-            RecordedSpan { metadata: &SPAN, values: Values::new(Vec::new()), added: Vec::new() };
-        let spans = iter::repeat_n(Arc::new(span), 20_000).collect();
-        let event = RecordedEvent { metadata: &EVENT, values: Values::new(vec![None]), spans };
         let (depth, seen) = channel();
         // With as much stack as the log's thread has.
-        let replay = move || Replay::to(Deep(depth)).event(&event, &Recorded::Bool(true));
+        let replay =
+            move || Replay::to(Deep(depth)).event(&event_in(20_000), &Recorded::Bool(true));
         thread::Builder::new().stack_size(2 << 20).spawn(replay).unwrap().join().unwrap();
         assert_eq!(seen.recv().unwrap(), 20_000);
     }
 
+    /// As long as any thread has a subscriber, tracing drops what is logged while an event is recorded, in all.
     #[test]
-    fn its_subscriber_wants_no_event_of_its_own() {
-        let replay = Replay::to(Identity::new());
-        assert!(!with_default(&replay.dispatch, || enabled!(Level::ERROR)));
+    fn no_subscriber_is_the_threads_while_an_event_is_shown() {
+        struct IsNone(Sender<bool>);
+
+        impl<S: Subscriber> Layer<S> for IsNone {
+            fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+                self.0.send(get_default(Dispatch::is::<NoSubscriber>)).unwrap();
+            }
+
+            fn on_close(&self, _: Id, _: Context<'_, S>) {
+                self.0.send(get_default(Dispatch::is::<NoSubscriber>)).unwrap();
+            }
+        }
+
+        let (is_none, seen) = channel();
+        Replay::to(IsNone(is_none)).event(&event_in(2), &Recorded::Bool(true));
+        assert_eq!(seen.iter().collect::<Vec<_>>(), [true; 3]);
     }
 }

@@ -78,8 +78,8 @@ pub(crate) enum Timeout {
 }
 
 /// Descriptors that public connections may not use, besides those of listeners: 16 for the
-/// admin server's connections, and of the rest a dozen for the runtime, signals and the log, and eight for a
-/// hand-over (the carrier's end, a branch's two, the records; the notification, and the barrier's two).
+/// admin server's connections, 13 for the runtime, signals and the log, seven for a hand-over (the carrier's
+/// end, a branch's two, the records; the notification, and the barrier's two), and four to spare.
 ///
 /// A hand-over puts all connections in flight at once, where the kernel allows as many as may be open: the
 /// same reserve has room for what is in flight with them (the records, and an end for each branch, of which

@@ -158,7 +158,7 @@
 //! | serde, postcard | the records of connections that are handed over |
 //! | thiserror | error types |
 //! | tracing-subscriber (`log`) | the log's formats and levels |
-//! | tracing-journald (`log`) | entries in the journal, written by the log's thread |
+//! | tracing-journald, tracing-core (`log`) | entries in the journal, written by the log's thread |
 //! | axum (`admin`) | the admin server's routes, and yours |
 //! | serde\_json, humantime (`admin`) | `/status` |
 //! | prometheus-client (`metrics`) | the text format, and the registry in the API |

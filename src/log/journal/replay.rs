@@ -45,10 +45,16 @@ impl Replay {
             let id = self.begin(place, span, open.last());
             open.push(id);
         }
+        let innermost = open.last().cloned();
+        if let Some(id) = &innermost {
+            self.subscriber.enter(id);
+        }
         show(place, &event.values, Some(message), |values| {
-            let innermost = open.last().cloned();
-            self.subscriber.event(&Event::new_child_of(innermost, place.metadata, values));
+            self.subscriber.event(&Event::new_child_of(innermost.clone(), place.metadata, values));
         });
+        if let Some(id) = &innermost {
+            self.subscriber.exit(id);
+        }
         for id in open.into_iter().rev() {
             self.subscriber.try_close(id);
         }
@@ -187,6 +193,9 @@ mod tests {
         impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Deep {
             fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
                 let spans = context.event_scope(event).map_or(0, Iterator::count);
+                // This is how tracing-journald looks for them.
+                let current = context.lookup_current().map_or(0, |span| span.scope().count());
+                assert_eq!(spans, current);
                 self.0.send(spans).unwrap();
             }
         }

@@ -3,18 +3,24 @@
 //! tracing-subscriber's registry closes a span's parent through the subscriber of the thread. That would be the
 //! application's, so the replay would have to make itself the thread's subscriber; and as long as any thread
 //! has one of its own, tracing drops events that are logged while another is being recorded, in every thread.
-//! So the registry here holds spans without parents, and each span's parent stands beside it.
-//!
-//! Absent on purpose: a current span. Each span and event names its parent.
+//! So the registry here holds spans without parents, each span's parent stands beside it, and so does the
+//! current span, in which tracing-journald looks for an event's. All of this is for one thread.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_core::span::Current;
 use tracing_subscriber::Registry;
 use tracing_subscriber::registry::{Data, Extensions, ExtensionsMut, LookupSpan, SpanData};
 
 /// A registry of spans that are given their parents.
 #[derive(Debug, Default)]
-pub(super) struct Spans(Registry);
+pub(super) struct Spans {
+    registry: Registry,
+    /// The span that was entered last and not left yet. One at a time is entered, around an event.
+    current: Mutex<Option<Id>>,
+}
 
 /// The parent of a span, among its extensions.
 struct Parent(Id);
@@ -28,46 +34,60 @@ pub(super) struct Span<'a> {
 
 // === impl Spans ===
 
+impl Spans {
+    fn current(&self) -> MutexGuard<'_, Option<Id>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Subscriber for Spans {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.registry.enabled(metadata)
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let root = Attributes::new_root(attributes.metadata(), attributes.values());
-        let id = self.0.new_span(&root);
-        if let (Some(parent), Some(data)) = (attributes.parent(), self.0.span_data(&id)) {
+        let id = self.registry.new_span(&root);
+        if let (Some(parent), Some(data)) = (attributes.parent(), self.registry.span_data(&id)) {
             data.extensions_mut().insert(Parent(parent.clone()));
         }
         id
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        self.0.record(id, values);
+        self.registry.record(id, values);
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        self.0.record_follows_from(id, follows);
+        self.registry.record_follows_from(id, follows);
     }
 
     fn event(&self, event: &Event<'_>) {
-        self.0.event(event);
+        self.registry.event(event);
     }
 
+    /// Not the registry's: that would tell the thread's subscriber when the span is left.
     fn enter(&self, id: &Id) {
-        self.0.enter(id);
+        *self.current() = Some(id.clone());
     }
 
-    fn exit(&self, id: &Id) {
-        self.0.exit(id);
+    fn exit(&self, _: &Id) {
+        *self.current() = None;
+    }
+
+    fn current_span(&self) -> Current {
+        let current = self.current().clone();
+        let span =
+            current.and_then(|id| Some((id.clone(), self.registry.span_data(&id)?.metadata())));
+        span.map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        self.0.clone_span(id)
+        self.registry.clone_span(id)
     }
 
     fn try_close(&self, id: Id) -> bool {
-        self.0.try_close(id)
+        self.registry.try_close(id)
     }
 }
 
@@ -75,7 +95,7 @@ impl<'a> LookupSpan<'a> for Spans {
     type Data = Span<'a>;
 
     fn span_data(&'a self, id: &Id) -> Option<Span<'a>> {
-        let data = self.0.span_data(id)?;
+        let data = self.registry.span_data(id)?;
         let parent = data.extensions().get::<Parent>().map(|Parent(id)| id.clone());
         Some(Span { data, parent })
     }

@@ -2,10 +2,10 @@
 //!
 //! tracing-journald sends what is too large for its socket's send buffer (`net.core.wmem_default`, 208 KiB
 //! unless set) as a sealed memory file, whole. That fails, without a word, where there is no such file to
-//! be had (no descriptors are left; `vm.memfd_noexec=2` where the kernel refuses a file without the flag for it), and where it has a seal more
-//! than the journal expects: with `vm.memfd_noexec` at 1 or 2 the kernel adds one against execution, for which
-//! journald drops the entry (that of systemd 252 was seen to). Then an entry is cut to the size of a
-//! datagram: its longest values are, and say how much is missing.
+//! be had (no descriptors are left; `vm.memfd_noexec=2` where the kernel refuses a file without the flag for
+//! it), and where it has a seal more than the journal expects: with `vm.memfd_noexec` at 1 or 2 the kernel
+//! adds one against execution, for which journald drops the entry (that of systemd 252 was seen to). Then an
+//! entry is cut to the size of a datagram: its longest values are, and say how much is missing.
 //!
 //! # Source
 //! systemd's "Native Journal Protocol"; `memfd_create(2)`; unix(7).

@@ -10,13 +10,12 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use lockstepd::{Body, Daemon, Peer};
+use lockstepd::{Body, Daemon, Peer, Server};
 
 fn main() -> ExitCode {
-    // `hyper_server` does without the peer, which costs a request one allocation.
-    Daemon::new("hyper_only")
-        .hyper_server_with_peer("public", "127.0.0.1:8080", service_fn(greet))
-        .run()
+    // Whoever does without the peer saves each request an allocation.
+    let public = Server::hyper("public", "127.0.0.1:8080", service_fn(greet)).tell_peer(true);
+    Daemon::new("hyper_only").add_server(public).run()
 }
 
 async fn greet(request: Request<Body>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -49,7 +49,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Daemon::hyper_server_with_peer`], [`Listen`], [`Limits`] |
+//! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Server`], [`Listen`], [`Limits`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
@@ -206,6 +206,7 @@ pub use crate::daemon::builder::Daemon;
 pub use crate::daemon::error::{Error, Exit};
 pub use crate::daemon::monitor::Monitor;
 pub use crate::daemon::reload::Reload;
+pub use crate::daemon::server::Server;
 pub use crate::handover::assignment::SocketsError;
 pub use crate::http::access::AccessLog;
 pub use crate::http::body::Body;

@@ -12,7 +12,7 @@ use super::routes::{Admin, router};
 use crate::connections::limits::ADMIN_IDLE;
 use crate::connections::registry::Registry;
 use crate::http::connection::Shared;
-use crate::http::server::{Serve, Server};
+use crate::http::server::{Serve, ServerOf};
 use crate::sockets::address::Listen;
 use crate::sockets::listener::Listener;
 
@@ -45,6 +45,6 @@ impl DeclaredAdmin {
         let service = TowerToHyperService::new(router);
         let shared =
             Shared { service, tell_peer: true, idle_timeout_max: ADMIN_IDLE, http_settings };
-        Arc::new(Server::with(registry, shared))
+        Arc::new(ServerOf::with(registry, shared))
     }
 }

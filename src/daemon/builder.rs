@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
 
 use crate::BoxError;
 #[cfg(feature = "admin")]
 use crate::admin::declared::DeclaredAdmin;
 use crate::connections::limits::Limits;
-use crate::daemon::declared::{self, DeclaredServer, DeclaredTask, TaskFuture};
+use crate::daemon::declared::{self, DeclaredTask, TaskFuture};
 use crate::daemon::error::Error;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::reload::{Hook, Reload};
+use crate::daemon::server::Server;
 use crate::daemon::watchdog::{Check, CheckFuture};
 use crate::http::access::AccessLog;
 use crate::http::body::Body;
@@ -36,7 +36,7 @@ pub struct Daemon {
         expect(dead_code, reason = "for log and admin server")
     )]
     pub(crate) name: String,
-    pub(crate) servers: Vec<DeclaredServer>,
+    pub(crate) servers: Vec<Server>,
     #[cfg(feature = "admin")]
     pub(crate) admin: DeclaredAdmin,
     pub(crate) tasks: Vec<DeclaredTask>,
@@ -101,7 +101,7 @@ impl Daemon {
     /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
     /// `"unix:/run/shop.sock"`, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
     /// an extension.
-    pub fn server<L, S, B>(mut self, name: impl Into<String>, listen: L, service: S) -> Self
+    pub fn server<L, S, B>(self, name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
         S: tower_service::Service<Request<Body>, Response = Response<B>>
@@ -115,15 +115,14 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let service = TowerToHyperService::new(service);
-        self.servers.push(DeclaredServer::new(name.into(), listen, service, true));
-        self
+        self.add_server(Server::new(name, listen, service))
     }
 
     /// Adds a server for a hyper service: the shortest way from the socket to your code.
     ///
-    /// Sockets are as with [`Daemon::server`]. Requests carry no extension.
-    pub fn hyper_server<L, S, B>(mut self, name: impl Into<String>, listen: L, service: S) -> Self
+    /// Sockets are as with [`Daemon::server`]. Requests carry no extension; for those that do, see
+    /// [`Server::tell_peer`].
+    pub fn hyper_server<L, S, B>(self, name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
         S: Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
@@ -133,28 +132,12 @@ impl Daemon {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        self.servers.push(DeclaredServer::new(name.into(), listen, service, false));
-        self
+        self.add_server(Server::hyper(name, listen, service))
     }
 
-    /// Adds a server for a hyper service whose requests each carry their
-    /// [`Peer`](crate::Peer) as an extension; otherwise as [`Daemon::hyper_server`].
-    pub fn hyper_server_with_peer<L, S, B>(
-        mut self,
-        name: impl Into<String>,
-        listen: L,
-        service: S,
-    ) -> Self
-    where
-        L: TryInto<Listen, Error: ToString>,
-        S: Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: http_body::Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<BoxError>,
-    {
-        self.servers.push(DeclaredServer::new(name.into(), listen, service, true));
+    /// Adds a server that has something particular, see [`Server`].
+    pub fn add_server(mut self, server: Server) -> Self {
+        self.servers.push(server);
         self
     }
 

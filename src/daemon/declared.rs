@@ -1,24 +1,12 @@
-//! The servers and tasks that a daemon is declared with, and the checks that need nothing else.
+//! The tasks that a daemon is declared with, and the checks of names and addresses.
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::BoxError;
 use crate::daemon::error::Error;
-use crate::http::connection::{HttpSettings, Shared};
-use crate::http::server::{Serve, Server};
-use crate::http::service::HttpService;
 use crate::lifecycle::shutdown::Shutdown;
 use crate::sockets::address::Listen;
-
-/// A server that has been declared and not been started.
-pub(crate) struct DeclaredServer {
-    pub(crate) name: String,
-    pub(crate) listen: Result<Listen, String>,
-    pub(crate) build: Box<dyn FnOnce(Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
-}
 
 /// A task that has been declared and not been started.
 pub(crate) struct DeclaredTask {
@@ -27,27 +15,6 @@ pub(crate) struct DeclaredTask {
 }
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
-
-// === impl DeclaredServer ===
-
-impl DeclaredServer {
-    /// `tell_peer`: whether each request carries its peer as an extension.
-    pub(crate) fn new<L, S>(name: String, listen: L, service: S, tell_peer: bool) -> Self
-    where
-        L: TryInto<Listen, Error: ToString>,
-        S: HttpService,
-    {
-        let listen = listen.try_into().map_err(|error| error.to_string());
-        let server = name.clone();
-        let build = Box::new(move |http_settings| -> Arc<dyn Serve> {
-            Arc::new(Server::new(
-                server,
-                Shared { service, tell_peer, idle_timeout_max: Duration::MAX, http_settings },
-            ))
-        });
-        Self { name, listen, build }
-    }
-}
 
 /// A server's name, and where it is to listen.
 type NameAndListen<'d> = (&'d str, &'d Result<Listen, String>);
@@ -100,12 +67,6 @@ fn same_name(name: &str) -> Error {
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
-}
-
-impl fmt::Debug for DeclaredServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeclaredServer").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for DeclaredTask {

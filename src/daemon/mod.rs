@@ -14,6 +14,7 @@ pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod running;
 pub(crate) mod serve;
+pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stuck;

@@ -69,13 +69,14 @@ pub(crate) async fn start(
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
     let mut views = Vec::new();
     for plan in daemon.servers {
-        let server = (plan.build)(Arc::clone(&http_settings));
+        let name = plan.name.clone();
+        let server = plan.build(Arc::clone(&http_settings));
         server.registry().set_tcp(tcp);
         let listeners = register(sockets.next())?;
         views.push(ServerOverview::new(server.registry(), &listeners));
         // The sender is dropped: only the admin server can be asked to fail.
         let (_, failures) = Failure::channel();
-        group.spawn(plan.name, server::run(Arc::clone(&server), listeners, failures));
+        group.spawn(name, server::run(Arc::clone(&server), listeners, failures));
         servers.push(server);
     }
     #[cfg(not(feature = "admin"))]

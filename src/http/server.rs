@@ -35,7 +35,7 @@ pub(crate) trait Serve: Send + Sync {
 
 /// A service and its connections.
 #[derive(Debug)]
-pub(crate) struct Server<S> {
+pub(crate) struct ServerOf<S> {
     registry: Arc<Registry>,
     shared: Arc<Shared<S>>,
 }
@@ -63,9 +63,9 @@ pub(crate) struct Failure(
     mpsc::Sender<String>,
 );
 
-// === impl Server ===
+// === impl ServerOf ===
 
-impl<S> Server<S> {
+impl<S> ServerOf<S> {
     pub(crate) fn new(name: String, shared: Shared<S>) -> Self {
         Self::with(Arc::new(Registry::new(name)), shared)
     }
@@ -76,7 +76,7 @@ impl<S> Server<S> {
     }
 }
 
-impl<S> Serve for Server<S>
+impl<S> Serve for ServerOf<S>
 where
     S: HttpService,
 {

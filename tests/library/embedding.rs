@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use axum::{Router, routing::get};
-use lockstepd::{Cause, Daemon, Exit, Peer, Phase};
+use lockstepd::{Cause, Daemon, Exit, Peer, Phase, Server};
 use rustix::process::Signal;
 
 use crate::{
@@ -99,7 +99,7 @@ fn a_hyper_service_hears_of_the_peer_if_it_asks_for_it() {
     };
     let daemon = Daemon::new("test")
         .hyper_server("without", "127.0.0.1:0", service())
-        .hyper_server_with_peer("with", "127.0.0.1:0", service());
+        .add_server(Server::hyper("with", "127.0.0.1:0", service()).tell_peer(true));
     let running = Running::start(daemon);
     assert_eq!(running.get("without", "/").body, "");
     assert!(running.get("with", "/").body.starts_with("127.0.0.1:"));

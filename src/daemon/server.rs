@@ -1,0 +1,136 @@
+//! A server as the program declares it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use crate::BoxError;
+use crate::http::body::Body;
+use crate::http::connection::{HttpSettings, Shared};
+use crate::http::server::{Serve, ServerOf};
+use crate::http::service::HttpService;
+use crate::sockets::address::Listen;
+
+/// A server of a daemon: a service, its addresses, and what is particular to it.
+///
+/// [`Daemon::add_server`](crate::Daemon::add_server) takes it; [`Daemon::server`](crate::Daemon::server) is the
+/// short way for a server with nothing particular.
+///
+/// # Examples
+/// ```
+/// use axum::{Router, routing::get};
+/// use lockstepd::{Daemon, Server};
+///
+/// let router = Router::new().route("/", get(|| async { "Hello" }));
+/// let daemon = Daemon::new("shop").add_server(Server::new("public", "0.0.0.0:8080", router));
+/// # let _ = daemon;
+/// ```
+#[must_use = "a server does nothing until a daemon has it"]
+pub struct Server {
+    pub(crate) name: String,
+    pub(crate) listen: Result<Listen, String>,
+    particulars: Particulars,
+    build: Box<dyn FnOnce(Particulars, Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
+}
+
+/// What is particular to a server.
+#[derive(Debug, Default)]
+struct Particulars {
+    /// Each request carries its peer as an extension.
+    tell_peer: bool,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A server for a tower service, such as an axum `Router`.
+    ///
+    /// It serves the sockets that the service manager passes under `name`
+    /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
+    /// `"unix:/run/shop.sock"`, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
+    /// an extension.
+    pub fn new<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: tower_service::Service<Request<Body>, Response = Response<B>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        Self::declare(name.into(), listen, TowerToHyperService::new(service)).tell_peer(true)
+    }
+
+    /// A server for a hyper service: the shortest way from the socket to your code.
+    ///
+    /// Sockets are as with [`Server::new`]. Requests carry no extension unless
+    /// [`Server::tell_peer`] asks for it.
+    pub fn hyper<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: Service<Request<Body>, Response = Response<B>> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        Self::declare(name.into(), listen, service)
+    }
+
+    fn declare<L, S>(name: String, listen: L, service: S) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+        S: HttpService,
+    {
+        let server = name.clone();
+        let build = Box::new(move |particulars: Particulars, http_settings| -> Arc<dyn Serve> {
+            Arc::new(ServerOf::new(
+                server,
+                Shared {
+                    service,
+                    tell_peer: particulars.tell_peer,
+                    idle_timeout_max: Duration::MAX,
+                    http_settings,
+                },
+            ))
+        });
+        Self {
+            name,
+            listen: listen.try_into().map_err(|error| error.to_string()),
+            particulars: Particulars::default(),
+            build,
+        }
+    }
+
+    /// Sets whether each request carries its [`Peer`](crate::Peer) as an extension, which costs an
+    /// allocation. Default: true for a tower service, false for a hyper service.
+    pub fn tell_peer(mut self, tell: bool) -> Self {
+        self.particulars.tell_peer = tell;
+        self
+    }
+
+    /// Builds the server that serves.
+    pub(crate) fn build(self, http_settings: Arc<HttpSettings>) -> Arc<dyn Serve> {
+        (self.build)(self.particulars, http_settings)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .field("particulars", &self.particulars)
+            .finish_non_exhaustive()
+    }
+}

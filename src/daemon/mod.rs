@@ -5,6 +5,7 @@
 //! Absent on purpose: anything about a single connection or request.
 
 pub(crate) mod builder;
+pub(crate) mod check;
 pub(crate) mod declared;
 pub(crate) mod error;
 pub(crate) mod idle_exit;

@@ -18,9 +18,6 @@ use crate::daemon::overseer::{Members, Overseer};
 use crate::daemon::running::Process;
 use crate::daemon::start::start;
 use crate::daemon::stop::stop_early;
-use crate::handover::announcement::{Announcement, InvalidAnnouncement};
-use crate::handover::assignment::Received;
-use crate::handover::carrier::CARRIER_VERSION;
 use crate::handover::program::{CHECK_VARIABLE, Program, VALID};
 use crate::http::access;
 use crate::lifecycle::phase::Phase;
@@ -29,7 +26,6 @@ use crate::lifecycle::signals::{self, Orders};
 #[cfg(feature = "log")]
 use crate::log::{LevelHandle, finish};
 use crate::manager::notify::Notifier;
-use crate::sockets::address::Listen;
 use crate::sockets::inherit::Inherited;
 
 impl Daemon {
@@ -134,59 +130,6 @@ impl Daemon {
         phases.set(Phase::Stopped);
         exit
     }
-
-    /// Finds out whether [`Daemon::run`] would find its configuration and sockets usable, without
-    /// binding anything. Writes the result to standard error, and answers the exit code.
-    #[must_use]
-    pub fn check(self) -> ExitCode {
-        for warning in &self.warnings {
-            eprintln!("warning: {warning}");
-        }
-        match self.checked() {
-            Ok(()) => {
-                eprintln!("{VALID}");
-                Exit::Clean.into()
-            }
-            Err(error) => {
-                eprintln!("{error}");
-                error.exit().into()
-            }
-        }
-    }
-
-    fn checked(mut self) -> Result<(), Error> {
-        let early = self.inherited.take();
-        // Sockets that were taken already could be taken; otherwise they are taken here.
-        let may_take = early.as_ref().map_or_else(Inherited::check_threads, |_| Ok(()));
-        let inherited = early.map_or_else(Inherited::take, Ok)?;
-        let servers = self.listens()?;
-        #[cfg(feature = "log")]
-        if let Some(log) = &self.log {
-            log.check()?;
-        }
-        let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
-        match std::env::var(CHECK_VARIABLE) {
-            Ok(announcement) => {
-                received.check_passed(&servers)?;
-                may_take?;
-                check_announcement(&announcement, &servers)
-            }
-            Err(_) => Ok(received.check_now(&servers)?),
-        }
-    }
-}
-
-/// Finds out whether this program could replace the one that has written the announcement.
-fn check_announcement(announcement: &str, servers: &[(&str, &Listen)]) -> Result<(), Error> {
-    let unknown = |error: InvalidAnnouncement| Error::Configuration(error.to_string());
-    let announcement: Announcement = announcement.parse().map_err(unknown)?;
-    if announcement.carrier != CARRIER_VERSION {
-        return Err(Error::Configuration(
-            "the running program hands connections over in another format (restart instead)"
-                .to_owned(),
-        ));
-    }
-    Ok(announcement.check(servers)?)
 }
 
 /// Runs `daemon` to its end in a runtime of its own.

@@ -49,6 +49,5 @@ async fn events(
         let event = Event::default().id(next.to_string()).retry(RETRY).data(format!("beat {next}"));
         Some((Ok(event), next))
     });
-    let draining = async move { shutdown.draining().await };
-    Sse::new(numbers.take_until(draining))
+    Sse::new(numbers.take_until(shutdown.draining()))
 }

@@ -200,16 +200,28 @@ impl Daemon {
     /// [`Shutdown::triggered`], or, where handlers still give it work, after
     /// [`Shutdown::at_rest`]; at the drain time-out it is dropped. If it ends before, with or
     /// without an error, everything ends.
-    pub fn task<F, T, E>(mut self, name: impl Into<String>, start: F) -> Self
+    ///
+    /// `?` makes a [`BoxError`] of any error, and a closure may end with `Ok(())`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # let daemon = lockstepd::Daemon::new("shop");
+    /// let daemon = daemon.task("heartbeat", |shutdown| async move {
+    ///     tokio::select! {
+    ///         () = shutdown.triggered() => {}
+    ///         () = tokio::time::sleep(Duration::from_secs(60)) => std::fs::write("/run/shop/alive", "")?,
+    ///     }
+    ///     Ok(())
+    /// });
+    /// # let _ = daemon;
+    /// ```
+    pub fn task<F, T>(mut self, name: impl Into<String>, start: F) -> Self
     where
         F: FnOnce(Shutdown) -> T + Send + 'static,
-        T: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        T: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let start = Box::new(move |shutdown| -> TaskFuture {
-            let task = start(shutdown);
-            Box::pin(async move { task.await.map_err(Into::into) })
-        });
+        let start = Box::new(move |shutdown| -> TaskFuture { Box::pin(start(shutdown)) });
         self.tasks.push(DeclaredTask { name: name.into(), start });
         self
     }
@@ -259,12 +271,11 @@ impl Daemon {
     /// whole, and return what changes. An error changes nothing, and is shown in log and STATUS.
     ///
     /// It runs on a thread where it may block, for 10 s at most.
-    pub fn on_reload<F, E>(mut self, reload: F) -> Self
+    pub fn on_reload<F>(mut self, reload: F) -> Self
     where
-        F: Fn() -> Result<Reload, E> + Send + Sync + 'static,
-        E: Into<BoxError>,
+        F: Fn() -> Result<Reload, BoxError> + Send + Sync + 'static,
     {
-        self.reload = Some(Arc::new(Hook(Box::new(move || reload().map_err(Into::into)))));
+        self.reload = Some(Arc::new(Hook(Box::new(reload))));
         self
     }
 
@@ -295,16 +306,12 @@ impl Daemon {
     /// service.
     ///
     /// Check only what a restart can mend: not, for example, whether a database can be reached.
-    pub fn watchdog_check<F, T, E>(mut self, name: impl Into<String>, check: F) -> Self
+    pub fn watchdog_check<F, T>(mut self, name: impl Into<String>, check: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
-        T: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<BoxError>,
+        T: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let check = Box::new(move || -> CheckFuture {
-            let check = check();
-            Box::pin(async move { check.await.map_err(Into::into) })
-        });
+        let check = Box::new(move || -> CheckFuture { Box::pin(check()) });
         self.checks.push(Check { name: name.into(), check });
         self
     }

@@ -76,12 +76,12 @@ impl Shutdown {
         first
     }
 
-    /// Waits until the shutdown has been triggered.
+    /// Waits until the shutdown has been triggered. The future borrows nothing.
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
-    pub async fn triggered(&self) {
-        self.inner.token.cancelled().await;
+    pub fn triggered(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.inner.token.clone().cancelled_owned()
     }
 
     /// Waits until requests in flight should come to their end. A stream that would go on for ever,
@@ -91,22 +91,27 @@ impl Shutdown {
     /// place (`SIGUSR2`), which needs every connection at rest but stops nothing: if the upgrade fails,
     /// streams that begin later go on.
     ///
+    /// The future borrows nothing, so that a stream can own it: `events.take_until(shutdown.draining())`.
+    ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
-    pub async fn draining(&self) {
-        // The sender lives in self, so the channel cannot close while this waits.
-        let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            // The sender lives in `inner`, so the channel cannot close while this waits.
+            let _ = inner.draining.subscribe().wait_for(|draining| *draining).await;
+        }
     }
 
     /// Waits until no request is in flight any more and none will come: from here on no handler adds
     /// to a queue, and the task that empties it can finish.
     ///
-    /// It comes after [`Shutdown::triggered`], at the drain time-out at the latest.
+    /// It comes after [`Shutdown::triggered`], at the drain time-out at the latest. The future borrows nothing.
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
-    pub async fn at_rest(&self) {
-        self.inner.at_rest.cancelled().await;
+    pub fn at_rest(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.inner.at_rest.clone().cancelled_owned()
     }
 
     /// Tells whether requests in flight should come to their end.

@@ -31,11 +31,11 @@ fn main() -> ExitCode {
         .admin("127.0.0.1:8081")
         .watchdog_check("spring", move || {
             let broken = broken.load(Ordering::Relaxed);
-            async move { if broken { Err("it is broken") } else { Ok(()) } }
+            async move { if broken { Err("it is broken".into()) } else { Ok(()) } }
         })
         .task("spinner", |shutdown| async move {
             tokio::select! {
-                () = shutdown.triggered() => Ok::<_, lockstepd::BoxError>(()),
+                () = shutdown.triggered() => Ok(()),
                 () = spin.notified() => loop {
                     std::hint::spin_loop();
                 },

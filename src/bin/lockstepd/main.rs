@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match load() {
         Ok(config) => match arguments.command {
             Command::Run => {
-                daemon(config.clone()).on_reload(move || load().map(|new| config.reload(new))).run()
+                daemon(config.clone()).on_reload(move || Ok(config.reload(load()?))).run()
             }
             Command::Check => {
                 match &config.file {

@@ -207,6 +207,7 @@ pub use crate::daemon::error::{Error, Exit};
 pub use crate::daemon::monitor::Monitor;
 pub use crate::daemon::reload::Reload;
 pub use crate::daemon::server::Server;
+pub use crate::daemon::spawn::SpawnedDaemon;
 pub use crate::handover::assignment::SocketsError;
 pub use crate::http::access::AccessLog;
 pub use crate::http::body::Body;

@@ -45,7 +45,8 @@ pub struct Daemon {
     pub(crate) inherited: Option<Inherited>,
     pub(crate) checks: Vec<Check>,
     pub(crate) drain_timeout: Duration,
-    pub(crate) linger: Duration,
+    /// None: not said.
+    pub(crate) linger: Option<Duration>,
     pub(crate) hand_over: bool,
     pub(crate) idle_exit: Option<Duration>,
     pub(crate) reload: Option<Arc<Hook>>,
@@ -83,7 +84,7 @@ impl Daemon {
             inherited: None,
             checks: Vec::new(),
             drain_timeout: Self::DRAIN_TIMEOUT,
-            linger: Self::LINGER,
+            linger: None,
             hand_over: true,
             idle_exit: None,
             reload: None,
@@ -246,7 +247,7 @@ impl Daemon {
     /// Sets how long idle connections may wait for a last request where no other process takes
     /// them over. Default 1 s. With no connection open the stop is immediate.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
+        self.linger = Some(linger);
         self
     }
 

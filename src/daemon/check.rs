@@ -35,7 +35,7 @@ impl Daemon {
         let early = self.inherited.take();
         // Sockets that were taken already could be taken; otherwise they are taken here.
         let may_take = early.as_ref().map_or_else(Inherited::check_threads, |_| Ok(()));
-        let inherited = early.map_or_else(Inherited::take, Ok)?;
+        let inherited = early.map_or_else(Inherited::take_late, Ok)?;
         let servers = self.listens()?;
         #[cfg(feature = "log")]
         if let Some(log) = &self.log {

@@ -16,6 +16,8 @@ pub(crate) mod run;
 pub(crate) mod running;
 pub(crate) mod serve;
 pub(crate) mod server;
+pub(crate) mod set_up;
+pub(crate) mod spawn;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stuck;

@@ -1,6 +1,8 @@
 //! The daemon's phase and addresses, for the rest of the program.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use tokio::sync::SetOnce;
 
 use crate::lifecycle::phase::{Latches, Phase, Phases};
 use crate::sockets::address::Address;
@@ -17,7 +19,7 @@ pub struct Monitor {
 }
 
 /// The addresses of every server by its name, once they are known.
-pub(crate) type Bound = Arc<OnceLock<Vec<(String, Vec<Address>)>>>;
+pub(crate) type Bound = Arc<SetOnce<Vec<(String, Vec<Address>)>>>;
 
 // === impl Monitor ===
 

@@ -1,6 +1,6 @@
 //! Running a daemon, from its start to its exit code.
 //!
-//! Start: sockets of the environment, before any thread exists → log → signals → sockets adopted or
+//! Start: sockets of the environment, before any thread exists → log → signals → the program's set-up → sockets adopted or
 //! bound → connections taken over → members spawned → every latch down → READY=1.
 
 use std::io;
@@ -11,11 +11,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 use tokio::task::spawn_blocking;
 
+use crate::BoxError;
 use crate::connections::limits::DESCRIPTORS_MIN;
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::{Error, Exit};
 use crate::daemon::overseer::{Members, Overseer};
 use crate::daemon::running::Process;
+use crate::daemon::set_up::complete;
 use crate::daemon::start::start;
 use crate::daemon::stop::stop_early;
 use crate::handover::program::{CHECK_VARIABLE, Program, VALID};
@@ -23,10 +25,11 @@ use crate::http::access;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::Cause;
 use crate::lifecycle::signals::{self, Orders};
+use crate::log::error_text::say_without_log;
 #[cfg(feature = "log")]
 use crate::log::{LevelHandle, finish};
 use crate::manager::notify::Notifier;
-use crate::sockets::inherit::Inherited;
+use crate::sockets::inherit::{InheritError, Inherited};
 
 impl Daemon {
     /// Runs the daemon until it stops, and answers an [`Exit`] code.
@@ -43,7 +46,9 @@ impl Daemon {
         if std::env::var_os(CHECK_VARIABLE).is_some() {
             return self.check();
         }
-        run(self).map_or_else(|error| error.report(), Into::into)
+        // Nothing is left to set up.
+        run(self, |daemon| std::future::ready(Ok(daemon)))
+            .map_or_else(|error| error.report(), Into::into)
     }
 
     /// Runs the daemon in the caller's runtime until `stop` is ready, or anything else stops it.
@@ -53,14 +58,17 @@ impl Daemon {
     /// them. Everything is drained as at any stop, and nothing of the daemon is left when this
     /// returns, but for members that did not end in time.
     ///
-    /// This is for tests, and for programs with a runtime of their own, which has to have its I/O
+    /// This is for programs with a runtime of their own, which has to have its I/O
     /// and time drivers enabled. Signals, the log and limits of the process are left to the program; so there
     /// is no reload by `SIGHUP` and no upgrade in place. The service manager gets the same messages as with
-    /// [`Daemon::run`].
+    /// [`Daemon::run`]. For tests there is [`Daemon::spawn`]; what a program only has to await before it serves
+    /// needs no runtime of its own, see [`Daemon::run_with`].
+    ///
+    /// The service manager's sockets have to be taken with [`Inherited::take`] before the runtime has
+    /// started threads. Where that was not done and nothing was passed, a warning says that it would fail.
     ///
     /// # Errors
-    /// When the daemon could not start. If the service manager passed sockets, they have to be
-    /// taken with [`Inherited::take`] before the runtime has started threads.
+    /// When the daemon could not start.
     ///
     /// # Cancel safety
     /// Not cancel safe: if the future is dropped, tasks with open connections go on running. Let `stop` complete
@@ -106,6 +114,7 @@ impl Daemon {
                 notifier: Notifier::from_env().map_err(system(NOTIFY_THREAD))?,
                 program: Program::current(),
                 members: Members::default(),
+                tells_without_log: true,
                 #[cfg(feature = "log")]
                 level: LevelHandle::none(),
             };
@@ -132,21 +141,24 @@ impl Daemon {
     }
 }
 
-/// Runs `daemon` to its end in a runtime of its own.
+/// Runs `daemon` to its end in a runtime of its own, once `set_up` has completed it.
 ///
 /// # Errors
 /// When it could not start.
-fn run(mut daemon: Daemon) -> Result<Exit, Error> {
+pub(crate) fn run<F, T>(mut daemon: Daemon, set_up: F) -> Result<Exit, Error>
+where
+    F: FnOnce(Daemon) -> T,
+    T: Future<Output = Result<Daemon, BoxError>> + Send + 'static,
+{
     let started = Instant::now();
     if runtime::Handle::try_current().is_ok() {
         return Err(Error::Configuration(
             "Daemon::run starts a runtime, and cannot be called inside of one (call it from a \
-             plain fn main, or await Daemon::run_until)"
+             plain fn main, with asynchronous set-up in Daemon::run_with; or await Daemon::run_until)"
                 .to_owned(),
         ));
     }
     let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
-    daemon.inherited = Some(inherited);
     // Before there are threads, which inherit the signal mask.
     signals::prepare().map_err(system("reset the signals that the parent process has blocked"))?;
     let process = Process {
@@ -159,6 +171,7 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         },
         program: Program::current(),
         members: Members::default(),
+        tells_without_log: true,
     };
     raise_descriptor_limit()?;
     let notifier = process.notifier.clone();
@@ -176,7 +189,15 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let exit = runtime.block_on(run_in_runtime(daemon, process, &orders));
+    let exit = runtime.block_on(async {
+        match complete(daemon, set_up, &process).await? {
+            Ok(mut daemon) => {
+                daemon.inherited = Some(inherited);
+                run_in_runtime(daemon, process, &orders).await
+            }
+            Err(exit) => Ok(exit),
+        }
+    });
     // Tasks that have not ended by now are not waited for.
     runtime.shutdown_background();
     notifier.flush();
@@ -187,12 +208,15 @@ fn run(mut daemon: Daemon) -> Result<Exit, Error> {
 }
 
 /// Starts, serves and stops.
-async fn run_in_runtime(
+pub(crate) async fn run_in_runtime(
     mut daemon: Daemon,
     process: Process,
     orders: &Orders,
 ) -> Result<Exit, Error> {
-    let inherited = daemon.inherited.take().map_or_else(Inherited::take, Ok)?;
+    let inherited = match daemon.inherited.take() {
+        Some(inherited) => inherited,
+        None => take_late()?,
+    };
     let (shutdown, notifier) = (daemon.shutdown.clone(), process.notifier.clone());
     let mut running = match start(daemon, inherited, process).await {
         Err(Error::Sockets(error)) if error.may_pass() && shutdown.is_triggered() => {
@@ -206,10 +230,24 @@ async fn run_in_runtime(
     Ok(running.stop().await)
 }
 
+/// Takes the service manager's sockets inside of a runtime. Where there are none, a program that could not have
+/// taken them is warned: it would fail under a service manager only.
+fn take_late() -> Result<Inherited, InheritError> {
+    let may_take = Inherited::check_threads();
+    let inherited = Inherited::take_late()?;
+    if let Err(error) = may_take {
+        tracing::warn!("under a service manager that passes sockets this would not start: {error}");
+        say_without_log(|| {
+            format!("under a service manager that passes sockets this would not start: {error}")
+        });
+    }
+    Ok(inherited)
+}
+
 /// What is attempted when a notifier starts, for the error.
 const NOTIFY_THREAD: &str = "start the thread that tells the service manager";
 
-fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn system(attempt: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { attempt, source }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) program: Program,
     /// The overseer looks at them.
     pub(crate) members: Members,
+    /// Where there is no log, the addresses and the cause of a failure are written to standard error.
+    pub(crate) tells_without_log: bool,
     #[cfg(feature = "log")]
     pub(crate) level: LevelHandle,
 }

@@ -16,9 +16,16 @@ use crate::daemon::watchdog::{Watchdog, WatchdogGuard};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::Cause;
 use crate::lifecycle::signals::{Order, Orders};
-use crate::log::error_text::chain;
+use crate::log::error_text::{chain, say_without_log};
 use crate::log::message_id;
 use crate::manager::notify::STATUS_INTERVAL;
+
+/// Why the only line on standard error is the only one.
+const WITHOUT_LOG: &str = if cfg!(feature = "log") {
+    "nothing else is logged: no log is set up, see Daemon::log"
+} else {
+    "nothing else is logged: set a tracing subscriber, or build with the feature \"log\""
+};
 
 /// How long a reload hook may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +87,9 @@ impl Running {
             startup_us = u64::try_from(startup.as_micros()).unwrap_or(u64::MAX),
             "ready",
         );
+        if self.process.tells_without_log {
+            say_without_log(|| format!("serving {} ({WITHOUT_LOG})", self.addresses));
+        }
         if self.settings.now().idle_exit.is_some() && !self.may_stop_when_idle() {
             let why = if self.has_tasks {
                 "a task runs"

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use crate::admin::metrics::Metrics;
 #[cfg(feature = "admin")]
 use crate::admin::routes::Admin;
+use crate::connections::limits::Limits;
 use crate::connections::metrics::Reloads;
 use crate::connections::overview::{HandOver, ServerOverview};
 use crate::connections::parked::Idle;
@@ -27,6 +28,7 @@ use crate::http::connection::HttpSettings;
 use crate::http::server::{self, Failure, Serve};
 use crate::lifecycle::group::Group;
 use crate::lifecycle::settings::{LiveSettings, Settings};
+use crate::lifecycle::shutdown::Shutdown;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
@@ -50,17 +52,14 @@ pub(crate) async fn start(
     }
     let notifier = process.notifier.clone();
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
+    let plan = Plan::of(&daemon)?;
     let ((connections, surplus, hand_over, history), (sockets, files)) =
-        take_over_and_bind(&mut received, inherited.carrier.as_ref(), &daemon, &notifier).await?;
+        take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
+    drop(plan);
 
+    let settings = live_settings(&daemon);
     let tcp = daemon.limits.tcp_options();
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
-    let settings = LiveSettings::new(Settings {
-        drain_timeout: daemon.drain_timeout,
-        linger: daemon.linger,
-        hand_over: daemon.hand_over,
-        idle_exit: daemon.idle_exit,
-    });
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
     let reloads = Arc::<Reloads>::default();
@@ -148,45 +147,77 @@ pub(crate) async fn start(
     Ok(running)
 }
 
-/// Answers how many connections a server may have, by its name.
-fn connection_limits(daemon: &Daemon, listeners: usize) -> impl Fn(&str) -> usize {
-    let limits = &daemon.limits;
-    let public = limits.public_connections_now(daemon.servers.len(), listeners);
-    let is_public = |name: &str| daemon.servers.iter().any(|plan| plan.name == name);
-    move |name| if is_public(name) { public } else { limits.admin_connections() }
+fn live_settings(daemon: &Daemon) -> LiveSettings {
+    LiveSettings::new(Settings {
+        drain_timeout: daemon.drain_timeout,
+        linger: daemon.linger.unwrap_or(Daemon::LINGER),
+        hand_over: daemon.hand_over,
+        idle_exit: daemon.idle_exit,
+    })
+}
+
+/// What is known of the servers before they are built. Of the daemon it borrows only what may be shared between
+/// threads, so that a start can be awaited in a task.
+struct Plan<'d> {
+    /// The admin server is the last.
+    servers: Vec<(&'d str, &'d Listen)>,
+    /// How many of them are the program's.
+    public: usize,
+    limits: &'d Limits,
+    shutdown: Shutdown,
+}
+
+// === impl Plan ===
+
+impl<'d> Plan<'d> {
+    fn of(daemon: &'d Daemon) -> Result<Self, Error> {
+        Ok(Self {
+            servers: daemon.listens()?,
+            public: daemon.servers.len(),
+            limits: &daemon.limits,
+            shutdown: daemon.shutdown(),
+        })
+    }
+
+    /// Answers how many connections a server may have, by its name.
+    fn connection_limits(&self, listeners: usize) -> impl Fn(&str) -> usize {
+        let most = self.limits.public_connections_now(self.public, listeners);
+        let public = &self.servers[..self.public];
+        let is_public = |name: &str| public.iter().any(|(server, _)| *server == name);
+        move |name| if is_public(name) { most } else { self.limits.admin_connections() }
+    }
 }
 
 /// Takes over the connections and listeners of the process before this one, and binds the sockets that are missing.
 async fn take_over_and_bind(
     received: &mut Received,
     upgrade: Option<&OwnedFd>,
-    daemon: &Daemon,
+    plan: &Plan<'_>,
     notifier: &Notifier,
 ) -> Result<(TakenOver, (Vec<Vec<Bound>>, SocketFiles)), Error> {
-    let limit = connection_limits(daemon, received.descriptors());
+    let limit = plan.connection_limits(received.descriptors());
     if upgrade.is_some() {
         // The listeners come with the connections.
         let taken_over = take_over(received, upgrade, notifier, &limit)?;
-        return Ok((taken_over, sockets(received, daemon, notifier).await?));
+        return Ok((taken_over, sockets(received, plan, notifier).await?));
     }
     // Connections stay in the service manager's store while addresses are waited for: if this start fails or is
     // stopped, the next one still finds them there.
-    let sockets = sockets(received, daemon, notifier).await?;
+    let sockets = sockets(received, plan, notifier).await?;
     Ok((take_over(received, None, notifier, &limit)?, sockets))
 }
 
 /// The sockets of each server, once all are bound, and their files, which are removed if the start fails later.
 async fn sockets(
     received: &mut Received,
-    daemon: &Daemon,
+    plan: &Plan<'_>,
     notifier: &Notifier,
 ) -> Result<(Vec<Vec<Bound>>, SocketFiles), Error> {
-    let servers = daemon.listens()?;
-    let binder = Binder::new(notifier, daemon.shutdown.clone());
-    let sockets = received.distribute(&servers, &binder).await?;
+    let binder = Binder::new(notifier, plan.shutdown.clone());
+    let sockets = received.distribute(&plan.servers, &binder).await?;
     let files = sockets.iter().flatten().filter_map(|bound| bound.file.clone()).collect();
     let files = SocketFiles::new(files);
-    store(&servers, &sockets, notifier);
+    store(&plan.servers, &sockets, notifier);
     Ok((sockets, files))
 }
 

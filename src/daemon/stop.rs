@@ -16,6 +16,7 @@ use crate::handover::carrier::{Carrier, Loaded, Shortage};
 use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
+use crate::log::error_text::say_without_log;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::notify::STATUS_INTERVAL;
@@ -23,14 +24,14 @@ use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
 
 /// How long the service manager is to wait, after each message about the stop, for the next before it kills the
 /// service. Nothing is asked for beyond the drain time-out.
-const EXTENSION: Duration = Duration::from_secs(10);
+pub(crate) const EXTENSION: Duration = Duration::from_secs(10);
 
 /// As [`MANAGER_TIMEOUT`], where the manager has never been seen to read, or where no connection is open: then only
 /// the metrics of this drain would be lost.
 const SHORT_MANAGER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long a member that was cancelled may take to end.
-const ABORT: Duration = Duration::from_millis(100);
+pub(crate) const ABORT: Duration = Duration::from_millis(100);
 
 impl Running {
     /// Stops all members, whatever the cause.
@@ -45,6 +46,9 @@ impl Running {
         let member = cause.member();
         if cause.is_failure() {
             tracing::error!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
+            if self.process.tells_without_log {
+                say_without_log(|| format!("stopping: {cause}"));
+            }
         } else {
             tracing::info!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
         }
@@ -186,11 +190,18 @@ impl Running {
     }
 }
 
-/// Ends a daemon that was waiting for an address: no client has been served, and nothing has to be drained.
+/// Ends a daemon that was setting up or waiting for an address: no client has been served, and nothing has to be
+/// drained.
 pub(crate) fn stop_early(shutdown: &Shutdown, notifier: &Notifier) -> Exit {
     let cause = shutdown.cause().cloned().unwrap_or(Cause::Terminate);
-    // To the service manager a service that ends before it was ready has failed.
-    notifier.ready("Stopping before the start was finished");
+    let member = cause.member();
+    if cause.is_failure() {
+        tracing::error!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
+    } else {
+        tracing::info!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
+        // To the service manager a service that ends before it was ready has failed.
+        notifier.ready("Stopping before the start was finished");
+    }
     notifier.stopping(&format!("Stopping: {cause}"));
     let exit = if cause.is_failure() { Exit::MemberFailed } else { Exit::Clean };
     report_stopped(notifier, &cause, exit);

@@ -132,6 +132,11 @@ impl Shutdown {
         self.inner.cause.get()
     }
 
+    /// Tells whether both are of the same daemon.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Begins or ends a drain; after the trigger it never ends.
     pub(crate) fn set_draining(&self, draining: bool) {
         let triggered = || self.inner.token.is_cancelled();

@@ -1,7 +1,9 @@
-//! The words for errors and panics.
+//! The words for errors and panics, and where they go when there is no log.
 
 use std::any::Any;
 use std::error::Error;
+
+use tracing::dispatcher::has_been_set;
 
 /// An error with its sources, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
@@ -13,6 +15,13 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+/// Writes a line to standard error if nothing has set up a log: a program is never silent altogether.
+pub(crate) fn say_without_log(line: impl FnOnce() -> String) {
+    if !has_been_set() {
+        eprintln!("lockstepd: {}", line());
+    }
 }
 
 /// The message of a panic.

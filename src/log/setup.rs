@@ -37,7 +37,7 @@ use super::recent;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogSettings {
-    /// What is logged. Default `info`.
+    /// What is logged. Default [`Level::from_env`].
     pub level: Level,
     /// Where to. Default [`Target::Auto`].
     pub target: Target,
@@ -76,6 +76,8 @@ pub enum Format {
 pub struct Level {
     text: String,
     targets: Targets,
+    /// The `RUST_LOG` that could not be understood.
+    not_understood: Option<String>,
 }
 
 /// Changes what is logged, if lockstepd has set the log up.
@@ -96,11 +98,7 @@ pub struct LogError {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        let level = Level {
-            text: "info".to_owned(),
-            targets: Targets::new().with_default(tracing::Level::INFO),
-        };
-        Self { level, target: Target::default(), format: Format::default() }
+        Self { level: Level::from_env(), target: Target::default(), format: Format::default() }
     }
 }
 
@@ -129,6 +127,9 @@ impl LogSettings {
             return Ok(LevelHandle::none());
         }
         log_panics();
+        if let Some(text) = &self.level.not_understood {
+            tracing::warn!("RUST_LOG=\"{}\" has no effect: {UNDERSTOOD}", text.escape_debug());
+        }
         Ok(LevelHandle(Some(handle)))
     }
 
@@ -274,6 +275,28 @@ impl LevelHandle {
 
 // === impl Level ===
 
+/// What a level may be.
+const UNDERSTOOD: &str =
+    "a level is off, error, warn, info, debug or trace, or by module: info,hyper=warn";
+
+impl Level {
+    /// What the environment variable `RUST_LOG` says, or `info` where it is empty or not set. One that cannot be
+    /// understood is a warning in the log.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let text = std::env::var_os("RUST_LOG").unwrap_or_default();
+        let text = text.to_string_lossy();
+        match text.parse() {
+            Ok(level) => level,
+            Err(_) => Self {
+                text: "info".to_owned(),
+                targets: Targets::new().with_default(tracing::Level::INFO),
+                not_understood: Some(text.into_owned()).filter(|text| !text.is_empty()),
+            },
+        }
+    }
+}
+
 impl FromStr for Level {
     type Err = String;
 
@@ -285,11 +308,9 @@ impl FromStr for Level {
             Some((module, level)) => !module.trim().is_empty() && is_level(level),
             None => is_level(part),
         });
-        let targets = text.parse().ok().filter(|_| is_understood).ok_or_else(|| {
-            "a level is off, error, warn, info, debug or trace, or by module: info,hyper=warn"
-                .to_owned()
-        })?;
-        Ok(Self { text: text.to_owned(), targets })
+        let targets =
+            text.parse().ok().filter(|_| is_understood).ok_or_else(|| UNDERSTOOD.to_owned())?;
+        Ok(Self { text: text.to_owned(), targets, not_understood: None })
     }
 }
 

@@ -78,8 +78,9 @@ pub enum InheritError {
     /// The environment may not be changed any more.
     #[error(
         "{threads} threads are running already: the service manager's sockets have to be taken \
-         before the first thread starts (call Daemon::run from a plain fn main; or, in a program \
-         with a runtime of its own, Inherited::take at the start of a plain fn main)"
+         before the first thread starts (call Daemon::run from a plain fn main, with asynchronous \
+         set-up in Daemon::run_with; or, in a program with a runtime of its own, Inherited::take at \
+         the start of a plain fn main)"
     )]
     Threads {
         /// How many threads there are.
@@ -120,14 +121,21 @@ pub enum InheritError {
 
 impl Inherited {
     /// Takes what was passed to this process and unsets the variables that announced it, so that
-    /// no child takes it for its own. Where nothing was passed, threads do not matter.
+    /// no child takes it for its own.
     ///
     /// # Errors
-    /// When threads are running already, or names and descriptors do not match.
+    /// When threads are running already, even if nothing was passed: a program fails by hand as it would
+    /// under a service manager. Or when names and descriptors do not match.
     ///
     /// # Source
     /// `sd_listen_fds(3)`.
     pub fn take() -> Result<Self, InheritError> {
+        Self::check_threads()?;
+        Self::take_late()
+    }
+
+    /// As [`Inherited::take`], but where nothing was passed threads do not matter.
+    pub(crate) fn take_late() -> Result<Self, InheritError> {
         let names = env::var_os("LISTEN_FDNAMES");
         let upgrade = env::var_os(UPGRADE_VARIABLE);
         let count = env::var_os("LISTEN_FDS");

@@ -63,10 +63,15 @@ impl Notifier {
     /// When there can be no more threads.
     pub(crate) fn from_env() -> io::Result<Self> {
         if env::var_os("NOTIFY_SOCKET").is_none() {
-            return Ok(Self { shared: None });
+            return Ok(Self::none());
         }
         let shared = Shared { outbox: Outbox::start()?, is_read: AtomicBool::new(false) };
         Ok(Self { shared: Some(Arc::new(shared)) })
+    }
+
+    /// For a daemon that no service manager knows of: sends nothing.
+    pub(crate) fn none() -> Self {
+        Self { shared: None }
     }
 
     /// Tells whether there is a service manager.

@@ -17,6 +17,7 @@ mod notifications;
 mod options;
 mod probes;
 mod program;
+mod set_up;
 mod signals;
 mod socket_files;
 mod waiting;

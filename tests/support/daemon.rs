@@ -86,7 +86,9 @@ impl Launch {
                 command.env_remove(&name);
             }
         }
-        command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
+        for name in ["NOTIFY_SOCKET", "JOURNAL_STREAM", "RUST_LOG"] {
+            command.env_remove(name);
+        }
         command.env("LOCKSTEPD_CONFIG", "/dev/null");
         Self { command, inherited: Vec::new(), stderr: None }
     }

@@ -91,7 +91,7 @@ fn hear(socket: &UnixDatagram, sender: &Sender<Vec<String>>) {
 fn is_of_no_interest(message: &str) -> bool {
     let begins = ["FDSTORE", "BARRIER=", "WATCHDOG=", "EXTEND_TIMEOUT_USEC="];
     // The start is of interest, whatever it waits for.
-    if message.contains("STATUS=Waiting for ") {
+    if message.contains("STATUS=Waiting for ") || message.contains("STATUS=Setting up for 0 s") {
         return false;
     }
     // A status that comes alone while all is well tells how many are being served.

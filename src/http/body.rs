@@ -16,9 +16,22 @@ use crate::http::activity::Activity;
 /// does not cost the connection. Up to 1 MiB of it are read and discarded, so that the client can
 /// send its next request on the same connection. Of a body that is larger, or that the client waits to
 /// be asked for (`Expect: 100-continue`), nothing is read; the answer says `Connection: close` then.
+///
+/// A test that calls a service without a server makes one of what a request is to contain.
+///
+/// # Examples
+/// ```
+/// use http::Request;
+/// use lockstepd::Body;
+///
+/// let order = Request::post("/orders").body(Body::from("tea"))?;
+/// let list = Request::get("/orders").body(Body::empty())?;
+/// # let _ = (order, list);
+/// # Ok::<(), http::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Body {
-    incoming: Option<Incoming>,
+    content: Content,
     /// Absent where the request has no body, and after its end.
     activity: Option<Arc<Activity>>,
     /// The client waits for `100 Continue`, which hyper sends when the body is first read.
@@ -27,20 +40,36 @@ pub struct Body {
     request: u32,
 }
 
+/// What is left of a body.
+#[derive(Debug)]
+enum Content {
+    Nothing,
+    /// From a client.
+    Incoming(Incoming),
+    /// From the program itself.
+    Given(Bytes),
+}
+
 // === impl Body ===
 
 impl Body {
+    /// No body.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { content: Content::Nothing, activity: None, unasked: false, request: 0 }
+    }
+
     pub(crate) fn new(
         incoming: Incoming,
         activity: &Arc<Activity>,
         expects_continue: bool,
     ) -> Self {
         if incoming.is_end_stream() {
-            return Self { incoming: None, activity: None, unasked: false, request: 0 };
+            return Self::empty();
         }
         activity.request_body_begins(expects_continue);
         let (activity, request) = (Some(Arc::clone(activity)), activity.requests());
-        Self { incoming: Some(incoming), activity, unasked: expects_continue, request }
+        Self { content: Content::Incoming(incoming), activity, unasked: expects_continue, request }
     }
 }
 
@@ -52,8 +81,14 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = self.incoming.as_mut() else {
-            return Poll::Ready(None);
+        let incoming = match &mut self.content {
+            Content::Incoming(incoming) => incoming,
+            Content::Given(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Nothing;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Content::Nothing => return Poll::Ready(None),
         };
         let frame = Pin::new(&mut *incoming).poll_frame(cx);
         // A counted body has ended when all of it has come, and a chunked one when hyper says so.
@@ -61,7 +96,7 @@ impl http_body::Body for Body {
             || (matches!(frame, Poll::Ready(None)) && incoming.size_hint().exact().is_none());
         let has_failed = !has_ended && matches!(frame, Poll::Ready(None | Some(Err(_))));
         if has_ended || has_failed {
-            self.incoming = None;
+            self.content = Content::Nothing;
         }
         let request = self.request;
         if let Some(activity) =
@@ -86,18 +121,69 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.content {
+            Content::Incoming(incoming) => incoming.is_end_stream(),
+            Content::Given(_) => false,
+            Content::Nothing => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+        match &self.content {
+            Content::Incoming(incoming) => incoming.size_hint(),
+            Content::Given(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Nothing => SizeHint::with_exact(0),
+        }
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let (Some(activity), Some(incoming)) = (self.activity.take(), self.incoming.take()) {
+        let Some(activity) = self.activity.take() else { return };
+        if let Content::Incoming(incoming) = std::mem::replace(&mut self.content, Content::Nothing)
+        {
             activity.request_body_dropped(incoming, self.request, self.unasked);
         }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self::empty();
+        }
+        let mut body = Self::empty();
+        body.content = Content::Given(bytes);
+        body
+    }
+}
+
+impl From<String> for Body {
+    fn from(content: String) -> Self {
+        Bytes::from(content).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(content: &'static str) -> Self {
+        Bytes::from_static(content.as_bytes()).into()
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(content: Vec<u8>) -> Self {
+        Bytes::from(content).into()
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(content: &'static [u8]) -> Self {
+        Bytes::from_static(content).into()
     }
 }

@@ -10,6 +10,7 @@ mod embedding;
 mod half_closed;
 mod pipelines;
 mod queue;
+mod spawned;
 mod streams;
 mod upgrades;
 

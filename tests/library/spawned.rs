@@ -1,0 +1,94 @@
+//! Tests of a program's own: its daemon in the background of a test's runtime, and its service without a server.
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use lockstepd::{Body, Cause, Daemon, Exit, Phase};
+
+use crate::support::get as ask;
+
+fn daemon(answer: &'static str) -> Daemon {
+    let router = Router::new().route("/", get(async move || answer));
+    Daemon::new("test").server("public", "127.0.0.1:0", router)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_daemons_serve_in_one_test() {
+    let one = daemon("one").spawn().await.unwrap();
+    let two = daemon("two").spawn().await.unwrap();
+    for (running, answer) in [(&one, "one"), (&two, "two")] {
+        assert_eq!(ask(&running.addr("public").to_string(), "/").body, answer);
+    }
+    assert_eq!(one.stop().await, Exit::Clean);
+    assert_eq!(ask(&two.addr("public").to_string(), "/").body, "two");
+    assert_eq!(two.stop().await, Exit::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spawned_daemon_serves_while_a_latch_holds_readiness_back() {
+    let daemon = daemon("one");
+    let latch = daemon.latch("cache");
+    let running = daemon.spawn().await.unwrap();
+    assert_eq!(running.monitor().phase(), Phase::Starting);
+    assert_eq!(ask(&running.addr("public").to_string(), "/").body, "one");
+    latch.release();
+    assert!(running.monitor().ready().await);
+    assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test]
+async fn a_spawned_daemon_that_cannot_start_is_an_error() {
+    let first = daemon("one").spawn().await.unwrap();
+    let taken = first.addr("public").to_string();
+    let second = Daemon::new("test").server("public", &*taken, Router::new()).spawn().await;
+    let error = second.unwrap_err().to_string();
+    assert!(error.contains(&format!("cannot bind {taken} for \"public\"")), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_member_ends_a_spawned_daemon() {
+    let daemon = daemon("one").task("worker", async |_| Err("out of paper".into()));
+    let running = daemon.spawn().await.unwrap();
+    let shutdown = running.shutdown();
+    assert_eq!(running.ended().await, Exit::MemberFailed);
+    assert_eq!(shutdown.cause().map(ToString::to_string).unwrap(), "worker failed: out of paper");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_stops_when_nobody_has_its_handle_any_more() {
+    let daemon = daemon("one");
+    let (shutdown, monitor) = (daemon.shutdown(), daemon.monitor());
+    drop(daemon.spawn().await.unwrap());
+    let cause = shutdown.cause().cloned();
+    assert_eq!(cause, Some(Cause::Request("its owner is gone".to_owned())));
+    // It says so when it has ended.
+    while monitor.phase() != Phase::Stopped {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_can_be_called_without_a_server() {
+    let length = post(|body: String| async move { body.len().to_string() });
+    let router = Router::new().route("/", length);
+    let service = hyper_util::service::TowerToHyperService::new(router);
+    for (body, length) in [
+        (Body::empty(), "0"),
+        (Body::from("tea"), "3"),
+        (Body::from("tea".to_owned()), "3"),
+        (Body::from(bytes::Bytes::from_static(b"coffee")), "6"),
+        (Body::from(vec![b'x'; 100]), "100"),
+        (Body::from(""), "0"),
+        (Body::default(), "0"),
+    ] {
+        assert_eq!(body.size_hint().exact().map(|size| size.to_string()).unwrap(), length);
+        assert_eq!(body.is_end_stream(), length == "0");
+        let request = http::Request::post("/").body(body).unwrap();
+        let answer = service.call(request).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(answer.to_bytes(), length);
+    }
+}

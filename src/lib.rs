@@ -215,8 +215,9 @@ pub use crate::lifecycle::phase::{Latch, Phase};
 pub use crate::lifecycle::shutdown::{Cause, Shutdown};
 #[cfg(feature = "log")]
 pub use crate::log::{Format, Level, LogError, LogSettings, Target};
-pub use crate::sockets::address::{Address, InvalidAddress, Listen};
+pub use crate::sockets::address::{Address, InvalidAddress};
 pub use crate::sockets::inherit::{InheritError, Inherited};
+pub use crate::sockets::listen::Listen;
 pub use crate::sockets::listener::ListenError;
 pub use crate::sockets::stream::Peer;
 

@@ -13,7 +13,7 @@ use crate::connections::limits::ADMIN_IDLE;
 use crate::connections::registry::Registry;
 use crate::http::connection::Shared;
 use crate::http::server::{Serve, ServerOf};
-use crate::sockets::address::Listen;
+use crate::sockets::listen::Listen;
 use crate::sockets::listener::Listener;
 
 /// What the builder collects for the admin server.

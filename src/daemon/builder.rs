@@ -22,8 +22,8 @@ use crate::lifecycle::phase::Latch;
 use crate::lifecycle::shutdown::Shutdown;
 #[cfg(feature = "log")]
 use crate::log::LogSettings;
-use crate::sockets::address::Listen;
 use crate::sockets::inherit::Inherited;
+use crate::sockets::listen::Listen;
 
 /// An HTTP daemon under construction.
 ///
@@ -100,7 +100,7 @@ impl Daemon {
     ///
     /// It serves the sockets that the service manager passes under `name`
     /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
-    /// `"unix:/run/shop.sock"`, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
+    /// `"unix:/run/shop.sock"`, a socket address, an IP address with a port, a path, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
     /// an extension.
     pub fn server<L, S, B>(self, name: impl Into<String>, listen: L, service: S) -> Self
     where

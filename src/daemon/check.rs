@@ -8,8 +8,8 @@ use crate::handover::announcement::{Announcement, InvalidAnnouncement};
 use crate::handover::assignment::Received;
 use crate::handover::carrier::CARRIER_VERSION;
 use crate::handover::program::{CHECK_VARIABLE, VALID};
-use crate::sockets::address::Listen;
 use crate::sockets::inherit::Inherited;
+use crate::sockets::listen::Listen;
 
 impl Daemon {
     /// Finds out whether [`Daemon::run`] would find its configuration and sockets usable, without

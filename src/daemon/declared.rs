@@ -6,7 +6,7 @@ use std::pin::Pin;
 use crate::BoxError;
 use crate::daemon::error::Error;
 use crate::lifecycle::shutdown::Shutdown;
-use crate::sockets::address::Listen;
+use crate::sockets::listen::Listen;
 
 /// A task that has been declared and not been started.
 pub(crate) struct DeclaredTask {

@@ -13,7 +13,7 @@ use crate::http::body::Body;
 use crate::http::connection::{HttpSettings, Shared};
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
-use crate::sockets::address::Listen;
+use crate::sockets::listen::Listen;
 
 /// A server of a daemon: a service, its addresses, and what is particular to it.
 ///
@@ -51,7 +51,7 @@ impl Server {
     ///
     /// It serves the sockets that the service manager passes under `name`
     /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
-    /// `"unix:/run/shop.sock"`, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
+    /// `"unix:/run/shop.sock"`, a socket address, an IP address with a port, a path, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
     /// an extension.
     pub fn new<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
     where

@@ -109,10 +109,7 @@ impl SpawnedDaemon {
     #[track_caller]
     pub fn addr(&self, server: &str) -> SocketAddr {
         let addresses = self.monitor.addresses(server);
-        let tcp = addresses.iter().find_map(|address| match address {
-            Address::Tcp(address) => Some(*address),
-            _ => None,
-        });
+        let tcp = addresses.iter().find_map(Address::tcp);
         tcp.unwrap_or_else(|| panic!("the server \"{server}\" has no TCP address: {addresses:?}"))
     }
 

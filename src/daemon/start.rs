@@ -32,9 +32,9 @@ use crate::lifecycle::shutdown::Shutdown;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
-use crate::sockets::address::Listen;
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::Inherited;
+use crate::sockets::listen::Listen;
 use crate::sockets::listener::{Bound, Listener, Origin};
 use crate::sockets::socket_file::SocketFiles;
 

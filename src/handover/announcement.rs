@@ -5,7 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::handover::assignment::{SocketsError, check_addresses, check_names};
-use crate::sockets::address::{Address, Listen};
+use crate::sockets::address::Address;
+use crate::sockets::listen::Listen;
 use crate::sockets::listener::Bound;
 use crate::sockets::socket_file::SocketFiles;
 

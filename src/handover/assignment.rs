@@ -7,9 +7,10 @@ use rustix::process::{Pid, getppid};
 
 use crate::handover::carrier::CarriedListener;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
-use crate::sockets::address::{Address, Listen};
+use crate::sockets::address::Address;
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::{Descriptor, Misdirected};
+use crate::sockets::listen::Listen;
 use crate::sockets::listener::{Bound, ListenError, Origin, wildcard_is_dual};
 
 /// The descriptors that this process received, sorted by use; each listener has been checked.

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::sockets::stream::canonical;
@@ -32,28 +33,28 @@ pub enum Address {
 
 /// An address that cannot be understood.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "\"{text}\" is not an address{problem} (write 0.0.0.0:9090, [::]:9090 or unix:/run/name.sock)"
-)]
+#[error("\"{text}\" is not an address{problem} (write {advice})")]
 pub struct InvalidAddress {
     text: String,
     problem: &'static str,
-}
-
-/// Which sockets a server gets when the service manager passes none for it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Listen {
-    pub(crate) addresses: Vec<Address>,
-    /// Set by an operator on purpose, as opposed to a default: such an address is bound even
-    /// where other servers got their sockets from the service manager.
-    pub(crate) explicit: bool,
-    /// The permissions of Unix sockets that the daemon binds itself.
-    pub(crate) mode: u32,
+    /// What could be written instead.
+    advice: String,
 }
 
 // === impl Address ===
 
 impl Address {
+    /// The IP address and port of an address that has these; for a test that binds port 0, with the port that it
+    /// has got. For a zone that is known by its interface's name: as if it had none.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Zoned { address, .. } => Some((*address).into()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Tells whether a listener on `bound` is what this address asks for; port 0 asks for any.
     pub(crate) fn fits(&self, bound: &Self) -> bool {
         match (self.resolved(), bound.resolved()) {
@@ -93,21 +94,13 @@ impl Address {
 
     /// The port, where there is one.
     pub(crate) fn port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp(address) => Some(address.port()),
-            Self::Zoned { address, .. } => Some(address.port()),
-            Self::Unix(_) => None,
-        }
+        self.tcp().map(|address| address.port())
     }
 
     /// The IP address, where there is one.
     #[cfg(feature = "admin")]
     pub(crate) fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Tcp(address) => Some(address.ip()),
-            Self::Zoned { address, .. } => Some((*address.ip()).into()),
-            Self::Unix(_) => None,
-        }
+        self.tcp().map(|address| address.ip())
     }
 
     /// The address as it is written, with the port that a socket on it has got.
@@ -141,20 +134,53 @@ impl FromStr for Address {
             Some(path) => read_path(path),
             None => read_ip(&zone_in_brackets(text)),
         };
-        read.map_err(|problem| InvalidAddress { text: text.escape_debug().to_string(), problem })
+        read.map_err(|problem| InvalidAddress {
+            text: text.escape_debug().to_string(),
+            problem,
+            advice: advice(text).unwrap_or_else(|| FORMS.to_owned()),
+        })
     }
 }
 
-fn read_path(path: &str) -> Result<Address, &'static str> {
-    if !path.starts_with('/') {
+fn read_path(path: impl AsRef<Path>) -> Result<Address, &'static str> {
+    let path = path.as_ref();
+    let bytes = path.as_os_str().as_bytes();
+    if !path.is_absolute() {
         Err(": a path begins with /")
-    } else if path.len() >= SUN_PATH {
+    } else if bytes.len() >= SUN_PATH {
         Err(": a socket's path has 107 bytes at most")
-    } else if path.contains('\0') {
+    } else if bytes.contains(&0) {
         Err(": a path has no zero byte")
     } else {
-        Ok(Address::Unix(PathBuf::from(path)))
+        Ok(Address::Unix(path.to_owned()))
     }
+}
+
+/// The forms of an address.
+const FORMS: &str = "0.0.0.0:9090, [::]:9090 or unix:/run/name.sock";
+
+/// The address that is probably meant by what other programs take for one.
+fn advice(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        let rest = rest.split('/').next()?;
+        return rest
+            .parse::<Address>()
+            .map_or_else(|_| advice(rest), |address| Some(address.to_string()));
+    }
+    if text.starts_with('/') {
+        return read_path(text).ok().map(|address| address.to_string());
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse() {
+        return Some(SocketAddr::new(ip, 9090).to_string());
+    }
+    let (name, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port = port.parse().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let ip = match name {
+        "" | "*" => Ipv4Addr::UNSPECIFIED,
+        "localhost" => Ipv4Addr::LOCALHOST,
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip.into(), port).to_string())
 }
 
 /// Turns `[IP]:PORT%ZONE`, as it is in socket units, into `[IP%ZONE]:PORT`.
@@ -211,6 +237,25 @@ fn problem_of(text: &str) -> &'static str {
     }
 }
 
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(canonical(address))
+    }
+}
+
+impl TryFrom<&Path> for Address {
+    type Error = InvalidAddress;
+
+    /// The path of a Unix socket.
+    fn try_from(path: &Path) -> Result<Self, InvalidAddress> {
+        read_path(path).map_err(|problem| InvalidAddress {
+            text: path.display().to_string().escape_debug().to_string(),
+            problem,
+            advice: "/run/name.sock".to_owned(),
+        })
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -220,61 +265,6 @@ impl fmt::Display for Address {
             }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
-    }
-}
-
-// === impl Listen ===
-
-impl Listen {
-    /// The permissions of a Unix socket that the daemon binds itself, unless said otherwise.
-    pub const DEFAULT_MODE: u32 = 0o660;
-
-    /// Addresses that an operator chose: bound unless the service manager passes sockets of the
-    /// server's name.
-    #[must_use]
-    pub fn on(addresses: Vec<Address>) -> Self {
-        Self { addresses, explicit: true, mode: Self::DEFAULT_MODE }
-    }
-
-    /// Addresses built into the program: bound only if the service manager passes no socket at
-    /// all. Where it passes some, a server without one is a mistake in the unit.
-    #[must_use]
-    pub fn by_default(addresses: Vec<Address>) -> Self {
-        Self { addresses, explicit: false, mode: Self::DEFAULT_MODE }
-    }
-
-    /// Tells whether an IPv6 wildcard, `address`, has to leave the IPv4 port of the same number alone: because
-    /// this server has an IPv4 address with that port, or one of `all` servers the IPv4 wildcard.
-    pub(crate) fn v6only(&self, address: &Address, all: &[(&str, &Self)]) -> bool {
-        let has_ipv4_port = |other: &&Address| {
-            matches!(other, Address::Tcp(tcp) if tcp.is_ipv4()) && other.port() == address.port()
-        };
-        let others = all.iter().flat_map(|(_, listen)| &listen.addresses);
-        let wildcards = others.filter(|other| other.is_wildcard());
-        self.addresses.iter().chain(wildcards).any(|other| has_ipv4_port(&other))
-    }
-
-    /// Sets the permissions of Unix sockets that the daemon binds itself. Default 0660.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
-        self
-    }
-}
-
-impl TryFrom<&str> for Listen {
-    type Error = InvalidAddress;
-
-    fn try_from(text: &str) -> Result<Self, InvalidAddress> {
-        Ok(Self::by_default(vec![text.parse()?]))
-    }
-}
-
-impl TryFrom<String> for Listen {
-    type Error = InvalidAddress;
-
-    fn try_from(text: String) -> Result<Self, InvalidAddress> {
-        Self::try_from(text.as_str())
     }
 }
 
@@ -342,7 +332,31 @@ mod tests {
             (&long, "107 bytes"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains(problem) && error.contains("unix:/run/name.sock"), "{error}");
+            assert!(error.contains(problem) && error.contains("(write "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_other_programs_take_for_an_address_is_refused_with_the_one_that_is_meant() {
+        for (text, meant) in [
+            ("localhost:3000", "127.0.0.1:3000"),
+            (":3000", "0.0.0.0:3000"),
+            ("*:3000", "0.0.0.0:3000"),
+            ("3000", "0.0.0.0:3000"),
+            ("http://127.0.0.1:3000", "127.0.0.1:3000"),
+            ("https://localhost:3000/path", "127.0.0.1:3000"),
+            ("tcp://[::]:80", "[::]:80"),
+            ("/run/x.sock", "unix:/run/x.sock"),
+            ("::1", "[::1]:9090"),
+            ("[::1]", "[::1]:9090"),
+            ("1.2.3.4", "1.2.3.4:9090"),
+            ("shop.example:80", FORMS),
+            ("localhost:65536", FORMS),
+            ("localhost", FORMS),
+            ("unix:x.sock", FORMS),
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("(write {meant})")), "{error}");
         }
     }
 

@@ -7,6 +7,7 @@
 pub(crate) mod address;
 pub(crate) mod bind;
 pub(crate) mod inherit;
+pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod socket_file;
 pub(crate) mod stream;

@@ -50,6 +50,7 @@
 //! | for | see |
 //! |---|---|
 //! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Server`], [`Listen`], [`Limits`] |
+//! | who the client is | [`Peer`], [`Server::on_connect`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
@@ -58,7 +59,9 @@
 //! | the watchdog | [`Daemon::watchdog_check`] |
 //! | the admin server | `Daemon::admin`, `Daemon::admin_routes`, `Daemon::metrics` |
 //! | the log | `Daemon::log`, [`Daemon::access_log`] |
-//! | tests, and programs with a runtime of their own | [`Daemon::run_until`], [`Monitor`], [`Inherited`] |
+//! | asynchronous set-up before the servers | [`Daemon::run_with`] |
+//! | tests of your own | [`Daemon::spawn`], [`Body::from`](Body#trait-implementations) |
+//! | programs with a runtime of their own | [`Daemon::run_until`], [`Monitor`], [`Inherited`] |
 //!
 //! Servers and tasks are the *members* of a daemon. They start together, and the first to end, by
 //! success, error or panic, ends all: its end is the [`Cause`] in the log and STATUS, and decides the exit code.
@@ -143,6 +146,7 @@
 //! | `admin` | the admin server; implies `log` | 70 |
 //! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 77 |
 //! | `cli` | command line and configuration file of the program, nothing for a library | – |
+//! | `axum` | axum's `ConnectInfo<SocketAddr>` in requests to a [`Daemon::server`] | 59 |
 //! | `daemon` | all of these | 96 |
 //!
 //! # Dependencies
@@ -159,7 +163,7 @@
 //! | thiserror | error types |
 //! | tracing-subscriber (`log`) | the log's formats and levels |
 //! | tracing-journald, tracing-core (`log`) | entries in the journal, written by the log's thread |
-//! | axum (`admin`) | the admin server's routes, and yours |
+//! | axum (`admin`, `axum`) | the admin server's routes, and yours; `ConnectInfo` |
 //! | serde\_json, humantime (`admin`) | `/status` |
 //! | prometheus-client (`metrics`) | the text format, and the registry in the API |
 //! | clap, toml, http-body-util (`cli`) | the program |
@@ -219,7 +223,7 @@ pub use crate::sockets::address::{Address, InvalidAddress};
 pub use crate::sockets::inherit::{InheritError, Inherited};
 pub use crate::sockets::listen::Listen;
 pub use crate::sockets::listener::ListenError;
-pub use crate::sockets::stream::Peer;
+pub use crate::sockets::peer::{Connection, Credentials, Peer};
 
 /// The crate of the registry that [`Daemon::metrics`] takes.
 #[cfg(feature = "metrics")]

@@ -43,8 +43,13 @@ impl DeclaredAdmin {
         let http_settings = Arc::clone(&admin.http_settings);
         let router = router(admin, self.routes, self.guard);
         let service = TowerToHyperService::new(router);
-        let shared =
-            Shared { service, tell_peer: true, idle_timeout_max: ADMIN_IDLE, http_settings };
+        let shared = Shared {
+            service,
+            tell_peer: true,
+            on_connect: None,
+            idle_timeout_max: ADMIN_IDLE,
+            http_settings,
+        };
         Arc::new(ServerOf::with(registry, shared))
     }
 }

@@ -31,7 +31,7 @@ use super::users::UserMap;
 use crate::http::connection::HttpSettings;
 use crate::http::request_rules::is_host;
 use crate::sockets::address::Address;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -72,7 +72,7 @@ impl Guard {
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         let host = Self::host(request)?;
         match request.extensions().get::<Peer>() {
-            Some(Peer::Unix { uid }) => self.check_user(*uid)?,
+            Some(Peer::Unix(peer)) => self.check_user(peer.map(|peer| peer.uid))?,
             _ => self.check_host(host.as_ref())?,
         }
         let site = request.headers().get(SEC_FETCH_SITE);

@@ -4,16 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use crate::BoxError;
 use crate::http::body::Body;
 use crate::http::connection::{HttpSettings, Shared};
+use crate::http::on_connect::OnConnect;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
 use crate::sockets::listen::Listen;
+use crate::sockets::peer::Connection;
 
 /// A server of a daemon: a service, its addresses, and what is particular to it.
 ///
@@ -42,6 +44,7 @@ pub struct Server {
 struct Particulars {
     /// Each request carries its peer as an extension.
     tell_peer: bool,
+    on_connect: Option<OnConnect>,
 }
 
 // === impl Server ===
@@ -51,8 +54,9 @@ impl Server {
     ///
     /// It serves the sockets that the service manager passes under `name`
     /// (`FileDescriptorName=`), or else binds `listen`: a text such as `"0.0.0.0:8080"` or
-    /// `"unix:/run/shop.sock"`, a socket address, an IP address with a port, a path, or a [`Listen`]. Each request carries its [`Peer`](crate::Peer) as
-    /// an extension.
+    /// `"unix:/run/shop.sock"`, a socket address, an IP address with a port, a path, or a [`Listen`]. Each request
+    /// carries its [`Peer`](crate::Peer) as an extension; with the feature `axum` one of a TCP client also carries
+    /// axum's `ConnectInfo<SocketAddr>`.
     pub fn new<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
@@ -99,6 +103,7 @@ impl Server {
                 Shared {
                     service,
                     tell_peer: particulars.tell_peer,
+                    on_connect: particulars.on_connect,
                     idle_timeout_max: Duration::MAX,
                     http_settings,
                 },
@@ -116,6 +121,43 @@ impl Server {
     /// allocation. Default: true for a tower service, false for a hyper service.
     pub fn tell_peer(mut self, tell: bool) -> Self {
         self.particulars.tell_peer = tell;
+        self
+    }
+
+    /// Sets what each request of a connection carries as extensions: `made` is called once for a connection, before
+    /// its first request, and also for one that comes from the process before this one. If it panics the
+    /// connection ends.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::{Arc, atomic::AtomicU64};
+    ///
+    /// use axum::{Extension, Router, routing::get};
+    /// use http::Extensions;
+    /// use lockstepd::{Address, Server};
+    ///
+    /// /// Where the client has connected to, and how many requests it has sent there.
+    /// #[derive(Clone)]
+    /// struct Client(Option<Address>, Arc<AtomicU64>);
+    ///
+    /// async fn greet(Extension(Client(address, requests)): Extension<Client>) -> String {
+    ///     let requests = requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    ///     format!("{requests} to {address:?}")
+    /// }
+    ///
+    /// let server = Server::new("public", "0.0.0.0:8080", Router::new().route("/", get(greet)))
+    ///     .on_connect(|connection| {
+    ///         let mut extensions = Extensions::new();
+    ///         extensions.insert(Client(connection.local_address(), Arc::default()));
+    ///         extensions
+    ///     });
+    /// # let _ = server;
+    /// ```
+    pub fn on_connect<F>(mut self, made: F) -> Self
+    where
+        F: Fn(Connection<'_>) -> Extensions + Send + Sync + 'static,
+    {
+        self.particulars.on_connect = Some(OnConnect(Box::new(made)));
         self
     }
 

@@ -33,7 +33,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,9 +50,10 @@ use crate::http::access::{AccessLog, AccessSetting};
 use crate::http::activity::{Activity, Standing};
 use crate::http::exchange::Watched;
 use crate::http::io::Io;
+use crate::http::on_connect::OnConnect;
 use crate::http::service::HttpService;
 use crate::http::timeouts::Timeouts;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 /// How soon the next request has to come for a connection to stay built.
 const STAY: Duration = Duration::from_millis(20);
@@ -63,6 +64,8 @@ pub(crate) struct Shared<S> {
     pub(crate) service: S,
     /// Tell the service each request's peer.
     pub(crate) tell_peer: bool,
+    /// What each request of a connection carries.
+    pub(crate) on_connect: Option<OnConnect>,
     /// The most time that a connection may be idle, if that is less than the limits say.
     pub(crate) idle_timeout_max: Duration,
     pub(crate) http_settings: Arc<HttpSettings>,
@@ -117,11 +120,12 @@ impl HttpSettings {
 
 impl<S> Shared<S> {
     /// hyper's settings, and the service, wrapped so that its exchanges are noted in `activity`.
-    fn watched(
-        &self,
+    fn watched<'s>(
+        &'s self,
         activity: &Arc<Activity>,
         limits: &Limits,
-    ) -> (http1::Builder, Watched<'_, S>) {
+        state: Option<&'s Extensions>,
+    ) -> (http1::Builder, Watched<'s, S>) {
         let mut builder = http1::Builder::new();
         builder
             .max_headers(limits.headers)
@@ -132,6 +136,7 @@ impl<S> Shared<S> {
             activity: Arc::clone(activity),
             access: &self.http_settings.access,
             tell_peer: self.tell_peer,
+            state,
         };
         (builder, service)
     }
@@ -152,6 +157,8 @@ where
     async move {
         // A client that has sent one request may never send another.
         let mut has_served = false;
+        // Made before the first request; boxed, so that the tasks of parked connections stay small.
+        let mut state = None::<Box<Extensions>>;
         // Since when no request has come; a wake-up without one does not count.
         let mut since = Instant::now();
         loop {
@@ -166,7 +173,19 @@ where
             };
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
-            match Box::pin(serve(readable, registered, stay, &shared, limits)).await {
+            if let (Some(on_connect), None) = (&shared.on_connect, &state) {
+                match on_connect.call(&readable) {
+                    Some(made) => state = Some(Box::new(made)),
+                    None => {
+                        registered.handle().registry().metrics.panics.add(1);
+                        // The connection stops counting as open when its socket is closed, not before.
+                        drop(readable);
+                        return;
+                    }
+                }
+            }
+            let serve = serve(readable, registered, stay, &shared, limits, state.as_deref());
+            match Box::pin(serve).await {
                 Served::Idle(connection, registered, requests) => {
                     (idle, registration) = (Some(connection), Some(registered));
                     if requests > 0 {
@@ -190,10 +209,10 @@ where
     static UNLOGGED: AccessSetting = AccessSetting::new(AccessLog::Off);
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
         User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
-    let activity = Arc::new(Activity::new(registry, Peer::Unix { uid: None }));
+    let activity = Arc::new(Activity::new(registry, Peer::Unix(None)));
     // The framing of the probe's own request need not be followed.
     activity.wire().unfollow();
-    let (builder, mut service) = shared.watched(&activity, &Limits::default());
+    let (builder, mut service) = shared.watched(&activity, &Limits::default(), None);
     // No client's request: it is not logged.
     service.access = &UNLOGGED;
     let (mut client, server) = tokio::io::duplex(REQUEST.len());
@@ -216,13 +235,14 @@ async fn serve<S>(
     stay: bool,
     shared: &Shared<S>,
     limits: Arc<Limits>,
+    state: Option<&Extensions>,
 ) -> Served
 where
     S: HttpService,
 {
     let handle = registration.handle().clone();
     let activity = Arc::new(Activity::new(Arc::clone(handle.registry()), idle.stream.peer()));
-    let (mut builder, service) = shared.watched(&activity, &limits);
+    let (mut builder, service) = shared.watched(&activity, &limits, state);
     let mut closing = is_closing(handle.mode());
     if closing {
         activity.answers_close();

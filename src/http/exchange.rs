@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{Extensions, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Buf, Bytes, Incoming};
 use hyper::service::Service;
@@ -25,6 +25,7 @@ use crate::http::request_fields::{RequestFields, X_REQUEST_ID};
 use crate::http::request_rules;
 use crate::http::response_rules;
 use crate::log::error_text::chain;
+use crate::sockets::peer::Peer;
 
 /// How much of a body hyper gets at a time: it copies that into its buffer, which must not become as large as the
 /// body where a client takes nothing.
@@ -38,6 +39,8 @@ pub(crate) struct Watched<'s, S> {
     pub(crate) access: &'s AccessSetting,
     /// Tell the service the peer, as an extension of the request.
     pub(crate) tell_peer: bool,
+    /// What the program has made of the connection; each request carries it.
+    pub(crate) state: Option<&'s Extensions>,
 }
 
 /// Counts and logs a request when it is dropped, however the exchange has ended. The record itself is in the
@@ -119,11 +122,22 @@ where
             request.headers_mut().insert(header::HOST, host);
         }
         if self.tell_peer {
-            request.extensions_mut().insert(self.activity.peer());
+            tell_peer(request.extensions_mut(), self.activity.peer());
+        }
+        if let Some(state) = self.state {
+            request.extensions_mut().extend(state.clone());
         }
         let future = unpanicked(|| self.service.call(request)).ok();
         Answer { future, refused: None, exchange: Some(exchange), switching: None }
     }
+}
+
+fn tell_peer(extensions: &mut Extensions, peer: Peer) {
+    #[cfg(feature = "axum")]
+    if let Some(address) = peer.tcp() {
+        extensions.insert(axum::extract::ConnectInfo(address));
+    }
+    extensions.insert(peer);
 }
 
 // === impl Answer ===

@@ -9,7 +9,7 @@ use crate::connections::metrics::method_index;
 use crate::connections::registry::Registry;
 use crate::http::access::Record;
 use crate::http::response_rules::Asked;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 /// What is remembered of the request that a connection is at; it has one at a time.
 #[derive(Debug)]

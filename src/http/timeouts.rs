@@ -125,11 +125,11 @@ mod tests {
 
     use super::*;
     use crate::connections::registry::Registry;
-    use crate::sockets::stream::Peer;
+    use crate::sockets::peer::Peer;
 
     /// An activity that nothing happens to.
     fn idle() -> Activity {
-        Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix { uid: None })
+        Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix(None))
     }
 
     #[tokio::test(start_paused = true)]

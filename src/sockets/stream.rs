@@ -1,10 +1,9 @@
-//! A client's connection as a byte stream, TCP or Unix, and its peer.
+//! A client's connection as a byte stream, TCP or Unix.
 //!
 //! A fresh connection is not registered with the runtime: most clients have sent their request by the time
 //! they are accepted, and if it is their only one, no task ever waits for them. It is registered when there is
 //! something to wait for.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,21 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::consume_budget;
 
+use crate::sockets::peer::{Credentials, Peer};
 use crate::sockets::tcp::TcpOptions;
-
-/// The client at the other end of a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Peer {
-    /// A TCP client. One that came over IPv4 has an IPv4 address, whatever the listener's is.
-    Tcp(SocketAddr),
-    /// A client of a Unix socket, which has no address.
-    Unix {
-        /// The user that connected, `SO_PEERCRED` in socket(7). In a user namespace of its own
-        /// (`PrivateUsers=yes`) a daemon sees all users but root and itself as 65534.
-        uid: Option<u32>,
-    },
-}
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -54,17 +40,6 @@ enum Socket {
 /// How many bytes are read of a fresh connection at a time: a usual request is shorter.
 const FIRST_READ: usize = 2048;
 
-// === impl Peer ===
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix { .. } => f.write_str("unix"),
-        }
-    }
-}
-
 // === impl Stream ===
 
 impl Stream {
@@ -75,8 +50,8 @@ impl Stream {
 
     /// A connection to a Unix socket that was just accepted.
     pub(crate) fn unix(fd: OwnedFd) -> Self {
-        let uid = sockopt::socket_peercred(&fd).ok().map(|peer| peer.uid.as_raw());
-        Self { socket: Socket::Fresh(fd), peer: Peer::Unix { uid } }
+        let peer = Peer::Unix(Credentials::of(fd.as_fd()));
+        Self { socket: Socket::Fresh(fd), peer }
     }
 
     /// Takes a connected socket from another process.
@@ -112,7 +87,7 @@ impl Stream {
         self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
             Socket::Fresh(fd) => match self.peer {
                 Peer::Tcp(_) => Socket::Tcp(TcpStream::from_std(fd.into())?),
-                Peer::Unix { .. } => Socket::Unix(UnixStream::from_std(fd.into())?),
+                Peer::Unix(_) => Socket::Unix(UnixStream::from_std(fd.into())?),
             },
             known => known,
         };

@@ -8,6 +8,7 @@ mod answers;
 mod bodies;
 mod embedding;
 mod half_closed;
+mod peers;
 mod pipelines;
 mod queue;
 mod spawned;

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 pub(crate) use self::queue::flush;
 use crate::connections::registry::Registry;
 use crate::http::request_fields::RequestFields;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 /// The longest path and request ID in a log line, in bytes.
 const PATH_MAX: usize = 1024;

@@ -48,7 +48,7 @@ use crate::connections::limits::Timeout;
 use crate::connections::registry::Registry;
 use crate::http::framing::Wire;
 use crate::http::request_record::RequestRecord;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::connections::limits::Timeout;
 use crate::connections::registry::Handle;
 use crate::http::access::{self, AccessSetting};
 use crate::http::io::Io;
-use crate::sockets::stream::Peer;
+use crate::sockets::peer::Peer;
 
 /// Ends a connection, and logs and counts why. `answering`: a request has no answer yet; `is_heard_out`: hyper has
 /// used all that it has read, and no body was cut short.

@@ -71,6 +71,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             service: Handling(Arc::clone(&handlers)),
             tell_peer: false,
+            on_connect: None,
             idle_timeout_max: Duration::MAX,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });

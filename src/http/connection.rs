@@ -174,15 +174,13 @@ where
             let stay = has_served && since.elapsed() < STAY;
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             if let (Some(on_connect), None) = (&shared.on_connect, &state) {
-                match on_connect.call(&readable) {
-                    Some(made) => state = Some(Box::new(made)),
-                    None => {
-                        registered.handle().registry().metrics.panics.add(1);
-                        // The connection stops counting as open when its socket is closed, not before.
-                        drop(readable);
-                        return;
-                    }
-                }
+                let Some(made) = on_connect.call(&readable) else {
+                    registered.handle().registry().metrics.panics.add(1);
+                    // The connection stops counting as open when its socket is closed, not before.
+                    drop(readable);
+                    return;
+                };
+                state = Some(Box::new(made));
             }
             let serve = serve(readable, registered, stay, &shared, limits, state.as_deref());
             match Box::pin(serve).await {

@@ -30,7 +30,7 @@ impl Daemon {
     ///
     /// `set_up` is for what has to be awaited before there can be a router: a pool of connections, a
     /// migration, a configuration that comes from elsewhere. The service manager's sockets are taken, the log is
-    /// set up and signals are heard before it begins, so what concerns those ([`Daemon::log`],
+    /// set up and signals are heard before it begins, so what concerns those (`Daemon::log`,
     /// [`Daemon::inherited`]) is said before; servers, tasks and all else may be added to the daemon that it is
     /// given, which it has to give back. Clients wait in the sockets' queue meanwhile.
     ///

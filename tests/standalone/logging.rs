@@ -98,6 +98,25 @@ fn the_level_decides_what_is_logged() {
 }
 
 #[test]
+fn rust_log_counts_where_no_level_is_set() {
+    let manager = Manager::new();
+    let quiet = Launch::daemon().env("RUST_LOG", "warn").notify(&manager).spawn();
+    manager.next();
+    let ended = quiet.stop();
+    assert!(ended.log.is_empty(), "{}", ended.text());
+    let set = Launch::daemon().env("RUST_LOG", "off").args(["--log-level", "info"]).start();
+    set.stop().event("ready");
+}
+
+#[test]
+fn a_rust_log_that_is_not_understood_is_named_and_has_no_effect() {
+    let ended = Launch::daemon().env("RUST_LOG", "lockstepd").start().stop();
+    let warning = ended.event("RUST_LOG=\"lockstepd\" has no effect: a level is");
+    assert_eq!(warning["level"], "WARN");
+    ended.event("ready");
+}
+
+#[test]
 fn a_level_can_be_of_one_module() {
     let manager = Manager::new();
     let level = ["--log-level", "off,lockstepd::access=info", "--access-log", "all"];

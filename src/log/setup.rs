@@ -128,7 +128,7 @@ impl LogSettings {
         }
         log_panics();
         if let Some(text) = &self.level.not_understood {
-            tracing::warn!("RUST_LOG=\"{}\" has no effect: {UNDERSTOOD}", text.escape_debug());
+            tracing::warn!(value = text, "RUST_LOG has no effect: {UNDERSTOOD}");
         }
         Ok(LevelHandle(Some(handle)))
     }

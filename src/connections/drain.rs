@@ -12,12 +12,17 @@
 //!    from 1, with four times the grace, since requests here seem to be longer.
 //! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by the time-out is cut.
 //!
+//! # A time-out of its own
+//! A server may have a longer or a shorter time-out than the others. The longest is that of the drain; a server whose
+//! own has passed is not waited for, and what it still has in flight is cut off if the others are done before it.
+//!
 //! # Ended
 //! Where no process takes over, accepting stops, busy connections finish with `Connection: close`, and
 //! idle ones linger: a client whose next request is already on its way gets an answer, and is told
 //! not to send another. The time-out is a ceiling, never a sleep: without connections this is over
 //! at once.
 
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +57,10 @@ pub(crate) struct Drain {
     /// The admin server, which answers until the others are done.
     admin: Option<Arc<Registry>>,
     pub(crate) started: Instant,
+    /// The longest time-out of all servers.
     pub(crate) timeout: Duration,
+    /// That of servers that have none of their own.
+    common: Duration,
     linger: Duration,
     /// A second signal ends the drain at once.
     shutdown: Shutdown,
@@ -61,15 +69,24 @@ pub(crate) struct Drain {
 // === impl Drain ===
 
 impl Drain {
-    /// A drain that begins now.
+    /// A drain that begins now; `common` is the time-out of servers that have none of their own.
     pub(crate) fn new(
         servers: Vec<Arc<Registry>>,
         admin: Option<Arc<Registry>>,
-        timeout: Duration,
+        common: Duration,
         linger: Duration,
         shutdown: Shutdown,
     ) -> Self {
-        Self { servers, admin, started: Instant::now(), timeout, linger, shutdown }
+        let timeout = longest(&servers, common);
+        Self { servers, admin, started: Instant::now(), timeout, common, linger, shutdown }
+    }
+
+    /// Until when a server is waited for, if that is not as long as for all.
+    fn end_of(&self, server: &Registry) -> Option<Instant> {
+        let timeout = server.drain_timeout(self.common);
+        // The admin server answers until the others are done.
+        let is_admin = self.admin.as_ref().is_some_and(|admin| ptr::eq(&raw const **admin, server));
+        (timeout < self.timeout && !is_admin).then(|| self.started + timeout)
     }
 
     /// Holds every server if that takes no longer than the [grace](GRACE); answers whether it did.
@@ -176,7 +193,8 @@ impl Drain {
         self.servers.iter().chain(&self.admin)
     }
 
-    /// Waits for each server until `deadline`; answers whether all were in time.
+    /// Waits for each server until `deadline`, or until its own end; answers whether all were in time. One whose
+    /// own end has passed is not waited for any more: what it has in flight is counted when the drain is over.
     async fn each<'p>(
         &self,
         servers: impl IntoIterator<Item = &'p Arc<Registry>>,
@@ -185,13 +203,23 @@ impl Drain {
     ) -> bool {
         let all = async {
             for server in servers {
-                wait(server).await;
+                let end = self.end_of(server).filter(|end| *end <= deadline);
+                let waited = timeout_at(end.unwrap_or(deadline), wait(server)).await;
+                if waited.is_err() && end.is_none() {
+                    return false;
+                }
             }
+            true
         };
         tokio::select! {
             biased;
-            waited = timeout_at(deadline, all) => waited.is_ok(),
+            waited = all => waited,
             () = self.shutdown.forced() => false,
         }
     }
+}
+
+/// The longest drain time-out of `servers`, where that of the daemon is `common`.
+pub(crate) fn longest(servers: &[Arc<Registry>], common: Duration) -> Duration {
+    servers.iter().map(|server| server.drain_timeout(common)).max().unwrap_or(common).max(common)
 }

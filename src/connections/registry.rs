@@ -22,7 +22,8 @@ mod room;
 use std::cmp::Reverse;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use slab::Slab;
@@ -70,6 +71,8 @@ pub(crate) struct Registry {
     limit: AtomicUsize,
     /// The options of TCP connections.
     tcp: TcpCell,
+    /// How long a stop waits for this server's requests; not set: as long as for the others.
+    drain_timeout: OnceLock<Duration>,
     /// Room is wanted and no connection was idle: one that becomes idle offers itself.
     wants_idle: AtomicBool,
     /// What the times in [`Signal::idle`] count from.
@@ -139,6 +142,7 @@ impl Registry {
             metrics: ServerMetrics::new(),
             limit: AtomicUsize::new(usize::MAX),
             tcp: TcpCell::default(),
+            drain_timeout: OnceLock::new(),
             wants_idle: AtomicBool::new(false),
             began: Instant::now(),
             turns: AtomicU32::new(0),
@@ -176,6 +180,17 @@ impl Registry {
         self.tcp.set(options);
         // The acceptors set the options on their listeners, whose connections inherit them.
         self.lock().wake_acceptors();
+    }
+
+    /// Sets a drain time-out of its own, once.
+    pub(crate) fn set_drain_timeout(&self, timeout: Duration) {
+        // Never set before: a server is built once.
+        let _ = self.drain_timeout.set(timeout);
+    }
+
+    /// The drain time-out, where that of the daemon is `common`.
+    pub(crate) fn drain_timeout(&self, common: Duration) -> Duration {
+        self.drain_timeout.get().copied().unwrap_or(common)
     }
 
     /// The options of TCP connections.

@@ -4,6 +4,7 @@
 //! kept connections are handed over or ended. Uses every other room.
 //! Absent on purpose: anything about a single connection or request.
 
+pub(crate) mod apply;
 pub(crate) mod builder;
 pub(crate) mod check;
 pub(crate) mod declared;

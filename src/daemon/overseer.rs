@@ -19,6 +19,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use crate::connections::drain::longest;
 use crate::connections::registry::Registry;
 use crate::daemon::error::Exit;
 use crate::daemon::stuck::PollsInProgress;
@@ -170,7 +171,9 @@ impl Overseer {
 
     fn drain_timeout(&self) -> Duration {
         let running = self.members.0.get();
-        running.map_or(self.drain_timeout, |running| running.settings.now().drain_timeout)
+        running.map_or(self.drain_timeout, |running| {
+            longest(&running.servers, running.settings.now().drain_timeout)
+        })
     }
 
     /// Handles the signals that have come, and blocks them until the answer to `request` is dropped. Answers

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::BoxError;
-use crate::connections::limits::Limits;
+use crate::connections::limits::{Limits, LimitsError};
 use crate::http::access::AccessLog;
 use crate::lifecycle::settings::LiveSettings;
 #[cfg(feature = "log")]
@@ -19,6 +19,7 @@ pub struct Reload {
     pub(crate) level: Option<Level>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) limits: Option<Limits>,
+    pub(crate) server_limits: Vec<(String, Limits)>,
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
     pub(crate) idle_exit: Option<Option<Duration>>,
@@ -50,9 +51,15 @@ impl Reload {
     }
 
     /// Changes how much time and memory a client may take. Open connections keep the time-outs that they began
-    /// with.
+    /// with. Servers with limits of their own keep those.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// Changes the limits of a server that has its own, see [`Server::limits`](crate::Server::limits).
+    pub fn server_limits(mut self, server: impl Into<String>, limits: Limits) -> Self {
+        self.server_limits.push((server.into(), limits));
         self
     }
 
@@ -78,6 +85,12 @@ impl Reload {
     pub fn needs_restart(mut self, setting: impl Into<String>) -> Self {
         self.restart_for.push(setting.into());
         self
+    }
+
+    /// Finds out whether servers could serve anybody within the limits.
+    pub(crate) fn check(&self) -> Result<(), LimitsError> {
+        let named = self.server_limits.iter().map(|(_, limits)| limits);
+        self.limits.iter().chain(named).try_for_each(Limits::check)
     }
 
     /// Changes the settings that this reload mentions.

@@ -9,6 +9,7 @@ use crate::connections::drain::Drain;
 use crate::connections::metrics::Reloads;
 use crate::daemon::overseer::Members;
 use crate::daemon::reload::Hook;
+use crate::daemon::server::Own;
 use crate::daemon::watchdog::Check;
 use crate::handover::announcement::Announcement;
 use crate::handover::drain_history::DrainHistory;
@@ -35,6 +36,8 @@ pub(crate) struct Running {
     /// There are members besides the servers.
     pub(crate) has_tasks: bool,
     pub(crate) servers: Vec<Arc<dyn Serve>>,
+    /// What each of them does not share with the daemon.
+    pub(crate) own: Vec<Own>,
     pub(crate) admin: Option<Arc<dyn Serve>>,
     pub(crate) phases: Phases,
     /// Every server with its addresses.

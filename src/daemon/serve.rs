@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connections::registry::Registry;
 use crate::daemon::idle_exit::{self, Idleness};
-use crate::daemon::reload::{Hook, Reload};
+use crate::daemon::reload::Hook;
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
 use crate::daemon::watchdog::{Watchdog, WatchdogGuard};
 use crate::lifecycle::phase::Phase;
@@ -163,7 +163,9 @@ impl Running {
             () = self.shutdown.triggered() => return,
         };
         let read = match read {
-            Ok(Ok(read)) => read.map_err(|error| chain(&*error)),
+            Ok(Ok(read)) => read
+                .and_then(|reload| Ok(reload.check().map(|()| reload)?))
+                .map_err(|error| chain(&*error)),
             Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
             Err(_) => Err("the reload hook did not return".to_owned()),
         };
@@ -183,51 +185,6 @@ impl Running {
                 Some(format!("not reloaded: {error}"))
             }
         };
-    }
-
-    /// Tells every server how many connections it may have.
-    pub(crate) fn apply_limits(&self) {
-        let limits = self.http_settings.limits();
-        let listeners = self.announcement.descriptors();
-        let public = limits.public_connections_now(self.servers.len(), listeners);
-        if limits.connections.is_some_and(|wanted| wanted > public) {
-            tracing::warn!(
-                max_connections = public,
-                "fewer connections than configured: no more descriptors may be open \
-                 (raise LimitNOFILE= in the unit, or ulimit -n)",
-            );
-        }
-        for server in &self.servers {
-            server.registry().set_limit(public);
-        }
-        if let Some(admin) = &self.admin {
-            admin.registry().set_limit(limits.admin_connections());
-        }
-        for server in self.servers.iter().chain(&self.admin) {
-            server.registry().set_tcp(limits.tcp_options());
-        }
-    }
-
-    fn apply(&self, reload: Reload) {
-        reload.apply(&self.settings);
-        #[cfg(feature = "log")]
-        if let Some(level) = reload.level {
-            self.process.level.set(&level);
-        }
-        if let Some(access_log) = reload.access_log {
-            self.http_settings.access.set(access_log);
-        }
-        if let Some(limits) = reload.limits {
-            self.http_settings.set_limits(limits);
-            self.apply_limits();
-        }
-        for setting in reload.restart_for {
-            tracing::warn!(
-                setting,
-                "changed, but takes effect at the next restart or upgrade only"
-            );
-        }
-        tracing::info!(message_id = message_id::RELOADED, "reloaded");
     }
 }
 

@@ -9,8 +9,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use crate::BoxError;
+use crate::connections::limits::Limits;
+use crate::http::access::AccessLog;
 use crate::http::body::Body;
-use crate::http::connection::{HttpSettings, Shared};
+use crate::http::connection::{HeaderCase, HttpSettings, Shared};
 use crate::http::on_connect::OnConnect;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
@@ -45,6 +47,18 @@ struct Particulars {
     /// Each request carries its peer as an extension.
     tell_peer: bool,
     on_connect: Option<OnConnect>,
+    header_case: HeaderCase,
+    /// None: the daemon's.
+    limits: Option<Limits>,
+    access_log: Option<AccessLog>,
+    drain_timeout: Option<Duration>,
+}
+
+/// Which settings a server does not share with the daemon.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Own {
+    pub(crate) limits: bool,
+    pub(crate) access_log: bool,
 }
 
 // === impl Server ===
@@ -104,6 +118,7 @@ impl Server {
                     service,
                     tell_peer: particulars.tell_peer,
                     on_connect: particulars.on_connect,
+                    header_case: particulars.header_case,
                     idle_timeout_max: Duration::MAX,
                     http_settings,
                 },
@@ -161,9 +176,79 @@ impl Server {
         self
     }
 
-    /// Builds the server that serves.
-    pub(crate) fn build(self, http_settings: Arc<HttpSettings>) -> Arc<dyn Serve> {
-        (self.build)(self.particulars, http_settings)
+    /// Sets how much time and memory a client of this server may take, instead of
+    /// [`Daemon::limits`](crate::Daemon::limits). A reload changes them only by
+    /// [`Reload::server_limits`](crate::Reload::server_limits).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// use lockstepd::{Limits, Server};
+    ///
+    /// let mut uploads = Limits::default();
+    /// uploads.body_timeout = Duration::from_secs(120);
+    /// let server = Server::new("uploads", "127.0.0.1:8081", axum::Router::new()).limits(uploads);
+    /// # let _ = server;
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.particulars.limits = Some(limits);
+        self
+    }
+
+    /// Sets which requests to this server are logged, instead of
+    /// [`Daemon::access_log`](crate::Daemon::access_log). A reload does not change it.
+    pub fn access_log(mut self, access_log: AccessLog) -> Self {
+        self.particulars.access_log = Some(access_log);
+        self
+    }
+
+    /// Sets how long a stop waits for requests to this server, instead of
+    /// [`Daemon::drain_timeout`](crate::Daemon::drain_timeout). The stop may take as long as the longest of these;
+    /// keep it below the unit's `TimeoutStopSec=` by some seconds. A request that goes on when all other servers are done, and its own
+    /// time is over, is cut off.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.particulars.drain_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets whether the names of fields in answers are written as `Content-Length`, for clients that do not
+    /// know that case does not matter. Default false: `content-length`.
+    pub fn title_case_headers(mut self, title: bool) -> Self {
+        self.particulars.header_case.title = title;
+        self
+    }
+
+    /// Sets whether an answer that comes from a hyper client, as in a proxy, is passed on with the names of
+    /// its fields written as they came, and a request to that client likewise; the client has to be told the same. Default
+    /// false.
+    pub fn preserve_header_case(mut self, preserve: bool) -> Self {
+        self.particulars.header_case.preserve = preserve;
+        self
+    }
+
+    /// The limits of its own.
+    pub(crate) fn own_limits(&self) -> Option<&Limits> {
+        self.particulars.limits.as_ref()
+    }
+
+    /// Builds the server that serves, with settings of its own where it has any; answers what a reload may change of
+    /// them.
+    pub(crate) fn build(self, common: &Arc<HttpSettings>) -> (Arc<dyn Serve>, Own) {
+        let Particulars { limits, access_log, .. } = &self.particulars;
+        let own = Own { limits: limits.is_some(), access_log: access_log.is_some() };
+        let settings = if own == Own::default() {
+            Arc::clone(common)
+        } else {
+            let limits = limits.clone().unwrap_or_else(|| (*common.limits()).clone());
+            let access_log = access_log.unwrap_or_else(|| common.access.mode());
+            Arc::new(HttpSettings::new(access_log, limits))
+        };
+        let drain_timeout = self.particulars.drain_timeout;
+        let server = (self.build)(self.particulars, settings);
+        if let Some(timeout) = drain_timeout {
+            server.registry().set_drain_timeout(timeout);
+        }
+        (server, own)
     }
 }
 

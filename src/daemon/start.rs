@@ -66,11 +66,13 @@ pub(crate) async fn start(
     let reload_request = Arc::<Notify>::default();
     let mut sockets = sockets.into_iter();
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
+    let mut own = Vec::new();
     let mut views = Vec::new();
     for plan in daemon.servers {
         let name = plan.name.clone();
-        let server = plan.build(Arc::clone(&http_settings));
-        server.registry().set_tcp(tcp);
+        let (server, particular) = plan.build(&http_settings);
+        server.registry().set_tcp(server.http_settings().limits().tcp_options());
+        own.push(particular);
         let listeners = register(sockets.next())?;
         views.push(ServerOverview::new(server.registry(), &listeners));
         // The sender is dropped: only the admin server can be asked to fail.
@@ -125,6 +127,7 @@ pub(crate) async fn start(
         group,
         has_tasks,
         servers,
+        own,
         admin,
         phases,
         addresses: addresses(&views),
@@ -161,9 +164,9 @@ fn live_settings(daemon: &Daemon) -> LiveSettings {
 struct Plan<'d> {
     /// The admin server is the last.
     servers: Vec<(&'d str, &'d Listen)>,
-    /// How many of them are the program's.
-    public: usize,
-    limits: &'d Limits,
+    /// The limits of each server that is the program's.
+    limits: Vec<&'d Limits>,
+    daemons: &'d Limits,
     shutdown: Shutdown,
 }
 
@@ -171,20 +174,25 @@ struct Plan<'d> {
 
 impl<'d> Plan<'d> {
     fn of(daemon: &'d Daemon) -> Result<Self, Error> {
+        let limits = daemon.servers.iter().map(|it| it.own_limits().unwrap_or(&daemon.limits));
         Ok(Self {
             servers: daemon.listens()?,
-            public: daemon.servers.len(),
-            limits: &daemon.limits,
+            limits: limits.collect(),
+            daemons: &daemon.limits,
             shutdown: daemon.shutdown(),
         })
     }
 
     /// Answers how many connections a server may have, by its name.
     fn connection_limits(&self, listeners: usize) -> impl Fn(&str) -> usize {
-        let most = self.limits.public_connections_now(self.public, listeners);
-        let public = &self.servers[..self.public];
-        let is_public = |name: &str| public.iter().any(|(server, _)| *server == name);
-        move |name| if is_public(name) { most } else { self.limits.admin_connections() }
+        let count = self.limits.len();
+        move |name| {
+            let public = self.servers.iter().zip(&self.limits);
+            match public.into_iter().find(|((server, _), _)| *server == name) {
+                Some((_, limits)) => limits.public_connections_now(count, listeners),
+                None => self.daemons.admin_connections(),
+            }
+        }
     }
 }
 

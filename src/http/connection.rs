@@ -66,12 +66,22 @@ pub(crate) struct Shared<S> {
     pub(crate) tell_peer: bool,
     /// What each request of a connection carries.
     pub(crate) on_connect: Option<OnConnect>,
+    pub(crate) header_case: HeaderCase,
     /// The most time that a connection may be idle, if that is less than the limits say.
     pub(crate) idle_timeout_max: Duration,
     pub(crate) http_settings: Arc<HttpSettings>,
 }
 
-/// The settings that all connections of all servers share; a reload may change them.
+/// How the names of fields are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeaderCase {
+    /// In answers: `Content-Length`.
+    pub(crate) title: bool,
+    /// In answers: as a message that is passed on had them.
+    pub(crate) preserve: bool,
+}
+
+/// The settings of all connections of the servers that share them; a reload may change them.
 #[derive(Debug)]
 pub(crate) struct HttpSettings {
     pub(crate) access: AccessSetting,
@@ -131,6 +141,12 @@ impl<S> Shared<S> {
             .max_headers(limits.headers)
             .max_header_size(limits.head_size)
             .max_buf_size(limits.head_buffer());
+        if self.header_case.title {
+            builder.title_case_headers(true);
+        }
+        if self.header_case.preserve {
+            builder.preserve_header_case(true);
+        }
         let service = Watched {
             service: &self.service,
             activity: Arc::clone(activity),

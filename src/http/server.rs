@@ -15,7 +15,7 @@ use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Counted;
 use crate::connections::registry::{Registration, Registry};
 use crate::http::accept::accept;
-use crate::http::connection::{self, Shared};
+use crate::http::connection::{self, HttpSettings, Shared};
 use crate::http::service::HttpService;
 use crate::sockets::address::Address;
 use crate::sockets::listener::Listener;
@@ -25,6 +25,9 @@ use crate::sockets::stream::Stream;
 pub(crate) trait Serve: Send + Sync {
     /// The server's acceptors and connections.
     fn registry(&self) -> &Arc<Registry>;
+
+    /// The settings of its connections.
+    fn http_settings(&self) -> &Arc<HttpSettings>;
 
     /// Serves a connection in a task of its own.
     fn open(&self, idle: Idle);
@@ -82,6 +85,10 @@ where
 {
     fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    fn http_settings(&self) -> &Arc<HttpSettings> {
+        &self.shared.http_settings
     }
 
     fn open(&self, idle: Idle) {

@@ -15,6 +15,7 @@ mod logging;
 mod members;
 mod notifications;
 mod options;
+mod particular;
 mod probes;
 mod program;
 mod set_up;

@@ -105,7 +105,7 @@ impl Client {
         loop {
             let line = self.line();
             let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            headers.push((name.to_owned(), value.trim().to_owned()));
         }
         let mut response = Response { status, body: String::new(), headers };
         if method != "HEAD" && status >= 200 {
@@ -206,8 +206,13 @@ impl Drop for Client {
 
 impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let header = self.headers.iter().find(|header| header.0 == name);
+        let header = self.headers.iter().find(|header| header.0.eq_ignore_ascii_case(name));
         header.map(|header| header.1.as_str())
+    }
+
+    /// Tells whether there is a field whose name is written just so.
+    pub(crate) fn has_written(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.0 == name)
     }
 }
 

@@ -220,7 +220,8 @@ impl Activity {
     /// hyper writes; answers to requests with bodies are looked at once, as hyper may say that they are
     /// the last where we cannot know it: it takes Content-Length out where there is Transfer-Encoding.
     pub(crate) fn writes(&self, bytes: &[u8]) {
-        const CLOSE: &[u8] = b"connection: close";
+        // The first letter may be a capital.
+        const CLOSE: &[u8] = b"onnection: close";
         if self.has(HEAD_UNWRITTEN) && !self.is_answering() {
             self.change(HEAD_UNWRITTEN, false);
             // In a body it would say nothing, and cost the connection, which is rare and does no harm.

@@ -1,7 +1,10 @@
 //! What a request tells of its connection.
 
 use std::{
+    io::{Read, Write},
     net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::PathBuf,
     process,
     sync::{
         Arc,
@@ -11,7 +14,8 @@ use std::{
 
 use axum::{Extension, Router, extract::ConnectInfo, routing::get};
 use http::Extensions;
-use lockstepd::{Address, Daemon, Exit, Peer, Server};
+use lockstepd::{Address, Connection, Daemon, Exit, Peer, Server};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, socket};
 use rustix::process::{getgid, getuid};
 
 use crate::{Running, support::Client};
@@ -84,6 +88,21 @@ fn a_connection_keeps_what_the_program_has_made_of_it() {
     assert_eq!(running.stop().unwrap(), Exit::Clean);
 }
 
+/// The client's path and our address, where there are any.
+#[derive(Clone)]
+struct Ends(Option<PathBuf>, Option<Address>);
+
+fn with_ends(connection: Connection<'_>) -> Extensions {
+    let mut extensions = Extensions::new();
+    extensions.insert(Ends(connection.peer_path(), connection.local_address()));
+    extensions
+}
+
+async fn ends(Extension(Ends(path, local)): Extension<Ends>) -> String {
+    let path = path.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+    format!("{path} {}", local.unwrap())
+}
+
 #[test]
 fn a_connection_knows_which_of_many_addresses_its_client_has_asked() {
     let local =
@@ -99,6 +118,40 @@ fn a_connection_knows_which_of_many_addresses_its_client_has_asked() {
     for asked in [format!("127.0.0.1:{port}"), format!("127.7.7.7:{port}")] {
         assert_eq!(Client::connect(&asked).request("GET", "/").body, asked);
     }
+    assert_eq!(running.stop().unwrap(), Exit::Clean);
+}
+
+#[test]
+fn an_ipv4_client_of_a_socket_of_both_families_has_asked_an_ipv4_address() {
+    let router = Router::new().route("/", get(ends));
+    let public = Server::new("public", "[::]:0", router).on_connect(with_ends);
+    let running = Running::start(Daemon::new("test").add_server(public));
+    let port = running.monitor.addresses("public")[0].tcp().unwrap().port();
+    for asked in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        assert_eq!(Client::connect(&asked).request("GET", "/").body, format!("- {asked}"));
+    }
+    assert_eq!(running.stop().unwrap(), Exit::Clean);
+}
+
+#[test]
+fn both_paths_of_a_unix_connection_are_told_where_there_are_any() {
+    let directory = tempfile::tempdir().unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| directory.path().join(name));
+    let router = Router::new().route("/", get(ends));
+    let public = Server::new("public", ours.as_path(), router).on_connect(with_ends);
+    let running = Running::start(Daemon::new("test").add_server(public));
+    let address = running.address("public");
+    let mut unnamed = Client::connect(&address);
+    assert_eq!(unnamed.request("GET", "/").body, format!("- {address}"));
+    // The standard library binds no socket that connects.
+    let named = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&named, &SocketAddrUnix::new(&theirs).unwrap()).unwrap();
+    connect(&named, &SocketAddrUnix::new(&ours).unwrap()).unwrap();
+    let mut named = UnixStream::from(named);
+    named.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    named.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(&format!("{} {address}", theirs.display())), "{answer}");
     assert_eq!(running.stop().unwrap(), Exit::Clean);
 }
 

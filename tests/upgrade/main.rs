@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod connections;
 mod crowded;
 mod names;
 mod socket_files;

@@ -139,9 +139,13 @@ impl Server {
         self
     }
 
-    /// Sets what each request of a connection carries as extensions: `made` is called once for a connection, before
-    /// its first request, and also for one that comes from the process before this one. If it panics the
-    /// connection ends.
+    /// Sets what each request of a connection carries as extensions.
+    ///
+    /// `made` is called once for a connection, before its first request is read: also for a client that then hangs
+    /// up without one, and again in the next process for a connection that is handed over. Each request gets a
+    /// clone of what it returns, so that what requests are to share is in an [`Arc`]; an extension of a type that a
+    /// request has anyway, such as [`Peer`](crate::Peer), replaces that. If it panics the connection is closed
+    /// without an answer, and no other is. It runs in the server's threads: it must not block.
     ///
     /// # Examples
     /// ```

@@ -188,7 +188,6 @@ where
                 return;
             };
             let stay = has_served && since.elapsed() < STAY;
-            // Boxed, so that a parked connection's task does not keep the room for a built one.
             if let (Some(on_connect), None) = (&shared.on_connect, &state) {
                 let Some(made) = on_connect.call(&readable) else {
                     registered.handle().registry().metrics.panics.add(1);
@@ -199,6 +198,7 @@ where
                 state = Some(Box::new(made));
             }
             let serve = serve(readable, registered, stay, &shared, limits, state.as_deref());
+            // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve).await {
                 Served::Idle(connection, registered, requests) => {
                     (idle, registration) = (Some(connection), Some(registered));

@@ -125,6 +125,22 @@ impl TryFrom<String> for Listen {
     }
 }
 
+impl TryFrom<&String> for Listen {
+    type Error = InvalidAddress;
+
+    fn try_from(text: &String) -> Result<Self, InvalidAddress> {
+        Self::try_from(text.as_str())
+    }
+}
+
+impl TryFrom<&PathBuf> for Listen {
+    type Error = InvalidAddress;
+
+    fn try_from(path: &PathBuf) -> Result<Self, InvalidAddress> {
+        Self::try_from(path.as_path())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -146,7 +162,9 @@ mod tests {
         ];
         assert!(same.iter().all(|listen| *listen == tcp), "{same:?}");
         assert_eq!(Listen::try_from(PathBuf::from("/run/x.sock")), Ok(unix.clone()));
+        assert_eq!(Listen::try_from(&PathBuf::from("/run/x.sock")), Ok(unix.clone()));
         assert_eq!(Listen::try_from(Path::new("/run/x.sock")), Ok(unix));
+        assert_eq!(Listen::try_from(&"127.0.0.1:80".to_owned()), Ok(tcp));
         let error = Listen::try_from(Path::new("x.sock")).unwrap_err().to_string();
         assert_eq!(
             error,

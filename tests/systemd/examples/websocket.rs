@@ -1,4 +1,4 @@
-//! `WebSocket`s that are told when the process ends.
+//! A chat over `WebSocket`s, which are told when the process ends.
 
 use std::{net::SocketAddr, thread};
 
@@ -29,7 +29,8 @@ fn websockets_are_told_of_a_restart_an_upgrade_and_a_stop_and_have_time_to_answe
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for order in orders {
             let mut socket = runtime.block_on(connect());
-            runtime.block_on(echo(&mut socket, "still there"));
+            runtime.block_on(say(&mut socket, "still there"));
+            assert_eq!(runtime.block_on(hear(&mut socket)), "still there");
             let mark = machine.journal_mark();
             thread::scope(|scope| {
                 let ordered = scope.spawn(|| machine.systemctl(order).ok());
@@ -46,18 +47,46 @@ fn websockets_are_told_of_a_restart_an_upgrade_and_a_stop_and_have_time_to_answe
     stop(&machine, "websocket");
 }
 
+#[test]
+fn what_one_says_all_hear_in_each_process_anew() {
+    let Some(machine) = machine("websocket", &["public=8080"]) else { return };
+    machine.in_network(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for _ in 0..2 {
+            runtime.block_on(async {
+                let (mut first, mut second) = (connect().await, connect().await);
+                // Whoever has heard itself is in the room; by then the second may have heard the first.
+                for (socket, name) in [(&mut first, "Ada"), (&mut second, "Bob")] {
+                    say(socket, name).await;
+                    while hear(socket).await != name {}
+                }
+                assert_eq!(hear(&mut first).await, "Bob");
+                say(&mut second, "tea?").await;
+                for socket in [&mut first, &mut second] {
+                    assert_eq!(hear(socket).await, "tea?");
+                }
+            });
+            machine.systemctl(&["restart", "websocket"]).ok();
+        }
+    });
+    stop(&machine, "websocket");
+}
+
 type Socket = WebSocketStream<tokio::net::TcpStream>;
 
 async fn connect() -> Socket {
     let stream = tokio::net::TcpStream::connect(SocketAddr::from(PUBLIC)).await;
     let stream = stream.expect("its socket is open");
-    client_async("ws://localhost:8080/echo", stream).await.expect("it upgrades").0
+    client_async("ws://localhost:8080/chat", stream).await.expect("it upgrades").0
 }
 
-async fn echo(socket: &mut Socket, text: &str) {
+async fn say(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.expect("the server reads");
-    let answer = socket.next().await.expect("it is open").expect("it answers");
-    assert_eq!(answer, Message::text(text));
+}
+
+async fn hear(socket: &mut Socket) -> String {
+    let heard = socket.next().await.expect("it is open").expect("somebody says something");
+    heard.into_text().expect("it is text").to_string()
 }
 
 /// Waits for the server's goodbye and the end of the connection; answers its code.

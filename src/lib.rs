@@ -43,7 +43,8 @@
 //!
 //! More: [`guide`] has a page for programs that use `axum::serve` now, and one on
 //! the alternatives; `examples/` has a program for each of: a queue that is emptied at the end,
-//! server-sent events, `WebSocket`s, hyper without a framework, two servers with all the trimmings.
+//! a database, static files, server-sent events, a chat over `WebSocket`s, hyper without a framework, a
+//! tracing subscriber or a runtime of your own, two servers with all the trimmings.
 //!
 //! # What there is
 //!

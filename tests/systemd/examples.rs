@@ -2,6 +2,7 @@
 
 mod database;
 mod sse;
+mod static_files;
 mod websocket;
 
 use std::{net::SocketAddr, path::Path};
@@ -136,4 +137,32 @@ fn worker_does_every_order_that_it_has_taken() {
     let log = machine.journal(&["--unit=worker", "ORDER=tea"]);
     let done = log.iter().filter(|entry| message(entry).starts_with("done")).count();
     assert_eq!(done as u64, report.answers, "orders done, and orders taken");
+}
+
+#[test]
+fn subscriber_keeps_its_promises_and_has_all_events_on_its_lines() {
+    let Some(machine) = machine("subscriber", &["public=8080"]) else { return };
+    keeps_its_promises(&machine, "subscriber", &load("/"), 5);
+    let lines = machine.journal(&["_SYSTEMD_UNIT=subscriber.service"]);
+    let fields = |entry| serde_json::from_str(message(entry)).expect("it is a line of JSON");
+    let events: Vec<serde_json::Value> = lines.iter().map(fields).collect();
+    let count =
+        |told: &dyn Fn(&serde_json::Value) -> bool| events.iter().filter(|e| told(e)).count();
+    let begun = count(&|event| event["target"] == "subscriber" && event["before"] == "the daemon");
+    assert_eq!(begun, 6, "one of each process: {events:#?}");
+    let ready = |event: &serde_json::Value| {
+        event["message"].as_str().is_some_and(|message| message.starts_with("ready"))
+    };
+    assert_eq!(count(&ready), 6, "the library's: {events:#?}");
+    assert!(lines.iter().all(|entry| entry["_TRANSPORT"] == "stdout"), "{lines:#?}");
+}
+
+#[test]
+fn own_runtime_keeps_its_promises_and_has_the_last_word() {
+    let Some(machine) = machine("own_runtime", &["public=8080"]) else { return };
+    keeps_its_promises(&machine, "own_runtime", &load("/"), 5);
+    let lines = machine.journal(&["_SYSTEMD_UNIT=own_runtime.service"]);
+    let last = lines.iter().filter(|entry| message(entry) == "own_runtime: the last word");
+    assert_eq!(last.count(), 6, "one of each process: {lines:#?}");
+    assert_eq!(machine.get("http://localhost:8080/"), "Hello from own-thread\n");
 }

@@ -363,8 +363,8 @@ where
              (a fault of lockstepd or hyper: please report it)",
         );
     }
-    let is_heard_out = parts.read_buf.is_empty() && !activity.is_cut_short();
-    close(end, io, &handle, &shared.http_settings.access, answering, is_heard_out).await
+    let access = &shared.http_settings.access;
+    close(end, io, &handle, access, &limits, answering, &parts.read_buf).await
 }
 
 /// What hyper has read, and what comes after it.

@@ -18,9 +18,11 @@ use pin_project_lite::pin_project;
 
 use crate::BoxError;
 use crate::connections::body_remainder::Remainder;
+use crate::connections::chunked_body::Malformed;
 use crate::http::access::AccessSetting;
 use crate::http::activity::Activity;
 use crate::http::body::Body;
+use crate::http::refusal::Refusal;
 use crate::http::request_fields::{RequestFields, X_REQUEST_ID};
 use crate::http::request_rules;
 use crate::http::response_rules;
@@ -108,9 +110,10 @@ where
         let record = self.access.begin(&request, &fields);
         self.activity.exchange().begin(method, version, record);
         let exchange = Exchange { activity: Arc::clone(&self.activity), bytes: 0, whole: false };
-        let begun = begun.map_err(|_| StatusCode::BAD_REQUEST);
-        if let Err(status) = begun.and_then(|()| request_rules::check(&request, &fields)) {
-            let (refused, exchange) = (Some(status), Some(exchange));
+        let begun = begun.map_err(|Malformed| Refusal::Framing);
+        if let Err(refusal) = begun.and_then(|()| request_rules::check(&request, &fields)) {
+            let (refused, exchange) = (Some(refusal.status()), Some(exchange));
+            self.activity.exchange().refused(refusal);
             return Answer { future: None, refused, exchange, switching: None };
         }
         // To an HTTP/1.0 client hyper does not send `100 Continue`.

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use crate::connections::metrics::method_index;
 use crate::connections::registry::Registry;
 use crate::http::access::Record;
+use crate::http::refusal::Refusal;
 use crate::http::response_rules::Asked;
 use crate::sockets::peer::Peer;
 
@@ -51,6 +52,13 @@ impl RequestRecord {
         };
         self.status = None;
         self.expected = None;
+    }
+
+    /// Notes why the service is not called, for the log.
+    pub(crate) fn refused(&mut self, refusal: Refusal) {
+        if let Some(record) = &mut self.record {
+            record.refused(refusal);
+        }
     }
 
     /// Notes the answer's status, and the length of its body where that is known; answers the request ID if the

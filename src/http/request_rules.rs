@@ -17,15 +17,17 @@
 use std::net::Ipv6Addr;
 
 use http::header::TRANSFER_ENCODING;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
+use crate::http::refusal::Refusal;
 use crate::http::request_fields::RequestFields;
 
 /// Checks a request's head.
 ///
 /// # Errors
-/// The status to answer with if it is invalid.
-pub(crate) fn check<B>(request: &Request<B>, fields: &RequestFields<'_>) -> Result<(), StatusCode> {
+/// What is wrong with it.
+pub(crate) fn check<B>(request: &Request<B>, fields: &RequestFields<'_>) -> Result<(), Refusal> {
     check_target(request.method(), request.uri())?;
     check_host(request.version(), fields)?;
     if fields.has_transfer_encoding {
@@ -40,21 +42,22 @@ pub(crate) fn host_of_target<B>(request: &Request<B>) -> Option<HeaderValue> {
     HeaderValue::from_str(authority.as_str()).ok()
 }
 
-fn check_target(method: &Method, target: &Uri) -> Result<(), StatusCode> {
-    let is_of_its_form = if *method == Method::CONNECT {
-        target.scheme().is_none()
-            && target
-                .authority()
-                .is_some_and(|host| host.port().is_some() && is_host(host.as_str()))
+fn check_target(method: &Method, target: &Uri) -> Result<(), Refusal> {
+    if *method == Method::CONNECT {
+        let is_host_and_port = |host: &Authority| host.port().is_some() && is_host(host.as_str());
+        let fits = target.scheme().is_none() && target.authority().is_some_and(is_host_and_port);
+        fits.then_some(()).ok_or(Refusal::ConnectTarget)
     } else if target.path() == "*" {
-        *method == Method::OPTIONS && target.authority().is_none()
-    } else if let Some(authority) = target.authority() {
-        target.scheme_str().is_some_and(is_scheme) && is_host(authority.as_str())
+        let fits = *method == Method::OPTIONS && target.authority().is_none();
+        fits.then_some(()).ok_or(Refusal::Asterisk)
+    } else if let Some(host) = target.authority() {
+        if !target.scheme_str().is_some_and(is_scheme) {
+            return Err(Refusal::TargetForm);
+        }
+        is_host(host.as_str()).then_some(()).ok_or_else(|| Refusal::TargetHost(host.clone()))
     } else {
-        target.path().starts_with('/')
-    };
-    let is_ascii = target.path_and_query().is_none_or(|path| path.as_str().is_ascii());
-    (is_of_its_form && is_ascii).then_some(()).ok_or(StatusCode::BAD_REQUEST)
+        target.path().starts_with('/').then_some(()).ok_or(Refusal::TargetForm)
+    }
 }
 
 /// Tells whether `text` is a scheme, RFC 3986 section 3.1; the http crate takes digits and nothing as well.
@@ -62,15 +65,15 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-fn check_host(version: Version, fields: &RequestFields<'_>) -> Result<(), StatusCode> {
-    let is_one_and_valid = match fields.host {
-        Some(host) if !fields.has_more_hosts => {
-            is_plain_host(host.as_bytes()) || host.to_str().is_ok_and(is_host)
+fn check_host(version: Version, fields: &RequestFields<'_>) -> Result<(), Refusal> {
+    match fields.host {
+        Some(_) if fields.has_more_hosts => Err(Refusal::Hosts),
+        Some(host) => {
+            let is_valid = is_plain_host(host.as_bytes()) || host.to_str().is_ok_and(is_host);
+            is_valid.then_some(()).ok_or_else(|| Refusal::Host(host.clone()))
         }
-        Some(_) => false,
-        None => version < Version::HTTP_11,
-    };
-    is_one_and_valid.then_some(()).ok_or(StatusCode::BAD_REQUEST)
+        None => (version < Version::HTTP_11).then_some(()).ok_or(Refusal::NoHost),
+    }
 }
 
 /// Tells whether a host is of the form that nearly all have, a name or an IPv4 address and perhaps a
@@ -141,7 +144,7 @@ fn is_port(port: &str) -> bool {
         || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
-fn check_codings(headers: &HeaderMap) -> Result<(), StatusCode> {
+fn check_codings(headers: &HeaderMap) -> Result<(), Refusal> {
     let values = headers.get_all(TRANSFER_ENCODING).iter();
     // Empty elements of a list are ignored, RFC 9110 section 5.6.1.2.
     let mut codings = values
@@ -152,14 +155,14 @@ fn check_codings(headers: &HeaderMap) -> Result<(), StatusCode> {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
         // Twice, or not alone.
-        _ => Err(StatusCode::NOT_IMPLEMENTED),
+        _ => Err(Refusal::Codings),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
     use http::header::HOST;
-    use http::uri::Authority;
     use proptest::prelude::*;
 
     use super::*;
@@ -216,7 +219,8 @@ mod tests {
     fn status(target: &str, name: http::HeaderName, value: &[u8]) -> Option<StatusCode> {
         let request = Request::builder().uri(target).version(Version::HTTP_10);
         let request = request.header(name, value).body(()).ok()?;
-        Some(check(&request, &RequestFields::of(request.headers())).err().unwrap_or(StatusCode::OK))
+        let refused = check(&request, &RequestFields::of(request.headers())).err();
+        Some(refused.map_or(StatusCode::OK, |refusal| refusal.status()))
     }
 
     proptest! {

@@ -14,3 +14,4 @@ mod limits;
 mod malformed;
 mod metrics;
 mod panics;
+mod refusals;

@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, StatusCode};
+use tracing::field;
 
 pub(crate) use self::queue::flush;
 use crate::connections::registry::Registry;
+use crate::http::refusal::Refusal;
 use crate::http::request_fields::RequestFields;
 use crate::sockets::peer::Peer;
 
@@ -55,6 +57,15 @@ pub(crate) struct Record {
     path: Option<PathAndQuery>,
     id: RequestId,
     traceparent: Option<Box<HeaderValue>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few requests have to be remembered.
+#[derive(Debug, Default)]
+struct Rare {
+    /// What CONNECT has for a path.
+    authority: Option<Authority>,
+    refusal: Option<Refusal>,
 }
 
 /// All that is known of a request that has been answered.
@@ -69,9 +80,9 @@ struct Entry {
     took: Duration,
 }
 
-/// All that is known of a request that was refused: its head did not come, or could not be understood.
+/// All that is known of what was refused before it was a request: its head did not come, or could not be understood.
 #[derive(Debug)]
-struct Refusal {
+struct Refused {
     server: Arc<Registry>,
     peer: Peer,
     status: StatusCode,
@@ -82,7 +93,7 @@ struct Refusal {
 #[derive(Debug)]
 enum Line {
     Entry(Entry),
-    Refusal(Refusal),
+    Refused(Refused),
 }
 
 /// The ID of a request.
@@ -149,12 +160,17 @@ impl AccessSetting {
             return None;
         }
         let traceparent = fields.traceparent.filter(|value| is_traceparent(value));
+        let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
+        let rare = (path.is_none() && method == Method::CONNECT).then(|| {
+            Box::new(Rare { authority: request.uri().authority().cloned(), refusal: None })
+        });
         Some(Record {
             mode,
-            method: request.method().clone(),
-            path: request.uri().path_and_query().cloned(),
+            method,
+            path,
             id: RequestId::of(fields.request_id),
             traceparent: traceparent.cloned().map(Box::new),
+            rare,
         })
     }
 }
@@ -168,11 +184,11 @@ pub(crate) fn refused(
     why: &dyn fmt::Display,
 ) {
     server.metrics.refused(status);
-    let refusal = || Refusal { server: Arc::clone(server), peer, status, why: why.to_string() };
+    let refused = || Refused { server: Arc::clone(server), peer, status, why: why.to_string() };
     match setting.mode() {
         // Through the queue, so that it comes after the requests before it.
-        AccessLog::All => queue::push(Line::Refusal(refusal())),
-        AccessLog::Errors if within_rate() => refusal().log(),
+        AccessLog::All => queue::push(Line::Refused(refused())),
+        AccessLog::Errors if within_rate() => refused().log(),
         AccessLog::Errors | AccessLog::Off => {}
     }
 }
@@ -180,6 +196,18 @@ pub(crate) fn refused(
 // === impl Record ===
 
 impl Record {
+    /// Notes why the service is not called.
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.rare.get_or_insert_default().refusal = Some(refusal);
+    }
+
+    /// The path as it is logged; of CONNECT, which has none, the host and port.
+    fn path(&self) -> &str {
+        let authority = || self.rare.as_ref()?.authority.as_ref().map(Authority::as_str);
+        let path = self.path.as_ref().map(PathAndQuery::path);
+        path.or_else(authority).unwrap_or_default()
+    }
+
     /// The ID to return with an answer: the client's own, or one that is going to be in the log.
     pub(crate) fn id_to_return(&self, status: StatusCode) -> Option<HeaderValue> {
         match &self.id {
@@ -221,14 +249,14 @@ impl Line {
     fn log(&self) {
         match self {
             Self::Entry(entry) => entry.log(),
-            Self::Refusal(refusal) => refusal.log(),
+            Self::Refused(refused) => refused.log(),
         }
     }
 }
 
-// === impl Refusal ===
+// === impl Refused ===
 
-impl Refusal {
+impl Refused {
     fn log(&self) {
         let Self { server, peer, status, why } = self;
         tracing::info!(
@@ -247,18 +275,19 @@ impl Refusal {
 impl Entry {
     fn log(&self) {
         let Self { record, status, bytes, peer, .. } = self;
-        let path = record.path.as_ref().map_or("", PathAndQuery::path);
+        let refusal = record.rare.as_ref().and_then(|rare| rare.refusal.as_ref());
         tracing::info!(
             target: "lockstepd::access",
             server = self.server.server(),
             %peer,
             method = %record.method,
-            path = bounded(path),
+            path = bounded(record.path()),
             status = status.map(|status| status.as_u16()),
             bytes,
             duration_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
             request_id = %record.id,
             traceparent = record.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
+            error = refusal.map(field::display),
             "{}",
             if self.whole { "request" } else { "request not answered to its end" },
         );

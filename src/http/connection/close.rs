@@ -8,37 +8,42 @@ use tokio::time::timeout;
 
 use super::lingering_close::{self, LAST_WRITE_TIMEOUT};
 use super::{End, Served};
-use crate::connections::limits::Timeout;
+use crate::connections::limits::{Limits, Timeout};
 use crate::connections::registry::Handle;
 use crate::http::access::{self, AccessSetting};
 use crate::http::io::Io;
+use crate::http::refusal::Refusal;
 use crate::sockets::peer::Peer;
 
-/// Ends a connection, and logs and counts why. `answering`: a request has no answer yet; `is_heard_out`: hyper has
-/// used all that it has read, and no body was cut short.
+/// Ends a connection, and logs and counts why. `answering`: a request has no answer yet; `unused`: what hyper has
+/// read and not used.
 pub(super) async fn close(
     end: End,
     mut io: Io,
     handle: &Handle,
     access: &AccessSetting,
+    limits: &Limits,
     answering: bool,
-    is_heard_out: bool,
+    unused: &[u8],
 ) -> Served {
     let (server, peer) = (handle.registry(), io.idle.stream.peer());
     let lingers = match end {
         End::Hyper(Err(error)) => {
-            match status_of(&error) {
-                Some(status) => access::refused(access, server, peer, status, &error),
+            match limit_of(&error, unused, limits) {
+                Some(refusal) => access::refused(access, server, peer, refusal.status(), &refusal),
+                None if error.is_parse() && !error.is_parse_version_h2() => {
+                    access::refused(access, server, peer, StatusCode::BAD_REQUEST, &error);
+                }
                 None => log_end(server.server(), peer, &error),
             }
             true
         }
-        End::Hyper(Ok(())) => !is_heard_out,
+        End::Hyper(Ok(())) => !unused.is_empty() || io.activity.is_cut_short(),
         End::TimedOut(waiting) => {
             server.metrics.timeouts[waiting as usize].add(1);
             if waiting == Timeout::Head {
-                let why = "its head did not come in time";
-                access::refused(access, server, peer, StatusCode::REQUEST_TIMEOUT, &why);
+                let refusal = Refusal::HeadTimeout;
+                access::refused(access, server, peer, refusal.status(), &refusal);
             }
             let answers = waiting == Timeout::Head || (waiting == Timeout::Body && answering);
             if answers {
@@ -61,17 +66,23 @@ pub(super) async fn close(
     Served::Closed
 }
 
-/// The status with which hyper has answered a request that it could not understand.
-fn status_of(error: &hyper::Error) -> Option<StatusCode> {
-    if !error.is_parse() || error.is_parse_version_h2() {
-        None
-    } else if !error.is_parse_too_large() {
-        Some(StatusCode::BAD_REQUEST)
-    } else if error.to_string() == "URI too long" {
-        Some(StatusCode::URI_TOO_LONG)
-    } else {
-        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+/// The limit that a head has exceeded, of which `read` has come. hyper tells only that there is one.
+fn limit_of(error: &hyper::Error, read: &[u8], limits: &Limits) -> Option<Refusal> {
+    if !error.is_parse_too_large() {
+        return None;
     }
+    if error.to_string() == "URI too long" {
+        return Some(Refusal::Target);
+    }
+    // Behind the request line and each field comes an end of line.
+    let head = read.trim_ascii_start();
+    let head = &head[..head.len().min(limits.head_size)];
+    let ends = head.split(|byte| *byte == b'\n').skip(1);
+    Some(if ends.count() > limits.headers {
+        Refusal::Fields(limits.headers)
+    } else {
+        Refusal::Head(limits.head_size)
+    })
 }
 
 fn log_end(server: &str, peer: Peer, error: &hyper::Error) {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `usual` has the daemon's settings; `special` takes five fields in a request, logs all of them, writes names with
-//! capitals, and waits for its requests for OWN_DRAIN_TIMEOUT. A reload allows six fields to both. `POST /` tells how long its body
-//! is.
+//! capitals, and has a drain time-out of its own. A reload allows six fields to both. `POST /` tells how long its
+//! body is.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -58,8 +58,10 @@ impl Listen {
 impl TryFrom<&str> for Listen {
     type Error = InvalidAddress;
 
+    /// An address, or several with commas between them, as the program's `--public` has them. A path that has a
+    /// comma itself is given as a [`Path`].
     fn try_from(text: &str) -> Result<Self, InvalidAddress> {
-        Ok(Self::by_default(vec![text.parse()?]))
+        Ok(Self::by_default(text.split(',').map(str::parse).collect::<Result<_, _>>()?))
     }
 }
 
@@ -170,5 +172,17 @@ mod tests {
             error,
             "\"x.sock\" is not an address: a path begins with / (write /run/name.sock)"
         );
+    }
+
+    #[test]
+    fn commas_separate_addresses_as_in_arguments() {
+        let two = Listen::try_from("127.0.0.1:80, unix:/run/x.sock").unwrap();
+        let texts: Vec<_> = two.addresses.iter().map(Address::to_string).collect();
+        assert_eq!(texts, ["127.0.0.1:80", "unix:/run/x.sock"]);
+        let error = Listen::try_from("127.0.0.1:80,:81").unwrap_err().to_string();
+        assert!(error.starts_with("\":81\" is not") && error.contains("0.0.0.0:81"), "{error}");
+        assert!(Listen::try_from("127.0.0.1:80,").is_err());
+        let path = Listen::try_from(Path::new("/run/a,b")).unwrap();
+        assert_eq!(path.addresses, [Address::Unix("/run/a,b".into())]);
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Registry {
     drain_timeout: OnceLock<Duration>,
     /// Room is wanted and no connection was idle: one that becomes idle offers itself.
     wants_idle: AtomicBool,
+    /// The log tells of a client of HTTP/2 already.
+    has_met_http2: AtomicBool,
     /// What the times in [`Signal::idle`] count from.
     began: Instant,
     /// The last round of their loop that the acceptors were asked for.
@@ -144,6 +146,7 @@ impl Registry {
             tcp: TcpCell::default(),
             drain_timeout: OnceLock::new(),
             wants_idle: AtomicBool::new(false),
+            has_met_http2: AtomicBool::new(false),
             began: Instant::now(),
             turns: AtomicU32::new(0),
             state: Mutex::default(),
@@ -206,6 +209,11 @@ impl Registry {
     /// Tells whether there are as many connections as there may be.
     pub(crate) fn is_full(&self) -> bool {
         self.connections() >= self.limit()
+    }
+
+    /// Tells, of a client of HTTP/2, whether it is the server's first.
+    pub(crate) fn is_first_of_http2(&self) -> bool {
+        !self.has_met_http2.swap(true, Ordering::Relaxed)
     }
 
     /// Tells whether a request is in flight or a connection speaks another protocol.

@@ -23,6 +23,7 @@
 //!   `Connection: close`, before it ends.
 
 mod close;
+mod http2;
 mod lingering_close;
 mod park;
 mod upgrade;

@@ -30,9 +30,15 @@ use crate::connections::chunked_body::Malformed;
 #[derive(Debug)]
 pub(crate) struct Wire {
     reader: Reader,
+    /// How much of [`HTTP2`] has come, of a head that is nothing else so far.
+    http2: usize,
     /// What has come behind a head of which hyper has not said what follows it.
     ahead: BytesMut,
 }
+
+/// What only a client of HTTP/2 begins with. hyper knows it when it has come whole, and in one read; before that it
+/// answers 400, which such a client does not understand.
+const HTTP2: &[u8] = b"PRI * HTTP/2";
 
 /// Where the bytes up to now have come to.
 #[derive(Debug)]
@@ -76,7 +82,7 @@ thread_local! {
 impl Wire {
     pub(crate) fn new() -> Self {
         let reader = Reader { place: Place::Head(Line::First), head: 0 };
-        Self { reader, ahead: BytesMut::new() }
+        Self { reader, http2: 0, ahead: BytesMut::new() }
     }
 
     /// Says that what comes is another protocol, or nobody's business.
@@ -90,11 +96,25 @@ impl Wire {
     /// # Errors
     /// When they are no request's; hyper must not get them then.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        if matches!(self.reader.place, Place::Head(_)) && self.reader.head == self.http2 {
+            let missing = &HTTP2[self.http2..];
+            let same = missing.iter().zip(bytes).take_while(|(one, other)| one == other).count();
+            if same == missing.len() {
+                self.http2 = HTTP2.len();
+                return Err(Malformed);
+            }
+            self.http2 = if same == bytes.len() { self.http2 + same } else { 0 };
+        }
         let used = self.reader.advance(bytes)?;
         if used < bytes.len() {
             self.ahead.extend_from_slice(&bytes[used..]);
         }
         Ok(())
+    }
+
+    /// Tells whether the client has begun to speak HTTP/2, which hyper has not been given.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2 == HTTP2.len()
     }
 
     /// hyper has taken a head; `body` is what follows it.

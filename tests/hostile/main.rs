@@ -10,6 +10,7 @@ mod admin;
 mod bodies;
 mod crowd;
 mod descriptors;
+mod http2;
 mod limits;
 mod malformed;
 mod metrics;

@@ -97,7 +97,7 @@ fn a_refused_request_is_logged_once_and_with_its_reason() {
 #[test]
 fn a_request_that_the_service_answers_is_logged_without_a_reason() {
     let mut daemon = Launch::daemon().args(["--access-log", "all"]).start();
-    // With a target as curl sends it.
+    // Some clients escape no letters.
     let request = "GET /ä HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     assert_eq!(exchange(&daemon.public(), request.as_bytes(), false).statuses(), [200]);
     let ended = daemon.stop();

@@ -29,7 +29,7 @@ fn answers_are_not_lost_by_what_comes_behind_their_requests() {
     for (behind, hang_up) in [
         // Half a request, and no more.
         ("GET / HT", true),
-        // HTTP/2, which is answered with nothing.
+        // HTTP/2, which is answered in its own words.
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false),
         ("GET /failing HTTP/1.1\r\nHost: x\r\n\r\n", false),
         ("GET /panicking HTTP/1.1\r\nHost: x\r\n\r\n", false),

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::time::timeout;
 
 use super::lingering_close::{self, LAST_WRITE_TIMEOUT};
-use super::{End, Served};
+use super::{End, Served, http2};
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::registry::Handle;
 use crate::http::access::{self, AccessSetting};
@@ -28,10 +28,20 @@ pub(super) async fn close(
 ) -> Served {
     let (server, peer) = (handle.registry(), io.idle.stream.peer());
     let lingers = match end {
+        // hyper may have been given none of it, and call that an ordinary end.
+        End::Hyper(_) if io.activity.wire().is_http2() => {
+            http2::refuse(&mut io, server).await;
+            true
+        }
+        // It was given all of it at once, behind a request.
+        End::Hyper(Err(error)) if error.is_parse_version_h2() => {
+            http2::refuse(&mut io, server).await;
+            true
+        }
         End::Hyper(Err(error)) => {
             match limit_of(&error, unused, limits) {
                 Some(refusal) => access::refused(access, server, peer, refusal.status(), &refusal),
-                None if error.is_parse() && !error.is_parse_version_h2() => {
+                None if error.is_parse() => {
                     access::refused(access, server, peer, StatusCode::BAD_REQUEST, &error);
                 }
                 None => log_end(server.server(), peer, &error),

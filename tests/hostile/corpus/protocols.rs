@@ -84,12 +84,6 @@ pub(super) const ROWS: &[Row] = &[
     case("RTSP/1.0", b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n", VERSION, NAME),
     case("SIP/2.0", b"INVITE sip:a@b SIP/2.0\r\nVia: x\r\n\r\n", VERSION, NAME),
     case(
-        "the preface of HTTP/2",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-        Refused(0, &[0, 400, 505]),
-        "RFC 9113 section 3.4: made so that servers of HTTP/1.1 do not go on; closing is enough",
-    ),
-    case(
         "an answer instead of a request",
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         BAD,

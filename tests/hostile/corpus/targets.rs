@@ -147,7 +147,7 @@ pub(super) const ROWS: &[Row] = &[
         "bytes above 127 in the target",
         b"GET /\xc3\xa4 HTTP/1.1\r\nHost: test\r\n\r\n",
         One,
-        "RFC 3986 has no such characters, but curl sends them: SHOULD be 400 only, and nothing is decoded",
+        "RFC 3986 excludes them, but clients send them: SHOULD be 400 only, and nothing is decoded",
     ),
     case(
         "bytes in the target that are not even UTF-8",

@@ -3,6 +3,7 @@
 //! Start: sockets of the environment, before any thread exists → log → signals → the program's set-up → sockets adopted or
 //! bound → connections taken over → members spawned → every latch down → READY=1.
 
+use std::future::Ready;
 use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -46,8 +47,7 @@ impl Daemon {
         if std::env::var_os(CHECK_VARIABLE).is_some() {
             return self.check();
         }
-        // Nothing is left to set up.
-        run(self, |daemon| std::future::ready(Ok(daemon)))
+        run(self, None::<fn(Self) -> Ready<Result<Self, BoxError>>>)
             .map_or_else(|error| error.report(), Into::into)
     }
 
@@ -141,11 +141,11 @@ impl Daemon {
     }
 }
 
-/// Runs `daemon` to its end in a runtime of its own, once `set_up` has completed it.
+/// Runs `daemon` to its end in a runtime of its own, once `set_up`, if there is one, has completed it.
 ///
 /// # Errors
 /// When it could not start.
-pub(crate) fn run<F, T>(mut daemon: Daemon, set_up: F) -> Result<Exit, Error>
+pub(crate) fn run<F, T>(mut daemon: Daemon, set_up: Option<F>) -> Result<Exit, Error>
 where
     F: FnOnce(Daemon) -> T,
     T: Future<Output = Result<Daemon, BoxError>> + Send + 'static,
@@ -190,13 +190,15 @@ where
         .build()
         .map_err(system("start the runtime"))?;
     let exit = runtime.block_on(async {
-        match complete(daemon, set_up, &process).await? {
-            Ok(mut daemon) => {
-                daemon.inherited = Some(inherited);
-                run_in_runtime(daemon, process, &orders).await
-            }
-            Err(exit) => Ok(exit),
-        }
+        let mut daemon = match set_up {
+            Some(set_up) => match complete(daemon, set_up, &process).await? {
+                Ok(daemon) => daemon,
+                Err(exit) => return Ok(exit),
+            },
+            None => daemon,
+        };
+        daemon.inherited = Some(inherited);
+        run_in_runtime(daemon, process, &orders).await
     });
     // Tasks that have not ended by now are not waited for.
     runtime.shutdown_background();

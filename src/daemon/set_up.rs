@@ -68,7 +68,7 @@ impl Daemon {
                 error.exit().into()
             });
         } else {
-            run(self, set_up)
+            run(self, Some(set_up))
         };
         result.map_or_else(|error| error.report(), Into::into)
     }

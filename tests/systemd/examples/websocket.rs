@@ -4,11 +4,12 @@ use std::{net::SocketAddr, thread};
 
 use axum::extract::ws::close_code;
 use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::{
     examples::{PUBLIC, keeps_its_promises, load, machine, stop},
-    support::message,
+    support::{PATIENCE, message},
 };
 
 #[test]
@@ -85,7 +86,8 @@ async fn say(socket: &mut Socket, text: &str) {
 }
 
 async fn hear(socket: &mut Socket) -> String {
-    let heard = socket.next().await.expect("it is open").expect("somebody says something");
+    let heard = timeout(PATIENCE, socket.next()).await.expect("somebody says something");
+    let heard = heard.expect("it is open").expect("it is not cut off");
     heard.into_text().expect("it is text").to_string()
 }
 

@@ -96,20 +96,28 @@ impl Wire {
     /// # Errors
     /// When they are no request's; hyper must not get them then.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        if matches!(self.reader.place, Place::Head(_)) && self.reader.head == self.http2 {
-            let missing = &HTTP2[self.http2..];
-            let same = missing.iter().zip(bytes).take_while(|(one, other)| one == other).count();
-            if same == missing.len() {
-                self.http2 = HTTP2.len();
-                return Err(Malformed);
-            }
-            self.http2 = if same == bytes.len() { self.http2 + same } else { 0 };
+        let may_be_http2 = self.http2 > 0 || bytes.first() == HTTP2.first();
+        if may_be_http2 && self.begins_http2(bytes) {
+            return Err(Malformed);
         }
         let used = self.reader.advance(bytes)?;
         if used < bytes.len() {
             self.ahead.extend_from_slice(&bytes[used..]);
         }
         Ok(())
+    }
+
+    /// Tells whether the bytes, with those before them, are the beginning of HTTP/2.
+    #[cold]
+    fn begins_http2(&mut self, bytes: &[u8]) -> bool {
+        if !matches!(self.reader.place, Place::Head(_)) || self.reader.head != self.http2 {
+            return false;
+        }
+        let missing = &HTTP2[self.http2..];
+        let same = missing.iter().zip(bytes).take_while(|(one, other)| one == other).count();
+        let goes_on = same == missing.len() || same == bytes.len();
+        self.http2 = if goes_on { self.http2 + same } else { 0 };
+        self.is_http2()
     }
 
     /// Tells whether the client has begun to speak HTTP/2, which hyper has not been given.

@@ -7,6 +7,21 @@ use rustix::process::{Resource, getrlimit};
 use crate::sockets::tcp::TcpOptions;
 
 /// The limits of every server of a daemon. A client that exceeds one loses its own connection, and no other.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use lockstepd::{Daemon, Limits, LimitsError};
+///
+/// let mut limits = Limits::default();
+/// limits.head_size = 16 << 10;
+/// limits.idle_timeout = Duration::from_secs(75);
+/// limits.check()?;
+/// let daemon = Daemon::new("shop").limits(limits);
+/// # let _ = daemon;
+/// # Ok::<(), LimitsError>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -28,6 +28,33 @@ use crate::sockets::listen::Listen;
 /// An HTTP daemon under construction.
 ///
 /// Its servers and tasks start together, and when one of them ends, for whatever reason, all end.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use axum::Router;
+/// use lockstepd::{Daemon, Exit};
+///
+/// fn main() -> std::process::ExitCode {
+///     let daemon = Daemon::new("shop")
+///         .server("public", "0.0.0.0:8080", Router::new())
+///         .drain_timeout(2 * Daemon::DRAIN_TIMEOUT)
+///         .linger(Daemon::LINGER / 2)
+///         .hand_over(true)
+///         .idle_exit(Some(Duration::from_secs(600)))
+///         .watchdog_check("stock", async || Ok(()))
+///         .warning("`stock` is not in the configuration: there is nothing to sell");
+///     if daemon.is_dry_run() {
+///         // Another process serves and has the stock.
+///         return Exit::Clean.into();
+///     }
+///     if std::env::args().nth(1).is_some_and(|argument| argument == "check") {
+///         return daemon.check();
+///     }
+///     daemon.run()
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "a daemon does nothing until it runs"]
 pub struct Daemon {
@@ -123,6 +150,20 @@ impl Daemon {
     ///
     /// Sockets are as with [`Daemon::server`]. Requests carry no extension; for those that do, see
     /// [`Server::tell_peer`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::convert::Infallible;
+    ///
+    /// use hyper::{Request, Response, service::service_fn};
+    /// use lockstepd::{Body, Daemon};
+    ///
+    /// let greet = service_fn(async |_: Request<Body>| {
+    ///     Ok::<_, Infallible>(Response::new("Hello".to_owned()))
+    /// });
+    /// let daemon = Daemon::new("shop").hyper_server("public", "0.0.0.0:8080", greet);
+    /// # let _ = daemon;
+    /// ```
     pub fn hyper_server<L, S, B>(self, name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
@@ -161,6 +202,18 @@ impl Daemon {
     ///
     /// Pages of these hosts may send requests, too, also through a TLS proxy: from `https://NAME`, and
     /// from another port if that is in the request's `Host`.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::Daemon;
+    ///
+    /// let daemon = Daemon::new("shop")
+    ///     .admin("unix:/run/shop-admin.sock")
+    ///     .admin_hosts(["status.example.com"])
+    ///     .admin_users([1000]);
+    /// assert_eq!(Daemon::ADMIN, "admin");
+    /// # let _ = daemon;
+    /// ```
     #[cfg(feature = "admin")]
     pub fn admin_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         let normal = |host: H| host.into().trim_end_matches('.').to_ascii_lowercase();

@@ -13,6 +13,27 @@ use crate::manager::notify::Notifier;
 use crate::sockets::inherit::InheritError;
 
 /// Why a daemon could not start.
+///
+/// # Examples
+/// ```no_run
+/// use lockstepd::{Error, Exit, InheritError, Inherited, ListenError, SocketsError};
+///
+/// fn explain(error: &Error) -> String {
+///     match error {
+///         Error::Sockets(SocketsError::Listen(ListenError::Bind { address, .. })) => {
+///             format!("somebody else serves {address}")
+///         }
+///         Error::Inherit(InheritError::Threads { .. }) => "take the sockets first".to_owned(),
+///         Error::Limits(limit) => format!("nobody could be served: {limit}"),
+///         other if other.exit() == Exit::Configuration => format!("correct this: {other}"),
+///         other => other.to_string(),
+///     }
+/// }
+///
+/// if let Err(error) = Inherited::take().map_err(Error::from) {
+///     println!("{}", explain(&error));
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

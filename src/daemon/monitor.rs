@@ -11,6 +11,27 @@ use crate::sockets::address::Address;
 ///
 /// It is for probes of an application's own, and for tests that bind port 0 and have to find out
 /// which port they got.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Daemon, Monitor, Phase};
+///
+/// let daemon = Daemon::new("shop");
+/// let warm = daemon.latch("cache");
+/// let monitor: Monitor = daemon.monitor();
+/// assert_eq!(monitor.phase(), Phase::Starting);
+/// assert!(!monitor.phase().is_ready());
+/// assert_eq!(monitor.waiting_for(), ["cache"]);
+/// warm.release();
+///
+/// /// Tells where the server listens, once the daemon runs.
+/// async fn tell(monitor: Monitor) {
+///     if monitor.ready().await {
+///         println!("serving on {:?}", monitor.addresses("public"));
+///     }
+/// }
+/// # let _ = tell;
+/// ```
 #[derive(Clone, Debug)]
 pub struct Monitor {
     pub(crate) phases: Phases,

@@ -11,6 +11,27 @@ use crate::lifecycle::settings::LiveSettings;
 use crate::log::Level;
 
 /// The settings that a reload brings; what is not mentioned stays.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use lockstepd::{AccessLog, Daemon, Limits, Reload};
+///
+/// let daemon = Daemon::new("shop").on_reload(|| {
+///     // Read and validate the whole configuration here; an error changes nothing.
+///     let mut uploads = Limits::default();
+///     uploads.body_timeout = Duration::from_secs(120);
+///     Ok(Reload::new()
+///         .access_log(AccessLog::All)
+///         .limits(Limits::default())
+///         .server_limits("uploads", uploads)
+///         .linger(Duration::from_secs(2))
+///         .idle_exit(None)
+///         .needs_restart("public.listen"))
+/// });
+/// # let _ = daemon;
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "changes take effect when the reload hook returns them"]
 #[expect(clippy::option_option, reason = "not mentioned is not the same as never")]
@@ -38,6 +59,15 @@ impl Reload {
     }
 
     /// Changes what is logged, if the daemon has set up the log.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::Reload;
+    ///
+    /// let reload = Reload::new().level("info,shop=debug".parse()?);
+    /// # let _ = reload;
+    /// # Ok::<(), String>(())
+    /// ```
     #[cfg(feature = "log")]
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);

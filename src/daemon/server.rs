@@ -217,6 +217,20 @@ impl Server {
 
     /// Sets whether the names of fields in answers are written as `Content-Length`, for clients that do not
     /// know that case does not matter. Default false: `content-length`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use lockstepd::{AccessLog, Server};
+    ///
+    /// let old = Server::new("old", "127.0.0.1:8082", axum::Router::new())
+    ///     .access_log(AccessLog::All)
+    ///     .drain_timeout(Duration::from_secs(60))
+    ///     .preserve_header_case(true)
+    ///     .title_case_headers(true);
+    /// # let _ = old;
+    /// ```
     pub fn title_case_headers(mut self, title: bool) -> Self {
         self.particulars.header_case.title = title;
         self

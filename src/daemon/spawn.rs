@@ -23,6 +23,22 @@ use crate::sockets::address::Address;
 use crate::sockets::inherit::Inherited;
 
 /// A daemon that serves in the background, see [`Daemon::spawn`]. It is told to stop when this is dropped.
+///
+/// # Examples
+/// ```
+/// use axum::Router;
+/// use lockstepd::{Cause, Daemon, Exit, SpawnedDaemon};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lockstepd::BoxError> {
+/// let daemon = Daemon::new("test").server("public", "127.0.0.1:0", Router::new());
+/// let running: SpawnedDaemon = daemon.spawn().await?;
+/// assert!(running.monitor().ready().await);
+/// running.shutdown().trigger(Cause::Request("enough".to_owned()));
+/// assert_eq!(running.ended().await, Exit::Clean);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "the daemon stops when it is dropped"]
 pub struct SpawnedDaemon {
@@ -48,13 +64,14 @@ impl Daemon {
     /// # Examples
     /// ```
     /// use axum::{Router, routing::get};
-    /// use lockstepd::{Daemon, Exit};
+    /// use lockstepd::{Daemon, Exit, SpawnedDaemon};
     /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), lockstepd::BoxError> {
     /// let router = Router::new().route("/", get(|| async { "Hello" }));
-    /// let running = Daemon::new("test").server("public", "127.0.0.1:0", router).spawn().await?;
+    /// let daemon = Daemon::new("test").server("public", "127.0.0.1:0", router);
+    /// let running: SpawnedDaemon = daemon.spawn().await?;
     /// let mut client = tokio::net::TcpStream::connect(running.addr("public")).await?;
     /// client.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
     /// let mut answer = String::new();

@@ -14,12 +14,37 @@ use tokio_util::sync::CancellationToken;
 ///
 /// [`Daemon::shutdown`](crate::Daemon::shutdown) gives it to handlers, and each task gets one. One made by
 /// `default` belongs to no daemon; it is for tests of code that takes a `Shutdown`.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Cause, Shutdown};
+///
+/// let shutdown = Shutdown::default();
+/// assert!(!shutdown.is_draining() && !shutdown.is_triggered());
+/// assert!(shutdown.trigger(Cause::Request("sold out".to_owned())));
+/// assert!(!shutdown.trigger(Cause::Terminate), "the first cause wins");
+/// assert_eq!(shutdown.cause(), Some(&Cause::Request("sold out".to_owned())));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     inner: Arc<Inner>,
 }
 
 /// Why the daemon stops.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Cause, Shutdown};
+///
+/// async fn tell(shutdown: Shutdown) {
+///     shutdown.triggered().await;
+///     if let Some(cause) = shutdown.cause().filter(|cause| cause.is_failure()) {
+///         let member = cause.member().unwrap_or("nobody");
+///         tracing::warn!(member, "stopping, as {cause}");
+///     }
+/// }
+/// # let _ = tell;
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Cause {

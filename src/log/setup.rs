@@ -34,6 +34,19 @@ use super::queue::{Queue, Sink};
 use super::recent;
 
 /// How the log is set up.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Daemon, Format, LogSettings, Target};
+///
+/// let mut log = LogSettings::default();
+/// log.level = "info,shop=debug".parse()?;
+/// log.target = Target::Stderr;
+/// log.format = Format::Json;
+/// let daemon = Daemon::new("shop").log(log);
+/// # let _ = daemon;
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogSettings {
@@ -72,6 +85,18 @@ pub enum Format {
 }
 
 /// What is logged: a level, or levels by module such as `info,lockstepd=debug`.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Level, LogSettings};
+///
+/// let mut log = LogSettings::default();
+/// log.level = match std::env::var("SHOP_LOG") {
+///     Ok(text) => text.parse::<Level>()?,
+///     Err(_) => Level::from_env(),
+/// };
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Level {
     text: String,
@@ -85,6 +110,16 @@ pub struct Level {
 pub(crate) struct LevelHandle(Option<reload::Handle<Targets, Registry>>);
 
 /// Why the log cannot be set up.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Error, LogError};
+///
+/// fn is_journal_away(error: &Error) -> bool {
+///     matches!(error, Error::Log(LogError { .. }))
+/// }
+/// # let _ = is_journal_away;
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot reach the journal at /run/systemd/journal/socket: {source} (log to stderr instead)"

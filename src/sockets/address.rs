@@ -15,6 +15,16 @@ use crate::sockets::zone;
 const SUN_PATH: usize = 108;
 
 /// An address to listen on.
+///
+/// # Examples
+/// ```
+/// use lockstepd::Address;
+///
+/// let address: Address = "unix:/run/shop.sock".parse()?;
+/// assert_eq!(address, Address::Unix("/run/shop.sock".into()));
+/// assert_eq!(address.tcp(), None);
+/// # Ok::<(), lockstepd::InvalidAddress>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Address {
@@ -32,6 +42,14 @@ pub enum Address {
 }
 
 /// An address that cannot be understood.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Address, InvalidAddress};
+///
+/// let error: InvalidAddress = "8080".parse::<Address>().unwrap_err();
+/// assert!(error.to_string().starts_with("\"8080\" is not an address"));
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("\"{text}\" is not an address{problem} (write {advice})")]
 pub struct InvalidAddress {

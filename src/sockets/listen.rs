@@ -6,6 +6,23 @@ use std::path::{Path, PathBuf};
 use crate::sockets::address::{Address, InvalidAddress};
 
 /// Which sockets a server gets when the service manager passes none for it.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{Address, Listen};
+///
+/// // From the configuration of the program, or else built in.
+/// let configured: Vec<Address> = vec!["unix:/run/shop.sock".parse()?];
+/// let listen = if configured.is_empty() {
+///     Listen::by_default(vec!["0.0.0.0:8080".parse()?])
+/// } else {
+///     Listen::on(configured)
+/// };
+/// // Every user may connect. Without this the mode is `Listen::DEFAULT_MODE`.
+/// let listen = listen.mode(0o666);
+/// # let _ = listen;
+/// # Ok::<(), lockstepd::InvalidAddress>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listen {
     pub(crate) addresses: Vec<Address>,

@@ -11,6 +11,24 @@ use socket2::SockRef;
 use crate::sockets::address::Address;
 
 /// The client at the other end of a connection.
+///
+/// # Examples
+/// ```
+/// use axum::Extension;
+/// use lockstepd::{Credentials, Peer};
+///
+/// async fn greet(Extension(peer): Extension<Peer>) -> String {
+///     if let Some(address) = peer.tcp() {
+///         return format!("Hello, {}", address.ip());
+///     }
+///     match peer.credentials() {
+///         Some(Credentials { uid: 0, .. }) => "Hello, root".to_owned(),
+///         Some(other) => format!("Hello, user {}", other.uid),
+///         None => "Hello, whoever you are".to_owned(),
+///     }
+/// }
+/// # let _ = greet;
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -39,6 +57,21 @@ pub struct Credentials {
 }
 
 /// A client's connection, as the function sees it that [`Server::on_connect`](crate::Server::on_connect) takes.
+///
+/// # Examples
+/// ```
+/// use axum::{Router, http::Extensions};
+/// use lockstepd::{Connection, Server};
+///
+/// fn made(connection: Connection<'_>) -> Extensions {
+///     let client = (connection.peer_path(), connection.peer().credentials());
+///     tracing::debug!(address = ?connection.local_address(), ?client, "connected");
+///     Extensions::new()
+/// }
+///
+/// let server = Server::new("public", "unix:/run/shop.sock", Router::new()).on_connect(made);
+/// # let _ = server;
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
     peer: Peer,

@@ -1,5 +1,6 @@
 //! What the documentation promises of the package: its dependencies, the Rust they need, its scripts.
 
+mod api;
 mod rooms;
 mod units;
 

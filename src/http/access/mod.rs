@@ -28,6 +28,16 @@ const ID_MAX: usize = 64;
 const ERRORS_PER_SECOND: u64 = 100;
 
 /// Which requests are logged.
+///
+/// # Examples
+/// ```
+/// use lockstepd::{AccessLog, Daemon};
+///
+/// let wanted: AccessLog = "all".parse()?;
+/// let daemon = Daemon::new("shop").access_log(wanted);
+/// # let _ = daemon;
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 #[repr(u8)]

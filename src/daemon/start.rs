@@ -58,6 +58,7 @@ pub(crate) async fn start(
     drop(plan);
 
     let settings = live_settings(&daemon);
+    #[cfg(feature = "admin")]
     let tcp = daemon.limits.tcp_options();
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
     let mut group = Group::new(daemon.shutdown.clone());

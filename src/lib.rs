@@ -172,6 +172,33 @@
 //! The smallest supported Rust is 1.85. `.ci/run` checks that no dependency asks for more, that their
 //! licences are those in `deny.toml`, and that no package is there in two versions.
 //!
+//! # Versions
+//!
+//! Versions are [semantic](https://doc.rust-lang.org/cargo/reference/semver.html): before 1.0 the second number
+//! changes with what breaks a program, and the third with everything else. A test compares the public API with
+//! the one that is written down in `tests/package/api.txt`.
+//!
+//! Features only add: whatever compiles without one compiles with it. Enums and structs with public fields may get
+//! more variants and fields, which is no breaking change; so take a default and set fields of it, see [`Limits`].
+//!
+//! The smallest supported Rust may rise with the second number, and only to a version that is half a year old or
+//! older.
+//!
+//! These crates are part of the public API. Where the first number of a version is 0, a program has to have the very
+//! one; so `lockstepd::axum` and `lockstepd::prometheus_client` are there for those that need it for nothing else.
+//!
+//! | crate | version | where | a new version of it that breaks programs |
+//! |---|---|---|---|
+//! | `axum` | 0.8 | `Daemon::admin_routes`; `ConnectInfo` in requests | is a breaking change here; a public server may have a router of any version of axum with the `http` and `tower_service` below |
+//! | `bytes` | 1 | [`Body`]: its data, and what it is made from | is a breaking change here |
+//! | `http` | 1 | requests and responses of services; what [`Server::on_connect`] answers | is a breaking change here |
+//! | `http_body` | 1 | [`Body`], and the bodies of answers | is a breaking change here |
+//! | `hyper` | 1 | the trait of [`Daemon::hyper_server`]; the error of [`Body`] | is a breaking change here |
+//! | `prometheus_client` | 0.25 | `Daemon::metrics` | is a breaking change here, for whom the feature `metrics` is on |
+//! | `tower_service` | 0.3 | the trait of [`Daemon::server`] | is a breaking change here |
+//!
+//! In no signature, but needed: tokio 1, as all futures run on it, and tracing 0.1, as events go to its subscribers.
+//!
 //! # Absent on purpose
 //!
 //! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them.
@@ -226,6 +253,9 @@ pub use crate::sockets::listen::Listen;
 pub use crate::sockets::listener::ListenError;
 pub use crate::sockets::peer::{Connection, Credentials, Peer};
 
+/// The crate of the routes that `Daemon::admin_routes` takes, and of `ConnectInfo`.
+#[cfg(any(feature = "admin", feature = "axum"))]
+pub use axum;
 /// The crate of the registry that [`Daemon::metrics`] takes.
 #[cfg(feature = "metrics")]
 pub use prometheus_client;

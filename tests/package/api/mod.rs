@@ -10,6 +10,7 @@ mod items;
 mod shown;
 mod source;
 mod text;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -51,6 +51,7 @@
 //! | for | see |
 //! |---|---|
 //! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Server`], [`Listen`], [`Limits`] |
+//! | limits, access log, drain time-out of one server | [`Server`], [`Daemon::add_server`] |
 //! | who the client is | [`Peer`], [`Server::on_connect`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |

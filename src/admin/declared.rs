@@ -11,7 +11,7 @@ use super::guard::Guard;
 use super::routes::{Admin, router};
 use crate::connections::limits::ADMIN_IDLE;
 use crate::connections::registry::Registry;
-use crate::http::connection::{HeaderCase, Shared};
+use crate::http::connection::Shared;
 use crate::http::server::{Serve, ServerOf};
 use crate::sockets::listen::Listen;
 use crate::sockets::listener::Listener;
@@ -47,7 +47,7 @@ impl DeclaredAdmin {
             service,
             tell_peer: true,
             on_connect: None,
-            header_case: HeaderCase::default(),
+            title_case: false,
             idle_timeout_max: ADMIN_IDLE,
             http_settings,
         };

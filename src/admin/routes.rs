@@ -56,6 +56,8 @@ pub(crate) struct Admin {
     #[cfg(feature = "metrics")]
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) http_settings: Arc<HttpSettings>,
+    /// Those of each of the program's servers, which may have settings of its own.
+    pub(crate) own_settings: Vec<Arc<HttpSettings>>,
     pub(crate) settings: LiveSettings,
     /// Asks for a reload.
     pub(crate) reload: Arc<Notify>,

@@ -4,7 +4,7 @@
 //! the time of its own choice; none are kept here.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use super::routes::Admin;
 use crate::connections::limits::Limits;
 use crate::connections::metrics::Durations;
 use crate::connections::overview::{HandOver, ServerOverview, SocketOverview};
+use crate::http::connection::HttpSettings;
 use crate::log::{Recent, lost_lines, recent_since, rfc3339};
 
 /// The state of the daemon at a moment.
@@ -46,6 +47,9 @@ struct ServerStatus<'a> {
     requests: u64,
     requests_in_flight: u64,
     durations: Durations,
+    drain_timeout_seconds: f64,
+    access_log: String,
+    limits: LimitsStatus,
     sockets: &'a [SocketOverview],
 }
 
@@ -95,7 +99,7 @@ impl<'a> Status<'a> {
             hand_over: admin.hand_over.as_ref(),
             limits: LimitsStatus::of(&admin.http_settings.limits()),
             settings: SettingsStatus::of(admin),
-            servers: admin.servers.iter().map(ServerStatus::of).collect(),
+            servers: ServerStatus::all(admin),
             recent_events: recent_since(number),
             log_lines_lost: lost_lines(),
         }
@@ -114,7 +118,15 @@ impl<'a> Status<'a> {
 // === impl ServerStatus ===
 
 impl<'a> ServerStatus<'a> {
-    fn of(server: &'a ServerOverview) -> Self {
+    fn all(admin: &'a Admin) -> Vec<Self> {
+        let common = admin.settings.now().drain_timeout;
+        // The admin server, the last, has the daemon's settings.
+        let settings = admin.own_settings.iter().chain([&admin.http_settings]);
+        let servers = admin.servers.iter().zip(settings);
+        servers.map(|(server, settings)| Self::of(server, settings, common)).collect()
+    }
+
+    fn of(server: &'a ServerOverview, settings: &HttpSettings, common: Duration) -> Self {
         let registry = &server.registry;
         Self {
             name: registry.server(),
@@ -123,6 +135,9 @@ impl<'a> ServerStatus<'a> {
             requests: registry.metrics.requests(),
             requests_in_flight: registry.metrics.in_flight(),
             durations: registry.metrics.durations(),
+            drain_timeout_seconds: registry.drain_timeout(common).as_secs_f64(),
+            access_log: settings.access.mode().to_string(),
+            limits: LimitsStatus::of(&settings.limits()),
             sockets: &server.sockets,
         }
     }

@@ -59,7 +59,9 @@ impl Running {
                 );
             }
         }
-        self.apply_limits();
+        if reload.limits.is_some() || !reload.server_limits.is_empty() {
+            self.apply_limits();
+        }
     }
 
     pub(crate) fn apply(&self, reload: Reload) {

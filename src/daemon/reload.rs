@@ -74,7 +74,7 @@ impl Reload {
         self
     }
 
-    /// Changes which requests are logged.
+    /// Changes which requests are logged. Servers with an access log of their own keep that.
     pub fn access_log(mut self, access_log: AccessLog) -> Self {
         self.access_log = Some(access_log);
         self

@@ -12,7 +12,7 @@ use crate::BoxError;
 use crate::connections::limits::Limits;
 use crate::http::access::AccessLog;
 use crate::http::body::Body;
-use crate::http::connection::{HeaderCase, HttpSettings, Shared};
+use crate::http::connection::{HttpSettings, Shared};
 use crate::http::on_connect::OnConnect;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
@@ -47,7 +47,7 @@ struct Particulars {
     /// Each request carries its peer as an extension.
     tell_peer: bool,
     on_connect: Option<OnConnect>,
-    header_case: HeaderCase,
+    title_case: bool,
     /// None: the daemon's.
     limits: Option<Limits>,
     access_log: Option<AccessLog>,
@@ -118,7 +118,7 @@ impl Server {
                     service,
                     tell_peer: particulars.tell_peer,
                     on_connect: particulars.on_connect,
-                    header_case: particulars.header_case,
+                    title_case: particulars.title_case,
                     idle_timeout_max: Duration::MAX,
                     http_settings,
                 },
@@ -208,8 +208,8 @@ impl Server {
 
     /// Sets how long a stop waits for requests to this server, instead of
     /// [`Daemon::drain_timeout`](crate::Daemon::drain_timeout). The stop may take as long as the longest of these;
-    /// keep it below the unit's `TimeoutStopSec=` by some seconds. A request that goes on when all other servers are done, and its own
-    /// time is over, is cut off.
+    /// keep it below the unit's `TimeoutStopSec=` by some seconds. A request whose server's time is over is not waited
+    /// for any more: it is cut off when all other servers are done.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.particulars.drain_timeout = Some(timeout);
         self
@@ -232,15 +232,7 @@ impl Server {
     /// # let _ = old;
     /// ```
     pub fn title_case_headers(mut self, title: bool) -> Self {
-        self.particulars.header_case.title = title;
-        self
-    }
-
-    /// Sets whether an answer that comes from a hyper client, as in a proxy, is passed on with the names of
-    /// its fields written as they came, and a request to that client likewise; the client has to be told the same. Default
-    /// false.
-    pub fn preserve_header_case(mut self, preserve: bool) -> Self {
-        self.particulars.header_case.preserve = preserve;
+        self.particulars.title_case = title;
         self
     }
 

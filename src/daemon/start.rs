@@ -63,12 +63,10 @@ pub(crate) async fn start(
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
-    let reloads = Arc::<Reloads>::default();
-    let reload_request = Arc::<Notify>::default();
+    let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     let mut sockets = sockets.into_iter();
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
-    let mut own = Vec::new();
-    let mut views = Vec::new();
+    let (mut own, mut views) = (Vec::new(), Vec::new());
     for plan in daemon.servers {
         let name = plan.name.clone();
         let (server, particular) = plan.build(&http_settings);
@@ -108,6 +106,7 @@ pub(crate) async fn start(
             servers: views.clone(),
             hand_over,
             http_settings: Arc::clone(&http_settings),
+            own_settings: servers.iter().map(|it| Arc::clone(it.http_settings())).collect(),
             settings: settings.clone(),
             reload: Arc::clone(&reload_request),
         };

@@ -67,19 +67,11 @@ pub(crate) struct Shared<S> {
     pub(crate) tell_peer: bool,
     /// What each request of a connection carries.
     pub(crate) on_connect: Option<OnConnect>,
-    pub(crate) header_case: HeaderCase,
+    /// Names of fields in answers have capitals.
+    pub(crate) title_case: bool,
     /// The most time that a connection may be idle, if that is less than the limits say.
     pub(crate) idle_timeout_max: Duration,
     pub(crate) http_settings: Arc<HttpSettings>,
-}
-
-/// How the names of fields are written.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct HeaderCase {
-    /// In answers: `Content-Length`.
-    pub(crate) title: bool,
-    /// In answers: as a message that is passed on had them.
-    pub(crate) preserve: bool,
 }
 
 /// The settings of all connections of the servers that share them; a reload may change them.
@@ -142,11 +134,8 @@ impl<S> Shared<S> {
             .max_headers(limits.headers)
             .max_header_size(limits.head_size)
             .max_buf_size(limits.head_buffer());
-        if self.header_case.title {
+        if self.title_case {
             builder.title_case_headers(true);
-        }
-        if self.header_case.preserve {
-            builder.preserve_header_case(true);
         }
         let service = Watched {
             service: &self.service,

@@ -220,12 +220,19 @@ impl Activity {
     /// hyper writes; answers to requests with bodies are looked at once, as hyper may say that they are
     /// the last where we cannot know it: it takes Content-Length out where there is Transfer-Encoding.
     pub(crate) fn writes(&self, bytes: &[u8]) {
-        // The first letter may be a capital.
-        const CLOSE: &[u8] = b"onnection: close";
+        // hyper writes the name as a message that is passed on had it, in capitals for example.
+        const CLOSE: &[u8] = b": close";
+        const CONNECTION: &[u8] = b"connection";
         if self.has(HEAD_UNWRITTEN) && !self.is_answering() {
             self.change(HEAD_UNWRITTEN, false);
             // In a body it would say nothing, and cost the connection, which is rare and does no harm.
-            if bytes.windows(CLOSE.len()).any(|window| window == CLOSE) {
+            let mut found =
+                bytes.windows(CLOSE.len()).enumerate().filter(|(_, window)| *window == CLOSE);
+            let is_connection = |(place, _): (usize, _)| {
+                let name = &bytes[place.saturating_sub(CONNECTION.len())..place];
+                name.eq_ignore_ascii_case(CONNECTION)
+            };
+            if found.any(is_connection) {
                 self.change(CLOSE_SENT, true);
             }
         }

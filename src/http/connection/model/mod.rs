@@ -72,7 +72,7 @@ impl Stage {
             service: Handling(Arc::clone(&handlers)),
             tell_peer: false,
             on_connect: None,
-            header_case: HeaderCase::default(),
+            title_case: false,
             idle_timeout_max: Duration::MAX,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });

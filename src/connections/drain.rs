@@ -40,6 +40,9 @@ const FIRM: Duration = Duration::from_secs(1);
 /// How long idle connections may take to be held after a second signal.
 const HURRY: Duration = Duration::from_millis(250);
 
+/// The longest time-out that is counted, decades: a clock cannot express the end of a longer one.
+const ENDLESS: Duration = Duration::from_secs(1 << 30);
+
 /// What did not come to rest.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Unfinished {
@@ -77,7 +80,8 @@ impl Drain {
         linger: Duration,
         shutdown: Shutdown,
     ) -> Self {
-        let timeout = longest(&servers, common);
+        let timeout = longest(&servers, common).min(ENDLESS);
+        let linger = linger.min(ENDLESS);
         Self { servers, admin, started: Instant::now(), timeout, common, linger, shutdown }
     }
 

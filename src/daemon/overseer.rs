@@ -166,7 +166,10 @@ impl Overseer {
     /// Notes that the stop begins, and by when it has to have ended.
     fn begin(&self, stop: &mut Option<Stop>) {
         let now = Instant::now();
-        *stop = Some(Stop { triggered: now, end: after(now, self.drain_timeout() + GRACE) });
+        *stop = Some(Stop {
+            triggered: now,
+            end: after(now, self.drain_timeout().saturating_add(GRACE)),
+        });
     }
 
     fn drain_timeout(&self) -> Duration {
@@ -199,7 +202,7 @@ impl Overseer {
         let (blocked, is_unblocked) = SignalsBlocked::new();
         let too_late = async {
             self.shutdown.triggered().await;
-            sleep_until(after(Instant::now(), self.drain_timeout() + GRACE)).await;
+            sleep_until(after(Instant::now(), self.drain_timeout().saturating_add(GRACE))).await;
         };
         if request.send(blocked).is_ok() {
             tokio::select! {

@@ -44,8 +44,9 @@ use crate::sockets::inherit::Inherited;
 pub struct SpawnedDaemon {
     monitor: Monitor,
     shutdown: Shutdown,
-    /// None once its end has been awaited.
-    task: Option<JoinHandle<Result<Exit, Error>>>,
+    task: JoinHandle<Result<Exit, Error>>,
+    /// Its end, if it has ended before it served.
+    exit: Option<Exit>,
 }
 
 impl Daemon {
@@ -95,7 +96,7 @@ impl Daemon {
             level: LevelHandle::none(),
         };
         let phases = monitor.phases.clone();
-        let mut task = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // Signals are the caller's.
             let (orders, _) = Orders::new();
             let ended = run_in_runtime(self, process, &orders).await;
@@ -103,15 +104,17 @@ impl Daemon {
             phases.set(Phase::Stopped);
             ended
         });
+        // From here on it stops if the caller drops this future.
+        let mut spawned = SpawnedDaemon { monitor, shutdown, task, exit: None };
         tokio::select! {
             biased;
-            _ = monitor.bound.wait() => {}
-            ended = &mut task => {
-                ended.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))?;
-                return Ok(SpawnedDaemon { monitor, shutdown, task: None });
+            _ = spawned.monitor.bound.wait() => {}
+            ended = &mut spawned.task => {
+                let ended = ended.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
+                spawned.exit = Some(ended?);
             }
         }
-        Ok(SpawnedDaemon { monitor, shutdown, task: Some(task) })
+        Ok(spawned)
     }
 }
 
@@ -151,8 +154,10 @@ impl SpawnedDaemon {
 
     /// Waits for the end of the daemon, without stopping it.
     pub async fn ended(mut self) -> Exit {
-        let Some(task) = self.task.take() else { return Exit::Clean };
-        match task.await {
+        if let Some(exit) = self.exit {
+            return exit;
+        }
+        match (&mut self.task).await {
             Ok(Ok(exit)) => exit,
             Ok(Err(error)) => error.exit(),
             Err(panic) => resume_unwind(panic.into_panic()),

@@ -1,5 +1,10 @@
 //! Tests of a program's own: its daemon in the background of a test's runtime, and its service without a server.
 
+use std::future::poll_fn;
+use std::net::TcpListener;
+use std::task::Poll;
+use std::time::Duration;
+
 use axum::{
     Router,
     routing::{get, post},
@@ -8,6 +13,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use lockstepd::{Body, Cause, Daemon, Exit, Phase};
+use tokio::task::yield_now;
 
 use crate::support::get as ask;
 
@@ -67,8 +73,38 @@ async fn a_daemon_stops_when_nobody_has_its_handle_any_more() {
     assert_eq!(cause, Some(Cause::Request("its owner is gone".to_owned())));
     // It says so when it has ended.
     while monitor.phase() != Phase::Stopped {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_daemon_stops_when_the_wait_for_its_sockets_is_given_up() {
+    let daemon = daemon("one");
+    let monitor = daemon.monitor();
+    let shutdown = daemon.shutdown();
+    let mut spawned = Box::pin(daemon.spawn());
+    let first = poll_fn(|cx| Poll::Ready(spawned.as_mut().poll(cx).is_ready())).await;
+    assert!(!first, "it has its sockets already");
+    drop(spawned);
+    assert!(shutdown.is_triggered());
+    while monitor.phase() != Phase::Stopped {
+        yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_ended_before_it_had_its_sockets_tells_how() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let daemon = Daemon::new("test").server("public", &*address, Router::new());
+    daemon.shutdown().trigger(Cause::Failed { member: "cache".into(), error: "gone".into() });
+    assert_eq!(daemon.spawn().await.unwrap().ended().await, Exit::MemberFailed);
+}
+
+#[tokio::test]
+async fn a_drain_may_take_for_ever() {
+    let daemon = daemon("one").drain_timeout(Duration::MAX).linger(Duration::MAX);
+    assert_eq!(daemon.spawn().await.unwrap().stop().await, Exit::Clean);
 }
 
 #[tokio::test]

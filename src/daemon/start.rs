@@ -58,8 +58,6 @@ pub(crate) async fn start(
     drop(plan);
 
     let settings = live_settings(&daemon);
-    #[cfg(feature = "admin")]
-    let tcp = daemon.limits.tcp_options();
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
@@ -84,7 +82,7 @@ pub(crate) async fn start(
     #[cfg(feature = "admin")]
     let admin = if daemon.admin.listen.is_some() {
         let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
-        registry.set_tcp(tcp);
+        registry.set_tcp(http_settings.limits().tcp_options());
         let listeners = register(sockets.next())?;
         views.push(ServerOverview::new(&registry, &listeners));
         let (failure, failures) = Failure::channel();

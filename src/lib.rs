@@ -246,6 +246,7 @@ pub use crate::http::access::AccessLog;
 pub use crate::http::body::Body;
 pub use crate::lifecycle::phase::{Latch, Phase};
 pub use crate::lifecycle::shutdown::{Cause, Shutdown};
+pub use crate::log::invalid_setting::InvalidSetting;
 #[cfg(feature = "log")]
 pub use crate::log::{Format, Level, LogError, LogSettings, Target};
 pub use crate::sockets::address::{Address, InvalidAddress};

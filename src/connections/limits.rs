@@ -69,12 +69,14 @@ pub enum LimitsError {
     NoHeaders,
     /// A time-out is zero.
     #[error("{limit} is 0s, in which nobody can do anything (leave it out, or say how long)")]
+    #[non_exhaustive]
     NoTime {
         /// The limit, as it is called in the configuration.
         limit: &'static str,
     },
     /// A request's head would be limited to less than hyper's smallest buffer.
     #[error("max_head_size is {head_size} bytes, and has to be {HEAD_MIN} at least")]
+    #[non_exhaustive]
     SmallHead {
         /// The size in bytes.
         head_size: usize,

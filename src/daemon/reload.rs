@@ -66,7 +66,7 @@ impl Reload {
     ///
     /// let reload = Reload::new().level("info,shop=debug".parse()?);
     /// # let _ = reload;
-    /// # Ok::<(), String>(())
+    /// # Ok::<(), lockstepd::InvalidSetting>(())
     /// ```
     #[cfg(feature = "log")]
     pub fn level(mut self, level: Level) -> Self {

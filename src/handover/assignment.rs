@@ -48,6 +48,7 @@ pub enum SocketsError {
          (set FileDescriptorName={server} in its socket unit and list that in Sockets=, \
          see with systemctl status whether that unit has failed, or configure an address)"
     )]
+    #[non_exhaustive]
     Missing {
         /// The server.
         server: String,
@@ -59,6 +60,7 @@ pub enum SocketsError {
         "no server is named \"{name}\" as inherited descriptor {number} is; servers: {servers} \
          (correct FileDescriptorName= in its socket unit)"
     )]
+    #[non_exhaustive]
     Unknown {
         /// The descriptor's name.
         name: String,
@@ -74,6 +76,7 @@ pub enum SocketsError {
          FileDescriptorName= in socket units, --fdname= of systemd-socket-activate; or configure \
          addresses so that one server is left without)"
     )]
+    #[non_exhaustive]
     Nameless {
         /// How many there are.
         descriptors: usize,
@@ -86,6 +89,7 @@ pub enum SocketsError {
          this is {own} (let ExecStart= start the program itself, or a shell that starts it with exec; \
          or configure an address)"
     )]
+    #[non_exhaustive]
     Misdirected {
         /// The server.
         server: String,
@@ -101,6 +105,7 @@ pub enum SocketsError {
         "inherited descriptors \"{first}\" and \"{second}\" are the same socket \
          (let each socket unit have an address of its own)"
     )]
+    #[non_exhaustive]
     Duplicate {
         /// The name of the one.
         first: String,
@@ -111,6 +116,7 @@ pub enum SocketsError {
     #[error(
         "\"{first}\" and \"{second}\" cannot both listen on {address} (give one of them another)"
     )]
+    #[non_exhaustive]
     Conflict {
         /// The one server.
         first: String,

@@ -28,6 +28,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use super::error_text::panic_message;
+use super::invalid_setting::InvalidSetting;
 use super::journal::{JournalSink, Recorder};
 use super::queue::{Queue, Sink};
 #[cfg(feature = "admin")]
@@ -45,7 +46,7 @@ use super::recent;
 /// log.format = Format::Json;
 /// let daemon = Daemon::new("shop").log(log);
 /// # let _ = daemon;
-/// # Ok::<(), String>(())
+/// # Ok::<(), lockstepd::InvalidSetting>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -95,7 +96,7 @@ pub enum Format {
 ///     Ok(text) => text.parse::<Level>()?,
 ///     Err(_) => Level::from_env(),
 /// };
-/// # Ok::<(), String>(())
+/// # Ok::<(), lockstepd::InvalidSetting>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Level {
@@ -333,9 +334,9 @@ impl Level {
 }
 
 impl FromStr for Level {
-    type Err = String;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         // The parser alone would take a misspelt level for the name of a module, and log nothing else.
         let is_level =
             |level: &str| !level.trim().is_empty() && level.trim().parse::<LevelFilter>().is_ok();
@@ -344,7 +345,7 @@ impl FromStr for Level {
             None => is_level(part),
         });
         let targets =
-            text.parse().ok().filter(|_| is_understood).ok_or_else(|| UNDERSTOOD.to_owned())?;
+            text.parse().ok().filter(|_| is_understood).ok_or(InvalidSetting::new(UNDERSTOOD))?;
         Ok(Self { text: text.to_owned(), targets, not_understood: None })
     }
 }
@@ -358,14 +359,14 @@ impl fmt::Display for Level {
 // === impl Target ===
 
 impl FromStr for Target {
-    type Err = String;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         match text {
             "auto" => Ok(Self::Auto),
             "journal" => Ok(Self::Journal),
             "stderr" => Ok(Self::Stderr),
-            _ => Err("the log goes to auto, journal or stderr".to_owned()),
+            _ => Err(InvalidSetting::new("the log goes to auto, journal or stderr")),
         }
     }
 }
@@ -373,13 +374,13 @@ impl FromStr for Target {
 // === impl Format ===
 
 impl FromStr for Format {
-    type Err = String;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         match text {
             "human" => Ok(Self::Human),
             "json" => Ok(Self::Json),
-            _ => Err("the log's format is human or json".to_owned()),
+            _ => Err(InvalidSetting::new("the log's format is human or json")),
         }
     }
 }

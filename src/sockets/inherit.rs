@@ -82,6 +82,7 @@ pub enum InheritError {
          set-up in Daemon::run_with; or, in a program with a runtime of its own, Inherited::take at \
          the start of a plain fn main)"
     )]
+    #[non_exhaustive]
     Threads {
         /// How many threads there are.
         threads: usize,
@@ -92,6 +93,7 @@ pub enum InheritError {
          (set FileDescriptorName= in each socket unit; with systemd-socket-activate, \
          --fdname= with a name for each, separated by colons)"
     )]
+    #[non_exhaustive]
     Names {
         /// How many descriptors there are.
         descriptors: usize,
@@ -103,12 +105,14 @@ pub enum InheritError {
         "LISTEN_FDS announces {announced} descriptors, more than can be true \
          (is the variable set by hand? systemd sets it itself)"
     )]
+    #[non_exhaustive]
     TooMany {
         /// How many are announced.
         announced: u64,
     },
     /// A descriptor that was announced is not there.
     #[error("cannot take descriptor {number}, which LISTEN_FDS announces: {source}")]
+    #[non_exhaustive]
     Missing {
         /// The descriptor's number.
         number: RawFd,

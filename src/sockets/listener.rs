@@ -66,6 +66,7 @@ pub(crate) struct Listener {
 pub enum ListenError {
     /// A socket could not be bound.
     #[error("cannot bind {address} for \"{server}\": {source}{}", remedy(address, source))]
+    #[non_exhaustive]
     Bind {
         /// The address that was asked for.
         address: Address,
@@ -76,6 +77,7 @@ pub enum ListenError {
     },
     /// A descriptor was passed that no server can use.
     #[error("descriptor {number} (\"{name}\") {problem}")]
+    #[non_exhaustive]
     Unusable {
         /// The descriptor's number.
         number: RawFd,
@@ -86,6 +88,7 @@ pub enum ListenError {
     },
     /// A listening socket could not be used.
     #[error("cannot use the listening socket {address}: {source}")]
+    #[non_exhaustive]
     Adopt {
         /// Its address.
         address: Address,

@@ -18,6 +18,7 @@ pub(crate) use self::queue::flush;
 use crate::connections::registry::Registry;
 use crate::http::refusal::Refusal;
 use crate::http::request_fields::RequestFields;
+use crate::log::invalid_setting::InvalidSetting;
 use crate::sockets::peer::Peer;
 
 /// The longest path and request ID in a log line, in bytes.
@@ -36,7 +37,7 @@ const ERRORS_PER_SECOND: u64 = 100;
 /// let wanted: AccessLog = "all".parse()?;
 /// let daemon = Daemon::new("shop").access_log(wanted);
 /// # let _ = daemon;
-/// # Ok::<(), String>(())
+/// # Ok::<(), lockstepd::InvalidSetting>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -128,14 +129,14 @@ impl fmt::Display for AccessLog {
 }
 
 impl FromStr for AccessLog {
-    type Err = String;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
         match text {
             "off" => Ok(Self::Off),
             "errors" => Ok(Self::Errors),
             "all" => Ok(Self::All),
-            _ => Err("the access log is off, errors or all".to_owned()),
+            _ => Err(InvalidSetting::new("the access log is off, errors or all")),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::future::Ready;
 
 use lockstepd::{
     AccessLog, Address, Body, Cause, Connection, Credentials, Daemon, Error, Exit, Format,
-    InheritError, Inherited, InvalidAddress, Latch, Level, Limits, LimitsError, Listen,
-    ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Server, Shutdown,
+    InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits, LimitsError,
+    Listen, ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Server, Shutdown,
     SocketsError, SpawnedDaemon, Target,
 };
 
@@ -52,7 +52,7 @@ fn every_type_can_go_to_another_thread_and_nearly_all_be_shared() {
     let shareable = names![
         Shareable;
         AccessLog, Address, Body, Cause, Connection<'static>, Credentials, Error, Exit, Format,
-        InheritError, Inherited, InvalidAddress, Latch, Level, Limits, LimitsError, Listen,
+        InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits, LimitsError, Listen,
         ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Shutdown, SocketsError,
         SpawnedDaemon, Target,
     ];

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{env, fs};
 
-use self::items::{Entry, api};
+use self::items::{Entry, Kind, api};
 use self::source::Source;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs");
@@ -63,6 +63,23 @@ fn the_public_api_is_that_of_the_snapshot() {
          If that is meant, tell it in CHANGELOG.md, and renew the file with\n    {RENEW}\n",
         difference(&snapshot, &now),
     );
+}
+
+#[test]
+fn every_enum_and_every_struct_of_public_fields_may_grow() {
+    let api = of_the_library();
+    for line in api.iter().filter(|entry| entry.kind == Kind::Type).map(|entry| &entry.line) {
+        let is_closed = line.contains("pub enum ")
+            || (line.contains("pub struct ") && !line.ends_with("{ .. }"));
+        assert!(!is_closed || line.contains("#[non_exhaustive]"), "a user can exhaust {line}");
+    }
+    // `Error::System` is closed, as a program may make one for `Daemon::run_with`.
+    let names =
+        |line: &str| line.contains("Error::") && line.contains(" { ") && !line.contains(" Error::");
+    for line in api.iter().map(|entry| &entry.line).filter(|line| names(line)) {
+        let is_variant = line.contains("variant ");
+        assert!(!is_variant || line.contains("#[non_exhaustive]"), "a user can exhaust {line}");
+    }
 }
 
 /// The snapshot of a crate with one module, `shop`.

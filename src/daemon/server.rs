@@ -227,7 +227,6 @@ impl Server {
     /// let old = Server::new("old", "127.0.0.1:8082", axum::Router::new())
     ///     .access_log(AccessLog::All)
     ///     .drain_timeout(Duration::from_secs(60))
-    ///     .preserve_header_case(true)
     ///     .title_case_headers(true);
     /// # let _ = old;
     /// ```

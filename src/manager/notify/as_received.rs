@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
@@ -19,12 +20,17 @@ use super::*;
 /// Set in the second process. `NOTIFY_SOCKET` does not tell the two apart: systemd may have started the first.
 const IS_SENDER: &str = "LOCKSTEPD_TEST_IS_SENDER";
 
+/// Written while a process is started, and read by tests that cannot have that beside them: until it executes its
+/// program it has all of this one's descriptors, and a socket that is closed here is open there.
+pub(crate) static SPAWNING: RwLock<()> = RwLock::new(());
+
 /// Longer than anything takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs this test again as a process that has `address` as its `NOTIFY_SOCKET`.
 fn sender(test: &str, address: &OsStr) -> Child {
     let (_, module) = module_path!().split_once("::").unwrap();
+    let _alone = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
     Command::new(env::current_exe().unwrap())
         .args(["--exact", &format!("{module}::{test}"), "--nocapture"])
         .env(IS_SENDER, "1")

@@ -210,7 +210,7 @@ fn sanitise(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod as_received;
+pub(crate) mod as_received;
 
 #[cfg(test)]
 mod tests {

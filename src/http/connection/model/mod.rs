@@ -16,7 +16,7 @@ mod sequence;
 
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -34,6 +34,7 @@ use super::*;
 use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::PLANTED;
+use crate::manager::notify::as_received::SPAWNING;
 use crate::sockets::stream::Stream;
 
 /// How often a connection's task is polled at most: for each byte that comes, and then some.
@@ -175,8 +176,10 @@ async fn hypers(sequence: &Sequence) -> Heard {
     client.end(sequence.hangs_up, &handlers).await
 }
 
-/// Runs a sequence to its end, on a clock of its own that no wait is felt on.
+/// Runs a sequence to its end, on a clock of its own that no wait is felt on. That clock does not wait for a
+/// descriptor that another process has for a moment, either.
 fn at_once<T>(run: impl Future<Output = T>) -> T {
+    let _alone = SPAWNING.read().unwrap_or_else(PoisonError::into_inner);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().start_paused(true).build().unwrap().block_on(run)
 }

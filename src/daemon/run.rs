@@ -21,7 +21,7 @@ use crate::daemon::running::Process;
 use crate::daemon::set_up::complete;
 use crate::daemon::start::start;
 use crate::daemon::stop::stop_early;
-use crate::handover::program::{CHECK_VARIABLE, Program, VALID};
+use crate::handover::program::{Program, VALID};
 use crate::http::access;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::Cause;
@@ -44,7 +44,7 @@ impl Daemon {
     /// unblock them in the child; a program that calls fork(2) itself has to do that itself.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        if std::env::var_os(CHECK_VARIABLE).is_some() {
+        if self.is_dry_run() {
             return self.check();
         }
         run(self, None::<fn(Self) -> Ready<Result<Self, BoxError>>>)
@@ -99,7 +99,7 @@ impl Daemon {
     where
         F: Future<Output = Cause>,
     {
-        if std::env::var_os(CHECK_VARIABLE).is_some() {
+        if self.is_dry_run() {
             // The dry run of an upgrade in place asks whether this program would start.
             return self.checked().map(|()| {
                 eprintln!("{VALID}");

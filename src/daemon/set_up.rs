@@ -62,15 +62,13 @@ impl Daemon {
         F: FnOnce(Self) -> T,
         T: Future<Output = Result<Self, BoxError>> + Send + 'static,
     {
-        let result = if self.is_dry_run() {
+        if self.is_dry_run() {
             return dry_run(self, set_up).unwrap_or_else(|error| {
                 eprintln!("{error}");
                 error.exit().into()
             });
-        } else {
-            run(self, Some(set_up))
-        };
-        result.map_or_else(|error| error.report(), Into::into)
+        }
+        run(self, Some(set_up)).map_or_else(|error| error.report(), Into::into)
     }
 
     /// Tells whether this process only finds out if the program would start: it is the dry run of an upgrade
@@ -100,14 +98,10 @@ where
             Ok(daemon.check())
         }
         Ok(_) => Err(not_the_same()),
-        Err(error) => match error.downcast::<Error>() {
-            Ok(error) => Err(*error),
-            Err(error) => {
-                let cause = Cause::Failed { member: SET_UP.to_owned(), error: chain(&*error) };
-                eprintln!("{cause}");
-                Ok(Exit::MemberFailed.into())
-            }
-        },
+        Err(error) => cause_of(error).map(|cause| {
+            eprintln!("{cause}");
+            Exit::MemberFailed.into()
+        }),
     };
     runtime.shutdown_background();
     checked
@@ -140,10 +134,7 @@ where
     let cause = match ended {
         Ok(Ok(daemon)) if daemon.shutdown.is_same(&shutdown) => return Ok(Ok(daemon)),
         Ok(Ok(_)) => return Err(not_the_same()),
-        Ok(Err(error)) => match error.downcast::<Error>() {
-            Ok(error) => return Err(*error),
-            Err(error) => Cause::Failed { member: SET_UP.to_owned(), error: chain(&*error) },
-        },
+        Ok(Err(error)) => cause_of(error)?,
         Err(error) if error.is_panic() => Cause::Panicked {
             member: SET_UP.to_owned(),
             message: panic_message(&*error.into_panic()),
@@ -160,6 +151,17 @@ async fn end(task: JoinHandle<Result<Daemon, BoxError>>) {
     task.abort();
     // It has ended, or will at its next await.
     let _ = timeout(ABORT, task).await;
+}
+
+/// The cause that an error of the set-up is.
+///
+/// # Errors
+/// When it says itself that the program cannot start.
+fn cause_of(error: BoxError) -> Result<Cause, Error> {
+    match error.downcast::<Error>() {
+        Ok(error) => Err(*error),
+        Err(error) => Ok(Cause::Failed { member: SET_UP.to_owned(), error: chain(&*error) }),
+    }
 }
 
 fn not_the_same() -> Error {

@@ -23,6 +23,7 @@ mod late;
 mod limits;
 mod manager_stall;
 mod newer;
+mod own_settings;
 mod quickstart;
 mod reload;
 mod restart;

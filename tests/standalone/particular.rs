@@ -35,16 +35,6 @@ fn status(address: &str, fields: usize) -> u16 {
     client.response("POST").status
 }
 
-/// A request whose body has come by half, and is waited for.
-fn half_a_request(address: &str) -> Client {
-    let mut client = Client::connect(address);
-    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n";
-    client.send(&format!("{head}Expect: 100-continue\r\n\r\n"));
-    assert_eq!(client.response("POST").status, 100);
-    client.send("half");
-    client
-}
-
 #[test]
 fn a_servers_own_limits_are_its_own_until_a_reload_names_it() {
     let mut program = Program::start(FOR_EVER, FOR_EVER);
@@ -95,8 +85,10 @@ fn names_have_capitals_where_that_is_asked_for() {
 fn a_stop_waits_for_each_server_as_long_as_it_says() {
     for (common, own, is_special_cut) in [(FOR_EVER, "50ms", true), ("50ms", FOR_EVER, false)] {
         let mut program = Program::start(common, own);
-        let (mut usual, mut special) =
-            (half_a_request(&program.usual), half_a_request(&program.special));
+        let (mut usual, mut special) = (
+            Client::half_a_request(&program.usual, "/"),
+            Client::half_a_request(&program.special, "/"),
+        );
         program.daemon.signal(Signal::TERM);
         program.daemon.event("stopping");
         let (cut, kept) =

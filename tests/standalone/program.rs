@@ -67,11 +67,6 @@ impl Program {
     /// A request whose body has come by half, and is waited for.
     #[track_caller]
     pub(crate) fn half_a_request(&self) -> Client {
-        let mut client = Client::connect(&self.public);
-        let head = "POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n";
-        client.send(&format!("{head}Expect: 100-continue\r\n\r\n"));
-        assert_eq!(client.response("POST").status, 100);
-        client.send("half");
-        client
+        Client::half_a_request(&self.public, "/length")
     }
 }

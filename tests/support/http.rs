@@ -118,6 +118,17 @@ impl Client {
         response
     }
 
+    /// A request to `path` whose body of eight bytes has come by half, and is waited for.
+    #[track_caller]
+    pub(crate) fn half_a_request(address: &str, path: &str) -> Self {
+        let mut client = Self::connect(address);
+        let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n");
+        client.send(&format!("{head}Expect: 100-continue\r\n\r\n"));
+        assert_eq!(client.response("POST").status, 100);
+        client.send("half");
+        client
+    }
+
     /// Its own end, of a TCP connection.
     #[track_caller]
     pub(crate) fn local_address(&self) -> SocketAddr {

@@ -24,7 +24,8 @@ fn a_restart_waits_for_each_server_as_long_as_it_says_and_keeps_what_is_idle() {
             client.send(ask);
             assert_eq!(client.response("POST").body, "0\n");
         }
-        let [mut kept, mut cut] = [usual, special].map(half_a_request);
+        let [mut kept, mut cut] =
+            [usual, special].map(|address| Client::half_a_request(address, "/"));
         let before = machine.property("particular", "MainPID");
         machine.systemctl(&["restart", "--no-block", "particular"]).ok();
         machine.wait_for_state("particular", "deactivating");
@@ -45,14 +46,4 @@ fn a_restart_waits_for_each_server_as_long_as_it_says_and_keeps_what_is_idle() {
     let cut = machine.journal(&["MESSAGE_ID=c6432bb678b04903affcf0cac7a4694f"]);
     let requests: Vec<_> = cut.iter().map(|entry| &entry["REQUESTS"]).collect();
     assert_eq!(requests, ["1"], "{cut:?}");
-}
-
-/// A request whose body has come by half, and is waited for.
-fn half_a_request(address: &str) -> Client {
-    let mut client = Client::connect(address);
-    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n";
-    client.send(&format!("{head}Expect: 100-continue\r\n\r\n"));
-    assert_eq!(client.response("POST").status, 100);
-    client.send("half");
-    client
 }

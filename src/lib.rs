@@ -52,6 +52,7 @@
 //! |---|---|
 //! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Server`], [`Listen`], [`Limits`] |
 //! | limits, access log, drain time-out of one server | [`Server`], [`Daemon::add_server`] |
+//! | vsock, tunnels, clients in memory | [`Accept`], [`Server::accept_from`] |
 //! | who the client is | [`Peer`], [`Server::on_connect`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
@@ -253,6 +254,7 @@ pub use crate::sockets::address::{Address, InvalidAddress};
 pub use crate::sockets::inherit::{InheritError, Inherited};
 pub use crate::sockets::listen::Listen;
 pub use crate::sockets::listener::ListenError;
+pub use crate::sockets::own_listener::{Accept, Accepted};
 pub use crate::sockets::peer::{Connection, Credentials, Peer};
 
 /// The crate of the routes that `Daemon::admin_routes` takes, and of `ConnectInfo`.

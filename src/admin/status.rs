@@ -51,6 +51,8 @@ struct ServerStatus<'a> {
     access_log: String,
     limits: LimitsStatus,
     sockets: &'a [SocketOverview],
+    /// Listeners of the program's own, besides the sockets.
+    own_listeners: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +141,7 @@ impl<'a> ServerStatus<'a> {
             access_log: settings.access.mode().to_string(),
             limits: LimitsStatus::of(&settings.limits()),
             sockets: &server.sockets,
+            own_listeners: server.own_listeners,
         }
     }
 }

@@ -12,6 +12,9 @@
 //!    from 1, with four times the grace, since requests here seem to be longer.
 //! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by the time-out is cut.
 //!
+//! Before all this, what cannot leave the process ends in order: streams of the program's own. Everything else is
+//! served meanwhile.
+//!
 //! # A time-out of its own
 //! A server may have a longer or a shorter time-out than the others. The longest is that of the drain; a server whose
 //! own has passed is not waited for, and what it still has in flight is cut off if the others are done before it.
@@ -28,7 +31,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::connections::registry::Registry;
+use crate::connections::registry::{Mode, Registry};
 use crate::lifecycle::shutdown::Shutdown;
 
 /// How long idle connections are first held back while a request in flight may finish.
@@ -105,6 +108,7 @@ impl Drain {
     pub(crate) async fn hold(&self) -> Unfinished {
         let end = self.started + self.timeout;
         let firm = end - FIRM.min(self.timeout / 4);
+        self.end_own(firm).await;
         let mut grace = GRACE;
         loop {
             let now = Instant::now();
@@ -165,9 +169,25 @@ impl Drain {
         unrest
     }
 
+    /// Ends what cannot be handed over: its clients are told `Connection: close`, within the linger those without a
+    /// request, within the time-out the others. New clients are accepted until the linger is over.
+    async fn end_own(&self, deadline: Instant) {
+        let own: Vec<_> = self.all().filter(|server| server.has_own()).collect();
+        let lingered = deadline.min(Instant::now() + self.linger);
+        for (mode, deadline) in [(Mode::Linger, lingered), (Mode::Close, deadline)] {
+            for server in &own {
+                server.end_own(mode);
+            }
+            // What waits in an own listener is accepted first.
+            self.each(own.clone(), lingered, Registry::turned).await;
+            self.each(own.clone(), deadline, Registry::own_ended).await;
+        }
+    }
+
     /// Gives back every deposit, and serves on.
     pub(crate) fn release(&self) {
         for server in self.all() {
+            server.end_own(Mode::Serve);
             server.release();
         }
     }

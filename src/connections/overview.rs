@@ -14,6 +14,8 @@ use crate::sockets::listener::Listener;
 pub(crate) struct ServerOverview {
     pub(crate) registry: Arc<Registry>,
     pub(crate) sockets: Vec<SocketOverview>,
+    /// How many listeners of the program's own there are besides.
+    pub(crate) own_listeners: usize,
     addresses: Vec<Address>,
 }
 
@@ -50,8 +52,13 @@ const SYSTEMD: &str = "systemd";
 // === impl ServerOverview ===
 
 impl ServerOverview {
-    pub(crate) fn new(registry: &Arc<Registry>, listeners: &[Listener]) -> Self {
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        listeners: &[Listener],
+        own_listeners: usize,
+    ) -> Self {
         Self {
+            own_listeners,
             registry: Arc::clone(registry),
             sockets: listeners.iter().map(SocketOverview::of).collect(),
             addresses: listeners.iter().map(|listener| listener.address.clone()).collect(),
@@ -65,7 +72,7 @@ impl ServerOverview {
 
     /// Tells whether systemd has opened all of its sockets, and so starts the daemon again for the next client.
     pub(crate) fn is_socket_activated(&self) -> bool {
-        self.sockets.iter().all(SocketOverview::is_from_manager)
+        self.own_listeners == 0 && self.sockets.iter().all(SocketOverview::is_from_manager)
     }
 }
 

@@ -41,8 +41,7 @@ impl Idle {
     pub(crate) fn begin_lingering_close(&mut self) -> bool {
         let owes = self.skip.is_some();
         if owes {
-            // If the client is gone, the next read fails.
-            let _ = self.stream.shutdown();
+            self.stream.shutdown_now();
             self.unread = Bytes::new();
             self.skip = Some(Remainder::UntilClose(0));
         }
@@ -59,7 +58,7 @@ impl Idle {
 
     /// Tells whether it was taken over from another process, with nothing read of a request.
     pub(crate) fn is_taken_over(&self) -> bool {
-        !self.stream.is_fresh() && self.unread.is_empty() && self.skip.is_none()
+        self.stream.is_registered() && self.unread.is_empty() && self.skip.is_none()
     }
 
     /// Waits for the first byte of the next request, or the end of the stream, and skips what belongs to the

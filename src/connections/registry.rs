@@ -14,6 +14,8 @@
 //! Invariants:
 //! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
+//! - What is *own*, a listener or stream of the program's own that cannot leave the process, never sees Hold. Before a
+//!   hand-over it ends in order, in a [mode of its own](Registry::end_own), while everything else is served.
 
 mod handle;
 mod polls;
@@ -31,7 +33,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::handle::{Handle, Registration};
-pub(crate) use self::polls::PollInProgress;
+pub(crate) use self::polls::{PollInProgress, Stuck};
 use self::room::LongestIdle;
 pub(crate) use self::room::{EVICTABLE_AFTER, Room};
 use crate::connections::metrics::ServerMetrics;
@@ -66,6 +68,8 @@ pub(crate) enum Deposit {
 pub(crate) struct Registry {
     server: String,
     mode: AtomicU8,
+    /// The mode of what is own, while that of the others is Serve or Hold.
+    own_mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
     /// How many connections there may be; at the limit idle ones are evicted, or accepting pauses.
     limit: AtomicUsize,
@@ -89,7 +93,11 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     entries: Slab<Entry>,
+    /// Acceptors of all kinds.
     acceptors: usize,
+    own_acceptors: usize,
+    /// Connections whose streams are own, but for upgraded ones.
+    own_connections: usize,
     deposited: usize,
     stragglers: usize,
     upgraded: usize,
@@ -104,7 +112,7 @@ struct State {
 struct Entry {
     signal: Arc<Signal>,
     kind: Kind,
-    /// A connection's socket, to tell its peer; -1 of an acceptor.
+    /// A connection's socket, to tell its peer; -1 of an acceptor, and of an own stream.
     fd: RawFd,
     /// Boxed: there are many entries, and most of the time none has a deposit.
     deposit: Option<Box<Deposit>>,
@@ -115,6 +123,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Acceptor,
+    /// Of an own listener: it has nothing to deposit.
+    OwnAcceptor,
     Connection,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
@@ -126,12 +136,26 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     waker: AtomicWaker,
+    is_own: bool,
     straggler: AtomicBool,
     /// Since when a connection has been idle, as [`room`] writes it.
     idle: AtomicU32,
     /// The last round that an acceptor has begun.
     turn: AtomicU32,
     polled: Polled,
+}
+
+// === impl Mode ===
+
+impl Mode {
+    fn of(cell: &AtomicU8) -> Self {
+        match cell.load(Ordering::SeqCst) {
+            0 => Self::Serve,
+            1 => Self::Hold,
+            2 => Self::Linger,
+            _ => Self::Close,
+        }
+    }
 }
 
 // === impl Registry ===
@@ -141,6 +165,7 @@ impl Registry {
         Self {
             server,
             mode: AtomicU8::new(Mode::Serve as u8),
+            own_mode: AtomicU8::new(Mode::Serve as u8),
             metrics: ServerMetrics::new(),
             limit: AtomicUsize::new(usize::MAX),
             tcp: TcpCell::default(),
@@ -160,11 +185,20 @@ impl Registry {
     }
 
     pub(crate) fn join_acceptor(self: &Arc<Self>) -> Registration {
-        self.join(Kind::Acceptor, -1)
+        self.join(Kind::Acceptor, false, -1)
     }
 
-    pub(crate) fn join_connection(self: &Arc<Self>, socket: BorrowedFd<'_>) -> Registration {
-        self.join(Kind::Connection, socket.as_raw_fd())
+    pub(crate) fn join_own_acceptor(self: &Arc<Self>) -> Registration {
+        self.join(Kind::OwnAcceptor, true, -1)
+    }
+
+    /// Without a socket it is an own stream.
+    pub(crate) fn join_connection(
+        self: &Arc<Self>,
+        socket: Option<BorrowedFd<'_>>,
+    ) -> Registration {
+        let fd = socket.map_or(-1, |socket| socket.as_raw_fd());
+        self.join(Kind::Connection, socket.is_none(), fd)
     }
 
     /// How many connections are open, upgraded ones included.
@@ -227,7 +261,7 @@ impl Registry {
         self.lock().wake_acceptors();
         self.wait(|state| {
             state.entries.iter().all(|(_, entry)| {
-                entry.kind != Kind::Acceptor || entry.signal.turn.load(Ordering::SeqCst) >= turn
+                !entry.kind.is_acceptor() || entry.signal.turn.load(Ordering::SeqCst) >= turn
             })
         })
         .await;
@@ -236,6 +270,29 @@ impl Registry {
     /// Asks every acceptor and connection to deposit.
     pub(crate) fn hold(&self) {
         self.set_mode(Mode::Hold);
+    }
+
+    /// Sets the mode of what is own: Linger and Close end it before a hand-over, Serve lets it go on after one that
+    /// did not come about.
+    pub(crate) fn end_own(&self, mode: Mode) {
+        let state = self.lock();
+        self.own_mode.store(mode as u8, Ordering::SeqCst);
+        for (_, entry) in &state.entries {
+            if entry.signal.is_own {
+                entry.signal.waker.wake();
+            }
+        }
+    }
+
+    /// Waits until no own connection is left, but for upgraded ones.
+    pub(crate) async fn own_ended(&self) {
+        self.wait(|state| state.own_connections == 0).await;
+    }
+
+    /// Tells whether there is anything own.
+    pub(crate) fn has_own(&self) -> bool {
+        let state = self.lock();
+        state.own_acceptors + state.own_connections > 0
     }
 
     /// Waits until all have deposited, but for upgraded connections.
@@ -345,10 +402,12 @@ impl Registry {
         }
     }
 
-    fn join(self: &Arc<Self>, kind: Kind, fd: RawFd) -> Registration {
-        let signal = Arc::<Signal>::default();
+    fn join(self: &Arc<Self>, kind: Kind, is_own: bool, fd: RawFd) -> Registration {
+        let signal = Arc::new(Signal { is_own, ..Signal::default() });
         let mut state = self.lock();
-        state.acceptors += usize::from(kind == Kind::Acceptor);
+        state.acceptors += usize::from(kind.is_acceptor());
+        state.own_acceptors += usize::from(kind == Kind::OwnAcceptor);
+        state.own_connections += usize::from(is_own && kind == Kind::Connection);
         let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, is_sent: false };
         let key = state.entries.insert(entry);
         drop(state);
@@ -390,7 +449,7 @@ impl State {
 
     /// How many have not deposited and are waited for.
     fn awaited(&self) -> usize {
-        self.entries.len() - self.deposited - self.upgraded
+        self.entries.len() - self.deposited - self.upgraded - self.own_acceptors
     }
 
     fn connections(&self) -> usize {
@@ -399,9 +458,15 @@ impl State {
 
     fn wake_acceptors(&self) {
         for (_, entry) in &self.entries {
-            if entry.kind == Kind::Acceptor {
+            if entry.kind.is_acceptor() {
                 entry.signal.waker.wake();
             }
         }
+    }
+}
+
+impl Kind {
+    fn is_acceptor(self) -> bool {
+        matches!(self, Self::Acceptor | Self::OwnAcceptor)
     }
 }

@@ -10,6 +10,8 @@ use crate::BoxError;
 #[cfg(feature = "admin")]
 use crate::admin::declared::DeclaredAdmin;
 use crate::connections::limits::Limits;
+#[cfg(feature = "admin")]
+use crate::daemon::declared::DeclaredListen;
 use crate::daemon::declared::{self, DeclaredTask, TaskFuture};
 use crate::daemon::error::Error;
 use crate::daemon::monitor::Monitor;
@@ -417,9 +419,12 @@ impl Daemon {
                  SocketGroup= and SocketMode= in the socket unit who may connect)",
             )));
         }
-        let servers = self.servers.iter().map(|plan| (&*plan.name, &plan.listen));
+        let servers = self.servers.iter().map(Server::declared_listen);
         #[cfg(feature = "admin")]
-        let servers = servers.chain(self.admin.listen.iter().map(|listen| (Self::ADMIN, listen)));
+        let servers = servers.chain(self.admin.listen.iter().map(|listen| {
+            let name = Self::ADMIN;
+            DeclaredListen { name, listen, has_own: false }
+        }));
         declared::check(servers, &self.tasks)
     }
 }

@@ -16,19 +16,24 @@ pub(crate) struct DeclaredTask {
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
-/// A server's name, and where it is to listen.
-type NameAndListen<'d> = (&'d str, &'d Result<Listen, String>);
+/// Where a server is to listen.
+pub(crate) struct DeclaredListen<'d> {
+    pub(crate) name: &'d str,
+    pub(crate) listen: &'d Result<Listen, String>,
+    /// It has a listener of the program's own, and needs no address.
+    pub(crate) has_own: bool,
+}
 
 /// Checks names and addresses; answers each server with its addresses.
 ///
 /// # Errors
 /// When a name or an address cannot be used.
 pub(crate) fn check<'d>(
-    servers: impl Iterator<Item = NameAndListen<'d>>,
+    servers: impl Iterator<Item = DeclaredListen<'d>>,
     tasks: &[DeclaredTask],
 ) -> Result<Vec<(&'d str, &'d Listen)>, Error> {
     let mut listens: Vec<(&str, &Listen)> = Vec::new();
-    for (name, listen) in servers {
+    for DeclaredListen { name, listen, has_own } in servers {
         if !is_name(name) {
             return Err(Error::Configuration(format!(
                 "\"{}\" cannot name a server: use letters, digits, '-', '_' and '.', 64 at most",
@@ -41,7 +46,7 @@ pub(crate) fn check<'d>(
         let listen = listen.as_ref().map_err(|error| {
             Error::Configuration(format!("cannot listen for \"{name}\": {error}"))
         })?;
-        if listen.addresses.is_empty() {
+        if listen.addresses.is_empty() && !has_own {
             return Err(Error::Configuration(format!("\"{name}\" has no address to listen on")));
         }
         listens.push((name, listen));

@@ -80,7 +80,9 @@ fn has_waiting_client(server: &Registry) -> bool {
                 Deposit::Listener(listener) => listener.as_fd(),
                 Deposit::Connection(idle) => {
                     unread |= !idle.unread.is_empty() || idle.skip.is_some();
-                    idle.stream.as_fd()
+                    // Only sockets are deposited.
+                    let Some(socket) = idle.stream.socket() else { continue };
+                    socket
                 }
             };
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));

@@ -10,6 +10,7 @@ use hyper_util::service::TowerToHyperService;
 
 use crate::BoxError;
 use crate::connections::limits::Limits;
+use crate::daemon::declared::DeclaredListen;
 use crate::http::access::AccessLog;
 use crate::http::body::Body;
 use crate::http::connection::{HttpSettings, Shared};
@@ -17,6 +18,7 @@ use crate::http::on_connect::OnConnect;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
 use crate::sockets::listen::Listen;
+use crate::sockets::own_listener::{Accept, OwnListener};
 use crate::sockets::peer::Connection;
 
 /// A server of a daemon: a service, its addresses, and what is particular to it.
@@ -37,6 +39,7 @@ use crate::sockets::peer::Connection;
 pub struct Server {
     pub(crate) name: String,
     pub(crate) listen: Result<Listen, String>,
+    pub(crate) own_listeners: Vec<OwnListener>,
     particulars: Particulars,
     build: Box<dyn FnOnce(Particulars, Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
 }
@@ -127,6 +130,7 @@ impl Server {
         Self {
             name,
             listen: listen.try_into().map_err(|error| error.to_string()),
+            own_listeners: Vec::new(),
             particulars: Particulars::default(),
             build,
         }
@@ -235,6 +239,23 @@ impl Server {
         self
     }
 
+    /// Accepts clients from `listener` as well: over vsock, through a tunnel, in memory. A server without any address
+    /// besides has [`Listen::none`].
+    ///
+    /// See [`Accept`] for an example. A daemon with such a server is not stopped by [`Daemon::idle_exit`]: no client of
+    /// the listener could start it again.
+    ///
+    /// [`Daemon::idle_exit`]: crate::Daemon::idle_exit
+    pub fn accept_from(mut self, listener: impl Accept) -> Self {
+        self.own_listeners.push(OwnListener::new(listener));
+        self
+    }
+
+    pub(crate) fn declared_listen(&self) -> DeclaredListen<'_> {
+        let has_own = !self.own_listeners.is_empty();
+        DeclaredListen { name: &self.name, listen: &self.listen, has_own }
+    }
+
     /// The limits of its own.
     pub(crate) fn own_limits(&self) -> Option<&Limits> {
         self.particulars.limits.as_ref()
@@ -266,6 +287,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("name", &self.name)
             .field("listen", &self.listen)
+            .field("own_listeners", &self.own_listeners)
             .field("particulars", &self.particulars)
             .finish_non_exhaustive()
     }

@@ -65,16 +65,17 @@ pub(crate) async fn start(
     let mut sockets = sockets.into_iter();
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
     let (mut own, mut views) = (Vec::new(), Vec::new());
-    for plan in daemon.servers {
+    for mut plan in daemon.servers {
         let name = plan.name.clone();
+        let own_listeners = std::mem::take(&mut plan.own_listeners);
         let (server, particular) = plan.build(&http_settings);
         server.registry().set_tcp(server.http_settings().limits().tcp_options());
         own.push(particular);
         let listeners = register(sockets.next())?;
-        views.push(ServerOverview::new(server.registry(), &listeners));
+        views.push(ServerOverview::new(server.registry(), &listeners, own_listeners.len()));
         // The sender is dropped: only the admin server can be asked to fail.
         let (_, failures) = Failure::channel();
-        group.spawn(name, server::run(Arc::clone(&server), listeners, failures));
+        group.spawn(name, server::run(Arc::clone(&server), listeners, own_listeners, failures));
         servers.push(server);
     }
     #[cfg(not(feature = "admin"))]
@@ -84,7 +85,7 @@ pub(crate) async fn start(
         let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
         registry.set_tcp(http_settings.limits().tcp_options());
         let listeners = register(sockets.next())?;
-        views.push(ServerOverview::new(&registry, &listeners));
+        views.push(ServerOverview::new(&registry, &listeners, 0));
         let (failure, failures) = Failure::channel();
         let admin = Admin {
             name: daemon.name,
@@ -109,7 +110,8 @@ pub(crate) async fn start(
             reload: Arc::clone(&reload_request),
         };
         let server = daemon.admin.build(admin, registry, &listeners);
-        group.spawn(Daemon::ADMIN, server::run(Arc::clone(&server), listeners, failures));
+        let run = server::run(Arc::clone(&server), listeners, Vec::new(), failures);
+        group.spawn(Daemon::ADMIN, run);
         Some(server)
     } else {
         None
@@ -370,8 +372,10 @@ fn announcement(servers: &[ServerOverview]) -> Announcement {
 /// `public on 0.0.0.0:9090, admin on 127.0.0.1:9091`, as STATUS and log show it.
 fn addresses(servers: &[ServerOverview]) -> String {
     let server = |server: &ServerOverview| {
-        let sockets: Vec<_> = server.sockets.iter().map(|socket| &*socket.address).collect();
-        format!("{} on {}", server.registry.server(), sockets.join(" and "))
+        let sockets = server.sockets.iter().map(|socket| &*socket.address);
+        let own = (server.own_listeners > 0).then_some("its own listener");
+        let all: Vec<_> = sockets.chain(own).collect();
+        format!("{} on {}", server.registry.server(), all.join(" and "))
     };
     servers.iter().map(server).collect::<Vec<_>>().join(", ")
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connections::registry::{PollInProgress, Registry};
+use crate::connections::registry::{PollInProgress, Registry, Stuck};
 use crate::lifecycle::group::Polls;
 
 /// The polls that were in progress at one moment; a task that is still in the same poll later is stuck.
@@ -32,9 +32,12 @@ impl PollsInProgress {
         let members = members.map(|member| format!("member \"{member}\" does not yield"));
         let connections = self.servers.iter().flat_map(|(server, polls_in_progress)| {
             let name = server.server();
-            server.still(polls_in_progress).into_iter().map(move |peer| match peer {
-                Some(peer) => format!("a handler of \"{name}\" for {peer} does not yield"),
-                None => format!("a handler of \"{name}\" does not yield"),
+            server.still(polls_in_progress).into_iter().map(move |stuck| match stuck {
+                Stuck::Connection(Some(peer)) => {
+                    format!("a handler of \"{name}\" for {peer} does not yield")
+                }
+                Stuck::Connection(None) => format!("a handler of \"{name}\" does not yield"),
+                Stuck::Acceptor => format!("the listener of \"{name}\" does not yield"),
             })
         });
         members.chain(connections).collect()

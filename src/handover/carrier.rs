@@ -327,7 +327,9 @@ impl<'d> Batch<'d> {
                 let unread = idle.unread.to_vec();
                 let skip = idle.skip;
                 let fresh = idle.waiting == Timeout::FirstByte;
-                (Record::Connection { server, peer, unread, skip, fresh }, idle.stream.as_fd())
+                // Streams of the program's own are never deposited; a connection may have lost its socket.
+                let Some(socket) = idle.stream.socket() else { return };
+                (Record::Connection { server, peer, unread, skip, fresh }, socket)
             }
             Deposit::Listener(listener) => {
                 let managers = listener.is_from_manager();

@@ -5,6 +5,7 @@
 //! never a spin; anything else means that the listener itself is broken and ends the server.
 
 mod at_limit;
+mod own;
 mod shortage;
 
 use std::future::poll_fn;
@@ -12,6 +13,7 @@ use std::io;
 use std::task::Poll;
 
 use self::at_limit::AtLimit;
+pub(crate) use self::own::accept_from;
 use self::shortage::{Class, Shortage};
 use crate::connections::registry::{Deposit, Mode, Registration};
 use crate::sockets::listener::{Listener, Origin};

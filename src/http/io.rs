@@ -54,7 +54,8 @@ impl Io {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.gone.is_none() {
             // Without it the write of the answer finds out.
-            self.gone = Disconnect::watch(self.idle.stream.as_fd()).ok();
+            let socket = self.idle.stream.socket();
+            self.gone = socket.and_then(|socket| Disconnect::watch(socket).ok());
         }
         let Some(gone) = &mut self.gone else { return Poll::Pending };
         gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
@@ -72,6 +73,7 @@ impl Io {
                 some => self.outbox.advance(some),
             }
         }
+        ready!(self.idle.stream.poll_flush(cx))?;
         self.activity.flushed();
         Poll::Ready(Ok(()))
     }
@@ -138,11 +140,7 @@ impl AsyncWrite for Io {
 
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outbox.is_empty() {
-            self.activity.flushed();
-            return Poll::Ready(Ok(()));
-        }
-        if self.activity.may_put_off() {
+        if !self.outbox.is_empty() && self.activity.may_put_off() {
             return Poll::Ready(Ok(()));
         }
         self.poll_outbox(cx)
@@ -152,7 +150,7 @@ impl AsyncWrite for Io {
         ready!(self.poll_outbox(cx))?;
         // Otherwise the connection's task closes the socket, at once or with a lingering close.
         if self.activity.is_switching() {
-            self.idle.stream.shutdown()?;
+            return self.idle.stream.poll_shutdown(cx);
         }
         Poll::Ready(Ok(()))
     }

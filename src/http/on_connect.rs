@@ -16,7 +16,7 @@ pub(crate) struct OnConnect(pub(crate) Box<dyn Fn(Connection<'_>) -> Extensions 
 impl OnConnect {
     /// None if the program's function panics, which costs the connection.
     pub(crate) fn call(&self, idle: &Idle) -> Option<Extensions> {
-        let connection = Connection::new(idle.stream.peer(), idle.stream.as_fd());
+        let connection = Connection::new(idle.stream.peer(), idle.stream.socket());
         catch_unwind(AssertUnwindSafe(|| (self.0)(connection))).ok()
     }
 }

@@ -14,11 +14,12 @@ use crate::BoxError;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Counted;
 use crate::connections::registry::{Registration, Registry};
-use crate::http::accept::accept;
+use crate::http::accept::{accept, accept_from};
 use crate::http::connection::{self, HttpSettings, Shared};
 use crate::http::service::HttpService;
 use crate::sockets::address::Address;
 use crate::sockets::listener::Listener;
+use crate::sockets::own_listener::OwnListener;
 use crate::sockets::stream::Stream;
 
 /// A server whose service's type is no longer known.
@@ -54,6 +55,9 @@ pub(crate) enum ServerError {
         /// The error of accept(2).
         source: io::Error,
     },
+    /// A listener of the program's own is broken.
+    #[error("cannot accept from a listener of its own: {0}")]
+    AcceptFrom(io::Error),
     /// The failure was requested on the admin server.
     #[error("{0}")]
     Requested(String),
@@ -92,7 +96,7 @@ where
     }
 
     fn open(&self, idle: Idle) {
-        let registration = self.registry.join_connection(idle.stream.as_fd());
+        let registration = self.registry.join_connection(idle.stream.socket());
         if idle.is_taken_over() {
             // Before its task runs: tasks may begin in another order.
             registration.handle().idle(Instant::now());
@@ -127,16 +131,20 @@ impl fmt::Debug for dyn Serve {
 pub(crate) fn run(
     server: Arc<dyn Serve>,
     listeners: Vec<Listener>,
+    own_listeners: Vec<OwnListener>,
     failures: mpsc::Receiver<String>,
 ) -> impl Future<Output = Result<(), BoxError>> + Send {
     let join = |listener| (listener, server.registry().join_acceptor());
     let acceptors = listeners.into_iter().map(join).collect();
-    run_acceptors(server, acceptors, failures)
+    let join = |listener| (listener, server.registry().join_own_acceptor());
+    let own_acceptors = own_listeners.into_iter().map(join).collect();
+    run_acceptors(server, acceptors, own_acceptors, failures)
 }
 
 async fn run_acceptors(
     server: Arc<dyn Serve>,
     listeners: Vec<(Listener, Registration)>,
+    own_listeners: Vec<(OwnListener, Registration)>,
     mut failures: mpsc::Receiver<String>,
 ) -> Result<(), BoxError> {
     let mut acceptors = JoinSet::new();
@@ -149,6 +157,16 @@ async fn run_acceptors(
                 .await
                 .map_err(|source| ServerError::Accept { address, source })
         });
+    }
+    for (listener, registration) in own_listeners {
+        let server = Arc::clone(&server);
+        let signal = registration.signal();
+        let accepting = async move {
+            let serve = |stream: Stream| server.open(Idle::fresh(stream));
+            accept_from(listener, registration, serve).await.map_err(ServerError::AcceptFrom)
+        };
+        // The program's own code may block.
+        acceptors.spawn(Counted::new(accepting, signal));
     }
     let result = loop {
         tokio::select! {

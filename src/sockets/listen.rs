@@ -53,6 +53,13 @@ impl Listen {
         Self { addresses, explicit: false, mode: Self::DEFAULT_MODE }
     }
 
+    /// No address at all: for a server whose clients come through a listener of the program's own, see
+    /// [`Server::accept_from`](crate::Server::accept_from).
+    #[must_use]
+    pub fn none() -> Self {
+        Self::on(Vec::new())
+    }
+
     /// Tells whether an IPv6 wildcard, `address`, has to leave the IPv4 port of the same number alone: because
     /// this server has an IPv4 address with that port, or one of `all` servers the IPv4 wildcard.
     pub(crate) fn v6only(&self, address: &Address, all: &[(&str, &Self)]) -> bool {

@@ -9,6 +9,8 @@ pub(crate) mod bind;
 pub(crate) mod inherit;
 pub(crate) mod listen;
 pub(crate) mod listener;
+pub(crate) mod own_listener;
+pub(crate) mod own_stream;
 pub(crate) mod peer;
 pub(crate) mod socket_file;
 pub(crate) mod stream;

@@ -36,6 +36,8 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A client of a Unix socket, which has no address; none where the kernel does not tell its credentials.
     Unix(Option<Credentials>),
+    /// A client that came through a listener of the program's own, see [`Accept`](crate::Accept), and has neither.
+    Other,
 }
 
 /// The process that connected to a Unix socket, as it was then.
@@ -75,7 +77,7 @@ pub struct Credentials {
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'c> {
     peer: Peer,
-    socket: BorrowedFd<'c>,
+    socket: Option<BorrowedFd<'c>>,
 }
 
 // === impl Peer ===
@@ -86,7 +88,7 @@ impl Peer {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Other => None,
         }
     }
 
@@ -95,7 +97,7 @@ impl Peer {
     pub fn credentials(&self) -> Option<Credentials> {
         match self {
             Self::Unix(credentials) => *credentials,
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Other => None,
         }
     }
 }
@@ -105,6 +107,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(_) => f.write_str("unix"),
+            Self::Other => f.write_str("other"),
         }
     }
 }
@@ -141,7 +144,7 @@ impl Credentials {
 // === impl Connection ===
 
 impl<'c> Connection<'c> {
-    pub(crate) fn new(peer: Peer, socket: BorrowedFd<'c>) -> Self {
+    pub(crate) fn new(peer: Peer, socket: Option<BorrowedFd<'c>>) -> Self {
         Self { peer, socket }
     }
 
@@ -152,20 +155,27 @@ impl<'c> Connection<'c> {
     }
 
     /// The address that the client has connected to: where a listener has every address of the machine, which one.
-    /// None for a Unix socket without a path.
+    /// None for a Unix socket without a path, and for what has no address of these kinds.
     #[must_use]
     pub fn local_address(&self) -> Option<Address> {
-        let local = SockRef::from(&self.socket).local_addr().ok()?;
+        let local = SockRef::from(self.socket.as_ref()?).local_addr().ok()?;
         match local.as_socket() {
             Some(tcp) => Some(tcp.into()),
             None => local.as_pathname().map(|path| Address::Unix(path.to_owned())),
         }
     }
 
+    /// Its socket, to ask for whatever else it knows, such as the number of a virtual machine with vsock. None for a
+    /// [stream](crate::Accepted::stream) of the program's own.
+    #[must_use]
+    pub fn socket(&self) -> Option<BorrowedFd<'c>> {
+        self.socket
+    }
+
     /// The path that the client of a Unix socket has bound its own socket to, which few do.
     #[must_use]
     pub fn peer_path(&self) -> Option<PathBuf> {
-        let peer = SockRef::from(&self.socket).peer_addr().ok()?;
+        let peer = SockRef::from(self.socket.as_ref()?).peer_addr().ok()?;
         peer.as_pathname().map(Path::to_owned)
     }
 }

@@ -1,4 +1,4 @@
-//! A client's connection as a byte stream, TCP or Unix.
+//! A client's connection as a byte stream: a socket, or a stream that the program brings.
 //!
 //! A fresh connection is not registered with the runtime: most clients have sent their request by the time
 //! they are accepted, and if it is their only one, no task ever waits for them. It is registered when there is
@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use rustix::io::{Errno, read, retry_on_intr};
@@ -17,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::consume_budget;
 
+use crate::sockets::own_stream::OwnStream;
 use crate::sockets::peer::{Credentials, Peer};
 use crate::sockets::tcp::TcpOptions;
 
-/// A connected stream socket.
+/// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
@@ -32,7 +33,10 @@ enum Socket {
     /// Not registered with the runtime.
     Fresh(OwnedFd),
     Tcp(TcpStream),
+    /// Of any family but TCP's: the runtime treats all alike.
     Unix(UnixStream),
+    /// No socket.
+    Own(Box<OwnStream>),
     /// The runtime refused to register it, which ends the connection.
     Lost,
 }
@@ -54,31 +58,56 @@ impl Stream {
         Self { socket: Socket::Fresh(fd), peer }
     }
 
+    /// A connected socket of another family, vsock for example.
+    fn other(fd: OwnedFd) -> Self {
+        Self { socket: Socket::Fresh(fd), peer: Peer::Other }
+    }
+
+    /// A stream of the program's own.
+    pub(crate) fn own(stream: OwnStream, peer: Peer) -> Self {
+        let peer = match peer {
+            Peer::Tcp(address) => Peer::Tcp(canonical(address)),
+            Peer::Unix(_) | Peer::Other => peer,
+        };
+        Self { socket: Socket::Own(Box::new(stream)), peer }
+    }
+
+    /// A socket that something else than a [`Listener`](crate::sockets::listener::Listener) has accepted.
+    ///
+    /// # Errors
+    /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
+    pub(crate) fn connected(fd: OwnedFd) -> io::Result<Self> {
+        if sockopt::socket_type(&fd)? != SocketType::STREAM {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "not a stream socket"));
+        }
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        match sockopt::socket_domain(&fd)? {
+            AddressFamily::INET | AddressFamily::INET6 => {
+                let peer = getpeername(&fd)?.and_then(|peer| peer.try_into().ok());
+                Ok(Self::tcp(fd, peer.ok_or(io::ErrorKind::NotConnected)?))
+            }
+            family => {
+                getpeername(&fd)?;
+                let is_unix = family == AddressFamily::UNIX;
+                Ok(if is_unix { Self::unix(fd) } else { Self::other(fd) })
+            }
+        }
+    }
+
     /// Takes a connected socket from another process.
     ///
     /// # Errors
-    /// When it is not a connected TCP or Unix stream; a client that hung up meanwhile is one too.
+    /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
     pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        if sockopt::socket_type(&fd)? != SocketType::STREAM {
-            return Err(io::Error::other("not a stream socket"));
-        }
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        let mut stream = match sockopt::socket_domain(&fd)? {
-            AddressFamily::UNIX => Self::unix(fd),
-            AddressFamily::INET | AddressFamily::INET6 => {
-                let peer = getpeername(&fd)?.and_then(|peer| peer.try_into().ok());
-                Self::tcp(fd, peer.ok_or(io::ErrorKind::NotConnected)?)
-            }
-            _ => return Err(io::Error::other("neither a TCP nor a Unix socket")),
-        };
+        let mut stream = Self::connected(fd)?;
         stream.register()?;
         Ok(stream)
     }
 
     /// Sets the options of a connection that was taken over.
     pub(crate) fn renew_options(&self, options: TcpOptions) {
-        if let Peer::Tcp(_) = self.peer {
-            options.renew(self.as_fd());
+        if let (Peer::Tcp(_), Some(socket)) = (self.peer, self.socket()) {
+            options.renew(socket);
         }
     }
 
@@ -87,7 +116,7 @@ impl Stream {
         self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
             Socket::Fresh(fd) => match self.peer {
                 Peer::Tcp(_) => Socket::Tcp(TcpStream::from_std(fd.into())?),
-                Peer::Unix(_) => Socket::Unix(UnixStream::from_std(fd.into())?),
+                Peer::Unix(_) | Peer::Other => Socket::Unix(UnixStream::from_std(fd.into())?),
             },
             known => known,
         };
@@ -97,6 +126,11 @@ impl Stream {
     /// Tells whether the connection is not registered with the runtime.
     pub(crate) fn is_fresh(&self) -> bool {
         matches!(self.socket, Socket::Fresh(_))
+    }
+
+    /// Tells whether it is a socket that is registered with the runtime.
+    pub(crate) fn is_registered(&self) -> bool {
+        matches!(self.socket, Socket::Tcp(_) | Socket::Unix(_))
     }
 
     /// What the client of a fresh connection has sent already; if nothing, the connection is registered with the
@@ -119,19 +153,25 @@ impl Stream {
         self.peer
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+    /// Its socket; a stream of the program's own has none.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.socket {
-            Socket::Fresh(fd) => fd.as_fd(),
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
-            Socket::Lost => unreachable!("a connection whose socket was lost has ended"),
+            Socket::Fresh(fd) => Some(fd.as_fd()),
+            Socket::Tcp(stream) => Some(stream.as_fd()),
+            Socket::Unix(stream) => Some(stream.as_fd()),
+            Socket::Own(_) | Socket::Lost => None,
         }
     }
 
-    /// Tells whether the peer has sent something that has not been read.
-    pub(crate) fn has_unread(&self) -> bool {
-        !matches!(self.socket, Socket::Lost)
-            && rustix::io::ioctl_fionread(self.as_fd()).is_ok_and(|bytes| bytes > 0)
+    /// Tells whether the peer has sent something that has not been read. A task that waits for something to read has
+    /// to ask for that anew.
+    pub(crate) fn has_unread(&mut self) -> bool {
+        match &mut self.socket {
+            Socket::Own(stream) => stream.has_unread(),
+            _ => self
+                .socket()
+                .is_some_and(|fd| rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)),
+        }
     }
 
     /// Waits until there is something to read, the peer's hang-up included.
@@ -140,9 +180,13 @@ impl Stream {
             return Poll::Ready(());
         }
         // An error of the runtime is found again by the read that follows.
-        match &self.socket {
+        match &mut self.socket {
             Socket::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
             Socket::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            Socket::Own(stream) => {
+                ready!(poll_turn(cx));
+                stream.poll_readable(cx).map(drop)
+            }
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(()),
         }
     }
@@ -161,6 +205,10 @@ impl Stream {
         match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Own(stream) => {
+                ready!(poll_turn(cx));
+                stream.poll_read(cx, buf)
+            }
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
@@ -181,6 +229,10 @@ impl Stream {
         match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Own(stream) => {
+                ready!(poll_turn(cx));
+                stream.poll_write(cx, buf)
+            }
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
@@ -202,12 +254,30 @@ impl Stream {
         }
     }
 
-    /// Shuts the sending half down: nothing follows.
-    pub(crate) fn shutdown(&mut self) -> io::Result<()> {
-        if matches!(self.socket, Socket::Lost) {
-            return Err(lost());
+    /// Sends what the stream has kept back; a socket keeps nothing back.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Own(stream) => stream.poll_flush(cx),
+            Socket::Fresh(_) | Socket::Tcp(_) | Socket::Unix(_) | Socket::Lost => {
+                Poll::Ready(Ok(()))
+            }
         }
-        Ok(rustix::net::shutdown(self.as_fd(), Shutdown::Write)?)
+    }
+
+    /// Shuts the sending half down: nothing follows.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Socket::Own(stream) = &mut self.socket {
+            return stream.poll_shutdown(cx);
+        }
+        let Some(socket) = self.socket() else { return Poll::Ready(Err(lost())) };
+        Poll::Ready(rustix::net::shutdown(socket, Shutdown::Write).map_err(io::Error::from))
+    }
+
+    /// As [`Stream::poll_shutdown`], where nobody waits for it: a stream of the program's own that cannot do it at
+    /// once does it when it is dropped, or not at all.
+    pub(crate) fn shutdown_now(&mut self) {
+        // If the client is gone, the next read fails.
+        let _ = self.poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -8,6 +8,7 @@ mod answers;
 mod bodies;
 mod embedding;
 mod half_closed;
+mod own_listeners;
 mod peers;
 mod pipelines;
 mod queue;

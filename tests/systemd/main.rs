@@ -23,6 +23,7 @@ mod late;
 mod limits;
 mod manager_stall;
 mod newer;
+mod own_listeners;
 mod own_settings;
 mod quickstart;
 mod reload;

@@ -6,6 +6,7 @@ mod support;
 mod connections;
 mod crowded;
 mod names;
+mod own_listeners;
 mod socket_files;
 
 use std::{

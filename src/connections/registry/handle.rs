@@ -79,9 +79,13 @@ impl Drop for Registration {
         let entry = state.entries.remove(*key);
         match entry.kind {
             Kind::Acceptor => state.acceptors -= 1,
+            Kind::OwnAcceptor => {
+                state.acceptors -= 1;
+                state.own_acceptors -= 1;
+            }
             Kind::Upgraded => state.upgraded -= 1,
             Kind::HandedOver => state.handed_over -= 1,
-            Kind::Connection => {}
+            Kind::Connection => state.own_connections -= usize::from(entry.signal.is_own),
         }
         state.deposited -= usize::from(entry.deposit.is_some());
         state.count_out(entry.signal.idle.load(Ordering::SeqCst));
@@ -103,12 +107,15 @@ impl Handle {
     }
 
     pub(crate) fn mode(&self) -> Mode {
-        match self.registry.mode.load(Ordering::SeqCst) {
-            0 => Mode::Serve,
-            1 => Mode::Hold,
-            2 => Mode::Linger,
-            _ => Mode::Close,
+        match Mode::of(&self.registry.mode) {
+            Mode::Serve | Mode::Hold if self.signal.is_own => Mode::of(&self.registry.own_mode),
+            mode => mode,
         }
+    }
+
+    /// Tells whether the server ends in this process: whatever the mode of what is own, nothing is served any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(Mode::of(&self.registry.mode), Mode::Linger | Mode::Close)
     }
 
     /// The mode now; the task is woken when it changes.
@@ -141,6 +148,7 @@ impl Handle {
             Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
             _ => return,
         }
+        state.own_connections -= usize::from(self.signal.is_own);
         state.upgraded += 1;
         drop(state);
         self.registry.progress.notify_waiters();

@@ -1,4 +1,4 @@
-//! Connections whose task stays in one poll, and so blocks a thread of the runtime.
+//! Tasks that stay in one poll, and so block a thread of the runtime.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -10,7 +10,16 @@ use super::{Entry, Registry, Signal};
 use crate::connections::poll_counter::Polled;
 use crate::sockets::stream::canonical;
 
-/// A connection whose task was being polled at a look.
+/// A task that is still in the same poll at a later look.
+#[derive(Debug)]
+pub(crate) enum Stuck {
+    /// Of a listener of the program's own.
+    Acceptor,
+    /// Of a connection with this peer; none where the peer has no address.
+    Connection(Option<SocketAddr>),
+}
+
+/// A task that was being polled at a look.
 #[derive(Debug)]
 pub(crate) struct PollInProgress {
     key: usize,
@@ -21,7 +30,7 @@ pub(crate) struct PollInProgress {
 // === impl Registry ===
 
 impl Registry {
-    /// The connections whose tasks are being polled now.
+    /// The tasks that are being polled now.
     pub(crate) fn polls_in_progress(&self) -> Vec<PollInProgress> {
         let state = self.lock();
         let suspect = |(key, entry): (usize, &Entry)| {
@@ -31,21 +40,25 @@ impl Registry {
         state.entries.iter().filter_map(suspect).collect()
     }
 
-    /// The peers of those that are still in the same poll; none where the peer has no address.
-    pub(crate) fn still(&self, polls_in_progress: &[PollInProgress]) -> Vec<Option<SocketAddr>> {
+    /// Those that are still in the same poll.
+    pub(crate) fn still(&self, polls_in_progress: &[PollInProgress]) -> Vec<Stuck> {
         let state = self.lock();
         let still = polls_in_progress.iter().filter(|suspect| {
             let PollInProgress { key, signal, poll } = suspect;
             signal.polled.current() == Some(*poll)
                 && state.entries.get(*key).is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
         });
-        still.map(|suspect| state.entries[suspect.key].peer()).collect()
+        still.map(|suspect| state.entries[suspect.key].stuck()).collect()
     }
 }
 
 // === impl Entry ===
 
 impl Entry {
+    fn stuck(&self) -> Stuck {
+        if self.kind.is_acceptor() { Stuck::Acceptor } else { Stuck::Connection(self.peer()) }
+    }
+
     /// The peer's address.
     fn peer(&self) -> Option<SocketAddr> {
         if self.fd < 0 {

@@ -234,7 +234,7 @@ mod tests {
     async fn idle(registry: &Arc<Registry>, count: usize) -> Vec<Registration> {
         let mut idle = Vec::new();
         for _ in 0..count {
-            let registration = registry.join_connection(stdin().as_fd());
+            let registration = registry.join_connection(Some(stdin().as_fd()));
             registration.handle().idle(Instant::now());
             advance(Duration::from_secs(1)).await;
             idle.push(registration);
@@ -282,7 +282,7 @@ mod tests {
     async fn where_none_is_idle_the_next_that_becomes_idle_is_found_without_a_look() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let connections: Vec<_> =
-            (0..200).map(|_| registry.join_connection(stdin().as_fd())).collect();
+            (0..200).map(|_| registry.join_connection(Some(stdin().as_fd()))).collect();
         assert_eq!(registry.make_room(199, EVICTABLE_AFTER), (0, Room::None));
         // However often they become idle, the queue is bounded.
         for _ in 0..100 {

@@ -103,9 +103,16 @@ impl Class {
                 | Errno::TIMEDOUT
                 | Errno::NOTCONN,
             ) => Self::Connection,
+            // Of a listener of the program's own, which need not know errno.
+            None if is_of_client(error) => Self::Connection,
             // EMFILE, ENFILE, ENOBUFS, ENOMEM, and unknown errors: without a pause a firewall's EPERM would
             // come again at once.
             _ => Self::Shortage,
         }
     }
+}
+
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected)
 }

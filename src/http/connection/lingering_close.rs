@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,9 +40,14 @@ struct CloseTimeouts {
 /// Sends the answers that were put off when hyper gave the connection up, and shuts the sending half down.
 pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     // A client that is gone, or takes nothing, does not get them.
-    let _ = timeout(LAST_WRITE_TIMEOUT, poll_fn(|cx| io.poll_outbox(cx))).await;
-    let Io { idle: Idle { mut stream, .. }, registration, .. } = io;
-    let _ = stream.shutdown();
+    let last = poll_fn(|cx| {
+        ready!(io.poll_outbox(cx))?;
+        io.idle.stream.poll_shutdown(cx)
+    });
+    if timeout(LAST_WRITE_TIMEOUT, last).await.is_err() {
+        io.idle.stream.shutdown_now();
+    }
+    let Io { idle: Idle { stream, .. }, registration, .. } = io;
     let (unread, skip) = (Bytes::new(), Some(Remainder::UntilClose(0)));
     (Idle { stream, unread, skip, waiting: Timeout::Idle }, registration)
 }

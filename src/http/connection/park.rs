@@ -62,7 +62,8 @@ pub(super) async fn park(
                     handle.idle(*since);
                     // If a byte has come that the runtime does not know of yet, another is evicted instead.
                     let is_evicted = mode == Mode::Serve && handle.is_evicted();
-                    let has_come = || idle.as_ref().is_some_and(|idle| idle.stream.has_unread());
+                    let mut has_come =
+                        || idle.as_mut().is_some_and(|idle| idle.stream.has_unread());
                     if is_evicted && !has_come() {
                         handle.registry().metrics.evicted.add(1);
                         return Poll::Ready((Mode::Close, false));

@@ -23,6 +23,7 @@ use http::{Request, Response};
 use hyper::service::Service;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
+use tokio::io::BufStream;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -35,6 +36,7 @@ use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::PLANTED;
 use crate::manager::notify::as_received::SPAWNING;
+use crate::sockets::own_stream::OwnStream;
 use crate::sockets::stream::Stream;
 
 /// How often a connection's task is polled at most: for each byte that comes, and then some.
@@ -77,7 +79,7 @@ impl Stage {
             idle_timeout_max: Duration::MAX,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });
-        let registration = registry.join_connection(idle.stream.as_fd());
+        let registration = registry.join_connection(idle.stream.socket());
         let task = tokio::spawn(counted(run(idle, registration, shared)));
         Self { registry, handlers, task }
     }
@@ -134,12 +136,19 @@ async fn counted(task: impl Future<Output = ()>) {
     .await;
 }
 
-/// What a client that sends `sequence` to this server hears, and what its handlers saw.
-async fn ours(sequence: &Sequence) -> Heard {
+/// What a client that sends `sequence` to this server hears, and what its handlers saw. `is_own`: through a stream of
+/// the program's own, which is not handed over.
+async fn ours(sequence: &Sequence, is_own: bool) -> Heard {
     let handlers = Arc::new(Handlers::new(&sequence.requests));
     let (theirs, client) = StdStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let mut stage = Stage::begin(Idle::fresh(Stream::unix(theirs.into())), Arc::clone(&handlers));
+    let stream = if is_own {
+        let stream = BufStream::new(UnixStream::from_std(theirs).unwrap());
+        Stream::own(OwnStream::new(stream), Peer::Other)
+    } else {
+        Stream::unix(theirs.into())
+    };
+    let mut stage = Stage::begin(Idle::fresh(stream), Arc::clone(&handlers));
     let mut client = Client::new(client);
     for (number, (bytes, wait)) in sequence.segments().into_iter().enumerate() {
         for change in sequence.changes_before(number) {
@@ -190,14 +199,19 @@ fn run_cases() -> Result<(), TestError<Sequence>> {
     let config = Config { cases: config.cases * 8, failure_persistence: None, ..config };
     let mut runner = TestRunner::new(config);
     runner.run(&Sequence::any(), |sequence| {
-        let ours = at_once(ours(&sequence));
-        ours.check_answers(&sequence).map_err(TestCaseError::fail)?;
-        ours.check_end(&sequence).map_err(TestCaseError::fail)?;
         let hypers = at_once(hypers(&sequence));
         hypers
             .check_answers(&sequence)
             .map_err(|why| TestCaseError::fail(format!("hyper: {why}")))?;
-        ours.check_beside(&hypers, &sequence).map_err(TestCaseError::fail)
+        for is_own in [false, true] {
+            let ours = at_once(ours(&sequence, is_own));
+            let held = ours
+                .check_answers(&sequence)
+                .and_then(|()| ours.check_end(&sequence))
+                .and_then(|()| ours.check_beside(&hypers, &sequence));
+            held.map_err(|why| TestCaseError::fail(format!("is_own: {is_own}: {why}")))?;
+        }
+        Ok(())
     })
 }
 

@@ -1,0 +1,105 @@
+//! A client's connection that is no socket, but a stream that the program brings.
+//!
+//! Whether it has something to read can only be found out by reading, so what comes while that is asked is kept
+//! for the next read.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How many bytes are read at a time when it is asked whether there are any.
+const AHEAD_MAX: usize = 2048;
+
+/// What a server needs of a stream.
+trait ByteStream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> ByteStream for S {}
+
+/// A stream of the program's own.
+pub(crate) struct OwnStream {
+    stream: Pin<Box<dyn ByteStream>>,
+    /// What was read, and not asked for yet.
+    ahead: Bytes,
+    /// The end was read, and not asked for yet.
+    is_at_end: bool,
+}
+
+// === impl OwnStream ===
+
+impl OwnStream {
+    pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
+        Self { stream: Box::pin(stream), ahead: Bytes::new(), is_at_end: false }
+    }
+
+    /// Waits until there is something to read, the end and an error included.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() || self.is_at_end {
+            return Poll::Ready(Ok(()));
+        }
+        let mut bytes = [0; AHEAD_MAX];
+        let mut buf = ReadBuf::new(&mut bytes);
+        ready!(self.stream.as_mut().poll_read(cx, &mut buf))?;
+        self.ahead = Bytes::copy_from_slice(buf.filled());
+        self.is_at_end = self.ahead.is_empty();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells whether there is something to read, the end not included.
+    pub(super) fn has_unread(&mut self) -> bool {
+        // An error is found again by the read that follows, or is of no interest any more.
+        let _ = self.poll_readable(&mut Context::from_waker(Waker::noop()));
+        !self.ahead.is_empty()
+    }
+
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_at_end {
+            return Poll::Ready(Ok(()));
+        }
+        if self.ahead.is_empty() {
+            return self.stream.as_mut().poll_read(cx, buf);
+        }
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, buf)
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}
+
+impl Drop for OwnStream {
+    /// Tells the client that nothing follows, where the stream's protocol has a way to say so: TLS takes an end
+    /// without it for an attack.
+    fn drop(&mut self) {
+        // Already shut down, or the client does not read: there is nobody to tell it to.
+        let _ = self.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl fmt::Debug for OwnStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnStream").field("ahead", &self.ahead).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! A server whose clients come through a listener of its own, on TCP so that any client can be used.
+//!
+//! ```text
+//! cargo run --example own_listener socket|stream ADDRESS PUBLIC ADMIN DRAIN_TIMEOUT
+//! ```
+//!
+//! The library is given sockets, which are handed over, or streams of bytes, which are not. `POST /` tells how long
+//! its body is.
+
+use std::io;
+use std::process::ExitCode;
+
+use axum::{Router, routing::get};
+use lockstepd::{Accept, Accepted, Daemon, Format, Listen, LogSettings, Peer, Server};
+use tokio::net::TcpListener;
+
+struct Own {
+    address: String,
+    is_stream: bool,
+    /// Bound when it is first asked for a client: an upgrade in place starts this program for a dry run, too.
+    listener: Option<TcpListener>,
+}
+
+impl Accept for Own {
+    async fn accept(&mut self) -> io::Result<Accepted> {
+        let listener = match &mut self.listener {
+            Some(listener) => listener,
+            none => none.insert(TcpListener::bind(&*self.address).await?),
+        };
+        let (socket, peer) = listener.accept().await?;
+        Ok(if self.is_stream {
+            Accepted::stream(socket).peer(Peer::Tcp(peer))
+        } else {
+            Accepted::socket(socket.into_std()?)
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [kind, address, public, admin, drain_timeout] = &arguments[..] else {
+        panic!("say socket or stream, three addresses and a time");
+    };
+    let own = Own { address: address.clone(), is_stream: kind == "stream", listener: None };
+    let mut log = LogSettings::default();
+    log.format = Format::Json;
+    let length = async |body: String| format!("{}\n", body.len());
+    let router = Router::new().route("/", get(length).post(length));
+    let server = Server::new("own", Listen::none(), router.clone()).accept_from(own);
+    Daemon::new("own_listener")
+        .log(log)
+        .drain_timeout(humantime::parse_duration(drain_timeout).expect("a time such as 2s"))
+        .server("public", &**public, router)
+        .add_server(server)
+        .admin(&**admin)
+        .run()
+}

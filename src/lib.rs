@@ -197,9 +197,10 @@
 //! | `http_body` | 1 | [`Body`], and the bodies of answers | is a breaking change here |
 //! | `hyper` | 1 | the trait of [`Daemon::hyper_server`]; the error of [`Body`] | is a breaking change here |
 //! | `prometheus_client` | 0.25 | `Daemon::metrics` | is a breaking change here, for whom the feature `metrics` is on |
+//! | `tokio` | 1 | the streams of [`Accepted::stream`]; all futures run on it | is a breaking change here |
 //! | `tower_service` | 0.3 | the trait of [`Daemon::server`] | is a breaking change here |
 //!
-//! In no signature, but needed: tokio 1, as all futures run on it, and tracing 0.1, as events go to its subscribers.
+//! In no signature, but needed: tracing 0.1, as events go to its subscribers.
 //!
 //! # Absent on purpose
 //!

@@ -14,10 +14,10 @@
 //! Invariants:
 //! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
-//! - What is *own*, a listener or stream of the program's own that cannot leave the process, never sees Hold. Before a
-//!   hand-over it ends in order, in a [mode of its own](Registry::end_own), while everything else is served.
+//! - What is [own](self::own) never sees Hold.
 
 mod handle;
+mod own;
 mod polls;
 mod room;
 
@@ -270,29 +270,6 @@ impl Registry {
     /// Asks every acceptor and connection to deposit.
     pub(crate) fn hold(&self) {
         self.set_mode(Mode::Hold);
-    }
-
-    /// Sets the mode of what is own: Linger and Close end it before a hand-over, Serve lets it go on after one that
-    /// did not come about.
-    pub(crate) fn end_own(&self, mode: Mode) {
-        let state = self.lock();
-        self.own_mode.store(mode as u8, Ordering::SeqCst);
-        for (_, entry) in &state.entries {
-            if entry.signal.is_own {
-                entry.signal.waker.wake();
-            }
-        }
-    }
-
-    /// Waits until no own connection is left, but for upgraded ones.
-    pub(crate) async fn own_ended(&self) {
-        self.wait(|state| state.own_connections == 0).await;
-    }
-
-    /// Tells whether there is anything own.
-    pub(crate) fn has_own(&self) -> bool {
-        let state = self.lock();
-        state.own_acceptors + state.own_connections > 0
     }
 
     /// Waits until all have deposited, but for upgraded connections.

@@ -68,6 +68,9 @@ pub struct Credentials {
 /// fn made(connection: Connection<'_>) -> Extensions {
 ///     let client = (connection.peer_path(), connection.peer().credentials());
 ///     tracing::debug!(address = ?connection.local_address(), ?client, "connected");
+///     if let Some(socket) = connection.socket() {
+///         tracing::debug!(descriptor = ?socket, "it has a socket");
+///     }
 ///     Extensions::new()
 /// }
 ///

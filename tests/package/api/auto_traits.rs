@@ -3,10 +3,10 @@
 use std::future::Ready;
 
 use lockstepd::{
-    AccessLog, Address, Body, Cause, Connection, Credentials, Daemon, Error, Exit, Format,
-    InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits, LimitsError,
-    Listen, ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Server, Shutdown,
-    SocketsError, SpawnedDaemon, Target,
+    Accepted, AccessLog, Address, Body, Cause, Connection, Credentials, Daemon, Error, Exit,
+    Format, InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits,
+    LimitsError, Listen, ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Server,
+    Shutdown, SocketsError, SpawnedDaemon, Target,
 };
 
 use super::items::Kind;
@@ -57,7 +57,7 @@ fn every_type_can_go_to_another_thread_and_nearly_all_be_shared() {
         SpawnedDaemon, Target,
     ];
     // They hold what the program gives them, which need not be `Sync`.
-    let movable = names![Movable; Daemon, Server];
+    let movable = names![Movable; Accepted, Daemon, Server];
     let api = of_the_library();
     for name in api.iter().filter(|entry| entry.kind == Kind::Type).map(|entry| &*entry.owner) {
         let is_here = shareable.contains(&name) || movable.contains(&name) || name == "BoxError";

@@ -2,7 +2,7 @@
 
 use syn::visit::{self, Visit};
 use syn::visit_mut::VisitMut;
-use syn::{Attribute, Fields, FnArg, Generics, ImplItem, Item, ReceiverKind, Signature};
+use syn::{Attribute, Fields, FnArg, Generics, ImplItem, Item, ReceiverKind, Signature, TraitItem};
 
 use super::attributes::{derived, docs, promises};
 use super::source::{Export, Names, Source, conditions_of, is_public};
@@ -23,6 +23,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Kind {
     Type,
+    Trait,
     /// A variant or a field.
     Part,
     Constant(String),
@@ -134,6 +135,23 @@ fn define(export: &Export<'_>, mut names: Names<'_>, entries: &mut Vec<Entry>) {
             for (line, own) in derived(&item.attrs, fields, &mut names) {
                 let line = format!("impl{generics} {line} for {owner}{generics}{bounds}");
                 add(Kind::Implementation, line, own, conditions);
+            }
+        }
+        Item::Trait(item) => {
+            names.declare(&item.generics);
+            let (generics, bounds) = generics(&item.generics, &mut names);
+            let supertraits = text(&item.supertraits);
+            let line = format!("pub trait {owner}{generics}: {supertraits}{bounds}");
+            add(Kind::Trait, line, &item.attrs, conditions);
+            for item in &item.items {
+                let TraitItem::Fn(item) = item else {
+                    panic!("{owner} has what the snapshot does not know: {}", text(item));
+                };
+                let name = item.sig.ident.to_string();
+                let required = if item.default.is_none() { "required" } else { "provided" };
+                let function = function(&item.sig, &format!("{owner}::{name}"), &mut names);
+                let line = format!("{required} {function}");
+                add(Kind::Method(name), line, &item.attrs, &[]);
             }
         }
         item => panic!("{owner} is a kind of item that the snapshot does not know: {}", text(item)),
@@ -294,6 +312,7 @@ fn own_name(item: &Item) -> String {
         Item::Enum(item) => &item.ident,
         Item::Fn(item) => &item.sig.ident,
         Item::Struct(item) => &item.ident,
+        Item::Trait(item) => &item.ident,
         Item::Type(item) => &item.ident,
         _ => panic!("an item that the snapshot does not know: {}", text(item)),
     };

@@ -68,14 +68,16 @@ fn is_shown(entry: &Entry, example: &Example) -> bool {
     let owner = &entry.owner;
     let is_of_owner = example.of.as_ref() == Some(owner);
     match &entry.kind {
-        Kind::Type | Kind::Crate => has(&example.code, owner),
+        Kind::Type | Kind::Trait | Kind::Crate => has(&example.code, owner),
         Kind::Constant(name) | Kind::Function(name) => {
             has(&example.code, &format!("{owner}::{name}"))
         }
         Kind::Method(name) => {
             let called = has(&example.code, &format!(".{name}"));
             let named = has(&example.code, &format!("{owner}::{name}"));
-            named || (called && (is_of_owner || has(&example.code, owner)))
+            let implements = has(&example.code, &format!("impl {owner} for"));
+            let implemented = implements && has(&example.code, &format!("fn {name}"));
+            named || implemented || (called && (is_of_owner || has(&example.code, owner)))
         }
         Kind::Part | Kind::Implementation => true,
     }

@@ -10,7 +10,9 @@
 //! 2. A connection that is still busy after a [grace](GRACE) is a straggler. The others are released and
 //!    served as before, new connections included, until the stragglers have finished; then again
 //!    from 1, with four times the grace, since requests here seem to be longer.
-//! 3. Shortly before the drain time-out the hold is [firm](FIRM): what is not done by the time-out is cut.
+//! 3. Shortly before the drain time-out the hold is firm: what is not done by the time-out is cut. It is firm so early
+//!    that requests which take as long as the stragglers did are done by then, and [`FIRM`] before it at least. Clients
+//!    without a request in flight wait for so long at most, where the alternative is to cut others off.
 //!
 //! Before all this, what cannot leave the process ends in order: streams of the program's own. Everything else is
 //! served meanwhile.
@@ -37,8 +39,11 @@ use crate::lifecycle::shutdown::Shutdown;
 /// How long idle connections are first held back while a request in flight may finish.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long before the drain time-out connections are held for the last time.
+/// How long before the drain time-out connections are held for the last time, at least.
 const FIRM: Duration = Duration::from_secs(1);
+
+/// How often it is looked up meanwhile how long stragglers take.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long idle connections may take to be held after a second signal.
 const HURRY: Duration = Duration::from_millis(250);
@@ -107,19 +112,23 @@ impl Drain {
     /// Holds every server, as well as it can be done in time.
     pub(crate) async fn hold(&self) -> Unfinished {
         let end = self.started + self.timeout;
-        let firm = end - FIRM.min(self.timeout / 4);
-        self.end_own(firm).await;
+        self.end_own(self.firm()).await;
         let mut grace = GRACE;
         loop {
             let now = Instant::now();
-            let patience = if now < firm { end.min(now + grace) } else { end };
-            let all_held = self.hold_until(patience).await;
-            if all_held || Instant::now() >= firm || self.shutdown.is_forced() {
+            let is_firm = now >= self.firm();
+            let patience = if is_firm { end } else { end.min(now + grace) };
+            if self.hold_until(patience).await || is_firm || self.shutdown.is_forced() {
                 break;
             }
             let stragglers: usize = self.all().map(|server| server.release()).sum();
             tracing::info!(requests = stragglers, "serving on until requests in flight are done");
-            self.each(self.all(), firm, Registry::stragglers_finished).await;
+            while Instant::now() < self.firm() && !self.shutdown.is_forced() {
+                let look = self.firm().min(Instant::now() + LOOK_INTERVAL);
+                if self.each(self.all(), look, Registry::stragglers_finished).await {
+                    break;
+                }
+            }
             grace *= 4;
         }
         if let Some(admin) = &self.admin {
@@ -144,6 +153,14 @@ impl Drain {
             let _ = timeout_at(Instant::now() + HURRY, held).await;
         }
         self.unrest()
+    }
+
+    /// From when on connections are held for the last time.
+    fn firm(&self) -> Instant {
+        let straggled = self.all().map(|server| server.straggled()).max().unwrap_or_default();
+        // Some have begun later than those, and find the machine busier.
+        let lead = (straggled * 5 / 4).max(FIRM.min(self.timeout / 4));
+        self.started + self.timeout.saturating_sub(lead)
     }
 
     /// Asks every server to hold, and the admin server once the others are held: it answers until then.
@@ -247,3 +264,6 @@ impl Drain {
 pub(crate) fn longest(servers: &[Arc<Registry>], common: Duration) -> Duration {
     servers.iter().map(|server| server.drain_timeout(common)).max().unwrap_or(common).max(common)
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,10 @@ struct State {
     own_connections: usize,
     deposited: usize,
     stragglers: usize,
+    /// When all were last asked to hold.
+    held_at: Option<Instant>,
+    /// The longest time that a straggler has taken from then on.
+    straggled: Duration,
     upgraded: usize,
     handed_over: usize,
     /// Connections that are to end to make room, and have not ended yet.
@@ -269,6 +273,7 @@ impl Registry {
 
     /// Asks every acceptor and connection to deposit.
     pub(crate) fn hold(&self) {
+        self.lock().held_at = Some(Instant::now());
         self.set_mode(Mode::Hold);
     }
 
@@ -301,6 +306,11 @@ impl Registry {
     /// Waits until the stragglers of the last release have finished their requests.
     pub(crate) async fn stragglers_finished(&self) {
         self.wait(|state| state.stragglers == 0).await;
+    }
+
+    /// The longest time that a straggler has taken since it was asked to hold, of those that have finished.
+    pub(crate) fn straggled(&self) -> Duration {
+        self.lock().straggled
     }
 
     /// Stops accepting, and ends every connection after one more answer: no process takes over.

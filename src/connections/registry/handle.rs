@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::{Deposit, Kind, Mode, Registry, Signal};
 
@@ -132,6 +133,8 @@ impl Handle {
             // Again under the lock: a release in between counts the stragglers anew.
             if self.signal.straggler.swap(false, Ordering::Relaxed) {
                 state.stragglers -= 1;
+                let taken = state.held_at.map_or(Duration::ZERO, |at| at.elapsed());
+                state.straggled = state.straggled.max(taken);
             }
             drop(state);
             self.registry.progress.notify_waiters();

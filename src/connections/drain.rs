@@ -52,12 +52,12 @@ const HURRY: Duration = Duration::from_millis(250);
 const ENDLESS: Duration = Duration::from_secs(1 << 30);
 
 /// What did not come to rest.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Unfinished {
     /// Connections that could not be held, or have not ended.
     pub(crate) connections: usize,
-    /// Requests in flight: cut off if the process ends now.
-    pub(crate) requests: u64,
+    /// The servers with requests in flight, and how many: they are cut off if the process ends now.
+    pub(crate) servers: Vec<(String, u64)>,
 }
 
 /// What has to come to rest, and by when.
@@ -75,6 +75,15 @@ pub(crate) struct Drain {
     linger: Duration,
     /// A second signal ends the drain at once.
     shutdown: Shutdown,
+}
+
+// === impl Unfinished ===
+
+impl Unfinished {
+    /// All requests in flight.
+    pub(crate) fn requests(&self) -> u64 {
+        self.servers.iter().map(|(_, requests)| requests).sum()
+    }
 }
 
 // === impl Drain ===
@@ -181,7 +190,10 @@ impl Drain {
         let mut unrest = Unfinished::default();
         for server in self.all() {
             unrest.connections += server.unheld();
-            unrest.requests += server.metrics.in_flight();
+            let requests = server.metrics.in_flight();
+            if requests > 0 {
+                unrest.servers.push((server.server().to_owned(), requests));
+            }
         }
         unrest
     }

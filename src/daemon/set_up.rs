@@ -132,7 +132,14 @@ where
         never = report_progress(notifier) => never,
     };
     let cause = match ended {
-        Ok(Ok(daemon)) if daemon.shutdown.is_same(&shutdown) => return Ok(Ok(daemon)),
+        Ok(Ok(daemon)) if daemon.shutdown.is_same(&shutdown) => {
+            // It may have triggered the shutdown itself.
+            return Ok(if shutdown.is_triggered() {
+                Err(stop_early(&shutdown, notifier))
+            } else {
+                Ok(daemon)
+            });
+        }
         Ok(Ok(_)) => return Err(not_the_same()),
         Ok(Err(error)) => cause_of(error)?,
         Err(error) if error.is_panic() => Cause::Panicked {

@@ -57,7 +57,7 @@ impl Running {
         let drain = self.drain();
         let deadline = drain.started + drain.timeout;
         let rest = async {
-            let cut = self.bring_to_rest(&cause, &drain).await.requests;
+            let unfinished = self.bring_to_rest(&cause, &drain).await;
             self.shutdown.set_at_rest();
             // A server that is held does not end by itself; the others have ended.
             for server in drain.all() {
@@ -67,23 +67,25 @@ impl Running {
                 late = self.group.join(deadline.max(Instant::now() + ABORT)) => late,
                 () = self.shutdown.forced() => self.group.join(Instant::now() + ABORT).await,
             };
-            (cut, late)
+            (unfinished, late)
         };
-        let (cut, late) = tokio::select! {
+        let (unfinished, late) = tokio::select! {
             rested = rest => rested,
             never = report_progress(&notifier, &cause, &drain) => never,
         };
-        if cut > 0 {
+        for (server, requests) in &unfinished.servers {
             tracing::warn!(
                 message_id = message_id::CUT_OFF,
-                requests = cut,
-                "requests were cut off"
+                server,
+                requests,
+                "requests were cut off",
             );
         }
+        let is_cut = unfinished.requests() > 0;
         for member in &late {
             tracing::warn!(message_id = message_id::CUT_OFF, member, "member did not end in time");
         }
-        if cut > 0 || !late.is_empty() {
+        if is_cut || !late.is_empty() {
             let servers: Vec<_> = drain.all().cloned().collect();
             let polls_in_progress = PollsInProgress::now(&servers, &self.group.polls());
             sleep(PollsInProgress::PAUSE).await;
@@ -91,7 +93,7 @@ impl Running {
                 tracing::warn!(message_id = message_id::CUT_OFF, "{stuck}");
             }
         }
-        let exit = match (cause.is_failure(), cut > 0 || !late.is_empty()) {
+        let exit = match (cause.is_failure(), is_cut || !late.is_empty()) {
             (true, _) => Exit::MemberFailed,
             (false, true) => Exit::CutOff,
             (false, false) => Exit::Clean,
@@ -105,7 +107,7 @@ impl Running {
     async fn bring_to_rest(&self, cause: &Cause, drain: &Drain) -> Unfinished {
         if let Some(carrier) = self.carrier(cause, drain).await {
             let unfinished = drain.hold().await;
-            let (duration, requests) = (drain.started.elapsed(), unfinished.requests);
+            let (duration, requests) = (drain.started.elapsed(), unfinished.requests());
             let history = self.history.with(LastDrain { duration, requests });
             match load(carrier, drain, history).await {
                 Ok(loaded) => {

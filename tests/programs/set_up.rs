@@ -6,7 +6,7 @@
 //!
 //! | HOW | what happens |
 //! |---|---|
-//! | `wait` | the set-up waits for a line on standard input; `fail`, `panic`, `refuse` and `other` end it badly |
+//! | `wait` | the set-up waits for a line on standard input; `fail`, `panic`, `refuse` and `other` end it badly, `stop` well |
 //! | `block` | the set-up blocks its thread, as nothing in an async program should |
 //! | `threads` | a mistake: a thread is started before the daemon runs |
 //! | `silent` | nothing sets up a log; a line on standard input ends a member with an error |
@@ -14,7 +14,7 @@
 use std::{io, process::ExitCode, thread, time::Duration};
 
 use axum::{Router, routing::get};
-use lockstepd::{BoxError, Daemon, Error, Exit, Format, LogSettings};
+use lockstepd::{BoxError, Cause, Daemon, Error, Exit, Format, LogSettings};
 use tokio::task::spawn_blocking;
 
 fn main() -> ExitCode {
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
         "wait" => daemon.run_with(async move |daemon| {
             tracing::info!("setting up");
             match &*order().await? {
+                "stop" => {
+                    daemon.shutdown().trigger(Cause::Request("nothing to do".to_owned()));
+                    Ok(daemon.server("public", &*public, router))
+                }
                 "fail" => Err(io::Error::other("there is no database").into()),
                 "panic" => panic!("there is no table"),
                 "refuse" => {

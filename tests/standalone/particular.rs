@@ -100,7 +100,9 @@ fn a_stop_waits_for_each_server_as_long_as_it_says() {
         assert_eq!((response.status, response.body.as_str()), (200, "8\n"));
         let ended = program.daemon.end();
         ended.assert(3, &[]);
-        assert_eq!(ended.event("requests were cut off")["requests"], 1);
+        let told = ended.event("requests were cut off");
+        let server = if is_special_cut { "special" } else { "usual" };
+        assert_eq!((&told["server"], &told["requests"]), (&server.into(), &1.into()), "{told}");
         assert!(cut.is_closed());
     }
 }

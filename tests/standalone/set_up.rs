@@ -71,6 +71,19 @@ fn a_signal_ends_the_set_up_and_is_no_failure() {
 }
 
 #[test]
+fn a_set_up_that_stops_the_daemon_binds_nothing_and_is_no_failure() {
+    let mut program = Program::setting_up("wait");
+    program.order("stop");
+    let (ended, said) = program.end();
+    ended.assert(0, &["\"stopped\"", "nothing to do"]);
+    assert!(!ended.text().contains("\"ready\""), "{}", ended.text());
+    assert!(
+        said.contains(&vec!["STATUS=Stopped: stop requested: nothing to do".to_owned()]),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn an_error_or_a_panic_of_the_set_up_is_the_cause_of_the_stop() {
     for (order, cause) in [
         ("fail", "set-up failed: there is no database"),

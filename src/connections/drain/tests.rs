@@ -89,7 +89,7 @@ async fn short_requests_are_held_back_for_a_second_at_most_behind_one_that_never
             sleep(Duration::from_millis(1)).await;
             // All but the one that never ends.
             held += Duration::from_millis(u64::from(server.unheld() == 1));
-            if drain.started.elapsed() >= drain.timeout - Duration::from_millis(10) {
+            if drain.started.elapsed() + Duration::from_millis(10) >= drain.timeout {
                 return held;
             }
         }

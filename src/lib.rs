@@ -127,7 +127,7 @@
 //! | `Sockets=`, in the service | `systemctl start` of the service alone does not pass it its sockets |
 //! | `FileDescriptorStoreMax=16` | a restart closes idle connections, as with other servers |
 //! | `Type=notify` | "active" means that there is a process, not that it serves |
-//! | `TimeoutStopSec=`, above the drain time-out | systemd kills the service while it still answers requests |
+//! | `TimeoutStopSec=` | a process that hangs at a stop is killed only after 90 s; one that drains is not killed, as it asks for more time |
 //! | `WatchdogSec=` | a deadlock lasts until an operator comes |
 //! | `Restart=on-failure`, `RestartPreventExitStatus=2 78` | a service that failed stays down, or starts that cannot succeed are repeated |
 //! | `KillMode=mixed` | child processes get SIGTERM before the program can stop them itself |

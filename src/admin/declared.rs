@@ -12,6 +12,7 @@ use super::routes::{Admin, router};
 use crate::connections::limits::ADMIN_IDLE;
 use crate::connections::registry::Registry;
 use crate::http::connection::Shared;
+use crate::http::probe;
 use crate::http::server::{Serve, ServerOf};
 use crate::sockets::listen::Listen;
 use crate::sockets::listener::Listener;
@@ -48,6 +49,7 @@ impl DeclaredAdmin {
             tell_peer: true,
             on_connect: None,
             title_case: false,
+            probe: Some(probe::DEFAULT_PATH.to_owned()),
             idle_timeout_max: ADMIN_IDLE,
             http_settings,
         };

@@ -401,8 +401,8 @@ impl Daemon {
     /// When a name or an address cannot be used.
     pub(crate) fn listens(&self) -> Result<Vec<(&str, &Listen)>, Error> {
         self.limits.check()?;
-        for limits in self.servers.iter().filter_map(Server::own_limits) {
-            limits.check()?;
+        for server in &self.servers {
+            server.check()?;
         }
         #[cfg(feature = "admin")]
         if let Some(host) = self.admin.guard.impossible_host() {

@@ -11,10 +11,12 @@ use hyper_util::service::TowerToHyperService;
 use crate::BoxError;
 use crate::connections::limits::Limits;
 use crate::daemon::declared::DeclaredListen;
+use crate::daemon::error::Error;
 use crate::http::access::AccessLog;
 use crate::http::body::Body;
 use crate::http::connection::{HttpSettings, Shared};
 use crate::http::on_connect::OnConnect;
+use crate::http::probe;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
 use crate::sockets::listen::Listen;
@@ -45,12 +47,14 @@ pub struct Server {
 }
 
 /// What is particular to a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Particulars {
     /// Each request carries its peer as an extension.
     tell_peer: bool,
     on_connect: Option<OnConnect>,
     title_case: bool,
+    /// What the watchdog asks the service for.
+    probe: Option<String>,
     /// None: the daemon's.
     limits: Option<Limits>,
     access_log: Option<AccessLog>,
@@ -122,6 +126,7 @@ impl Server {
                     tell_peer: particulars.tell_peer,
                     on_connect: particulars.on_connect,
                     title_case: particulars.title_case,
+                    probe: particulars.probe,
                     idle_timeout_max: Duration::MAX,
                     http_settings,
                 },
@@ -256,6 +261,46 @@ impl Server {
         DeclaredListen { name: &self.name, listen: &self.listen, has_own }
     }
 
+    /// Sets the path that the watchdog asks the service for; with `None` it does not ask. Default `/`.
+    ///
+    /// An answer of any status will do, if it comes within a quarter of `WatchdogSec=`. If none comes, the service manager
+    /// restarts the daemon: so the path has to be one whose answer waits for nothing that a restart cannot mend, such as
+    /// a database or the server behind a proxy. Without a path the watchdog still notices blocked threads.
+    ///
+    /// # Examples
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use lockstepd::Server;
+    ///
+    /// let shop = Router::new().route("/live", get(|| async { "alive" }));
+    /// let shop = Server::new("public", "0.0.0.0:8080", shop).watchdog_path(Some("/live"));
+    /// let proxy = Server::new("proxy", "0.0.0.0:8081", Router::new()).watchdog_path(None);
+    /// # let _ = (shop, proxy);
+    /// ```
+    pub fn watchdog_path(mut self, path: Option<&str>) -> Self {
+        self.particulars.probe = path.map(str::to_owned);
+        self
+    }
+
+    /// Checks what could not be checked when it was declared.
+    ///
+    /// # Errors
+    /// When the limits or the watchdog's path cannot be.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if let Some(limits) = &self.particulars.limits {
+            limits.check()?;
+        }
+        let probe = self.particulars.probe.as_deref().unwrap_or(probe::DEFAULT_PATH);
+        if !probe::is_path(probe) {
+            return Err(Error::Configuration(format!(
+                "the watchdog cannot ask \"{}\" for \"{}\": a path begins with / and has no spaces",
+                self.name,
+                probe.escape_debug(),
+            )));
+        }
+        Ok(())
+    }
+
     /// The limits of its own.
     pub(crate) fn own_limits(&self) -> Option<&Limits> {
         self.particulars.limits.as_ref()
@@ -279,6 +324,20 @@ impl Server {
             server.registry().set_drain_timeout(timeout);
         }
         (server, own)
+    }
+}
+
+impl Default for Particulars {
+    fn default() -> Self {
+        Self {
+            tell_peer: false,
+            on_connect: None,
+            title_case: false,
+            probe: Some(probe::DEFAULT_PATH.to_owned()),
+            limits: None,
+            access_log: None,
+            drain_timeout: None,
+        }
     }
 }
 

@@ -37,7 +37,6 @@ use bytes::Bytes;
 use http::{Extensions, StatusCode};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::consume_budget;
 use tokio::time::Instant;
 
@@ -46,7 +45,7 @@ use self::park::{end_of, park};
 use self::upgrade::Switchable;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Mode, Registration, Registry};
+use crate::connections::registry::{Mode, Registration};
 use crate::http::access::{AccessLog, AccessSetting};
 use crate::http::activity::{Activity, Standing};
 use crate::http::exchange::Watched;
@@ -54,7 +53,6 @@ use crate::http::io::Io;
 use crate::http::on_connect::OnConnect;
 use crate::http::service::HttpService;
 use crate::http::timeouts::Timeouts;
-use crate::sockets::peer::Peer;
 
 /// How soon the next request has to come for a connection to stay built.
 const STAY: Duration = Duration::from_millis(20);
@@ -69,6 +67,8 @@ pub(crate) struct Shared<S> {
     pub(crate) on_connect: Option<OnConnect>,
     /// Names of fields in answers have capitals.
     pub(crate) title_case: bool,
+    /// The path that the watchdog asks for; none: it does not ask.
+    pub(crate) probe: Option<String>,
     /// The most time that a connection may be idle, if that is less than the limits say.
     pub(crate) idle_timeout_max: Duration,
     pub(crate) http_settings: Arc<HttpSettings>,
@@ -123,7 +123,7 @@ impl HttpSettings {
 
 impl<S> Shared<S> {
     /// hyper's settings, and the service, wrapped so that its exchanges are noted in `activity`.
-    fn watched<'s>(
+    pub(super) fn watched<'s>(
         &'s self,
         activity: &Arc<Activity>,
         limits: &Limits,
@@ -202,33 +202,6 @@ where
                 Served::Closed => return,
             }
         }
-    }
-}
-
-/// Sends one request to the service over a connection in memory; answers whether it was answered.
-pub(crate) async fn probe<S>(shared: Arc<Shared<S>>, registry: Arc<Registry>) -> bool
-where
-    S: HttpService,
-{
-    static UNLOGGED: AccessSetting = AccessSetting::new(AccessLog::Off);
-    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\
-        User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n";
-    let activity = Arc::new(Activity::new(registry, Peer::Unix(None)));
-    // The framing of the probe's own request need not be followed.
-    activity.wire().unfollow();
-    let (builder, mut service) = shared.watched(&activity, &Limits::default(), None);
-    // No client's request: it is not logged.
-    service.access = &UNLOGGED;
-    let (mut client, server) = tokio::io::duplex(REQUEST.len());
-    let connection = builder.serve_connection(TokioIo::new(server), service);
-    let exchange = async {
-        client.write_all(REQUEST).await?;
-        client.read_u8().await
-    };
-    // The first byte of an answer is enough; the rest of a large one is not read.
-    tokio::select! {
-        answered = exchange => answered.is_ok(),
-        _ = connection => false,
     }
 }
 

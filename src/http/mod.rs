@@ -14,6 +14,7 @@ pub(crate) mod exchange;
 pub(crate) mod framing;
 pub(crate) mod io;
 pub(crate) mod on_connect;
+pub(crate) mod probe;
 pub(crate) mod refusal;
 pub(crate) mod request_fields;
 pub(crate) mod request_record;

@@ -16,6 +16,7 @@ use crate::connections::poll_counter::Counted;
 use crate::connections::registry::{Registration, Registry};
 use crate::http::accept::{accept, accept_from};
 use crate::http::connection::{self, HttpSettings, Shared};
+use crate::http::probe;
 use crate::http::service::HttpService;
 use crate::sockets::address::Address;
 use crate::sockets::listener::Listener;
@@ -110,7 +111,7 @@ where
         let shared = Arc::clone(&self.shared);
         // Its requests are not those of clients: they are counted and logged nowhere.
         let uncounted = Arc::new(Registry::new(self.registry.server().to_owned()));
-        Box::pin(connection::probe(shared, uncounted))
+        Box::pin(probe::probe(shared, uncounted))
     }
 }
 

@@ -12,7 +12,7 @@ use axum::{
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::service::Service;
-use lockstepd::{Body, Cause, Daemon, Exit, Phase};
+use lockstepd::{Body, Cause, Daemon, Exit, Phase, Server};
 use tokio::task::yield_now;
 
 use crate::support::get as ask;
@@ -53,6 +53,22 @@ async fn a_spawned_daemon_that_cannot_start_is_an_error() {
     let second = Daemon::new("test").server("public", &*taken, Router::new()).spawn().await;
     let error = second.unwrap_err().to_string();
     assert!(error.contains(&format!("cannot bind {taken} for \"public\"")), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_that_the_watchdog_cannot_ask_for_is_refused() {
+    for path in ["live", "", "/a b", "/a\r\nHost: x", "/#part", "/\u{e9}"] {
+        let server = Server::new("public", "127.0.0.1:0", Router::new());
+        let daemon = Daemon::new("test").add_server(server.watchdog_path(Some(path)));
+        let error = daemon.spawn().await.unwrap_err().to_string();
+        let told = "the watchdog cannot ask \"public\" for \"";
+        assert!(error.contains(told) && error.contains("a path begins with /"), "{error}");
+    }
+    for path in [Some("/live?full=1"), None] {
+        let server = Server::new("public", "127.0.0.1:0", Router::new()).watchdog_path(path);
+        let running = Daemon::new("test").add_server(server).spawn().await.unwrap();
+        assert_eq!(running.stop().await, Exit::Clean);
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,27 @@ fn a_check_that_fails_is_named_before_the_kill() {
 }
 
 #[test]
+fn a_service_that_waits_for_something_else_is_asked_what_it_can_answer_or_nothing() {
+    let Some(machine) = machine() else { return };
+    run_example(&machine, "watchdog");
+    drop_in(&machine, "WatchdogSec=4s\nRestartSec=100ms");
+    machine.in_network(|| {
+        get("/");
+        let pid = machine.main_pid("lockstepd");
+        let asked = || {
+            let answer = get("/asked");
+            let (_, count) = answer.rsplit_once("\r\n\r\n").expect("an answer has a head");
+            count.parse::<u32>().expect("a number")
+        };
+        // More often than would fit into the time after which the service manager acts.
+        wait_until("it has asked", PATIENCE, || asked() > 4);
+        assert_eq!(machine.main_pid("lockstepd"), pid);
+    });
+    assert_eq!(machine.property("lockstepd", "NRestarts"), "0");
+    assert_eq!(stuck(&machine), "");
+}
+
+#[test]
 fn an_idle_daemon_feeds_its_watchdog() {
     let Some(machine) = machine() else { return };
     drop_in(&machine, "WatchdogSec=4s");

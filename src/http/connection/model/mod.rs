@@ -32,11 +32,13 @@ use self::client::{Client, Heard};
 use self::handlers::{Content, Handlers, Planned};
 use self::sequence::{Change, Sequence};
 use super::*;
+use crate::connections::registry::Registry;
 use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::PLANTED;
 use crate::manager::notify::as_received::SPAWNING;
 use crate::sockets::own_stream::OwnStream;
+use crate::sockets::peer::Peer;
 use crate::sockets::stream::Stream;
 
 /// How often a connection's task is polled at most: for each byte that comes, and then some.
@@ -76,6 +78,7 @@ impl Stage {
             tell_peer: false,
             on_connect: None,
             title_case: false,
+            probe: None,
             idle_timeout_max: Duration::MAX,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });

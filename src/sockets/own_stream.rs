@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::thread;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,6 +94,10 @@ impl Drop for OwnStream {
     /// Tells the client that nothing follows, where the stream's protocol has a way to say so: TLS takes an end
     /// without it for an attack.
     fn drop(&mut self) {
+        // It may be the stream that has panicked: a second panic would end the process.
+        if thread::panicking() {
+            return;
+        }
         // Already shut down, or the client does not read: there is nobody to tell it to.
         let _ = self.poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }

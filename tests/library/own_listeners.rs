@@ -6,6 +6,8 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     os::unix::net::{UnixDatagram, UnixStream},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use axum::{
@@ -13,9 +15,14 @@ use axum::{
     extract::ConnectInfo,
     routing::{get, post},
 };
+use hyper_util::rt::TokioIo;
 use lockstepd::{Accept, Accepted, Daemon, Exit, Limits, Listen, Peer, Server, SpawnedDaemon};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream, duplex},
+    io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, DuplexStream, ReadBuf,
+        duplex,
+    },
     sync::mpsc,
     time::timeout,
 };
@@ -278,4 +285,44 @@ async fn a_server_without_address_and_listener_does_not_start() {
     let daemon = Daemon::new("test").server("own", Listen::none(), router());
     let error = daemon.spawn().await.unwrap_err().to_string();
     assert!(error.contains("\"own\" has no address to listen on"), "{error}");
+}
+
+/// Panics whatever is asked of it.
+struct Panics;
+
+impl AsyncRead for Panics {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        panic!("read")
+    }
+}
+
+impl AsyncWrite for Panics {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        panic!("write")
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        panic!("flush")
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        panic!("shut down")
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_panics_costs_its_own_connection_alone() {
+    let (clients, running) = start(router()).await;
+    let mut client = connect(&clients).await;
+    assert_eq!(get_body(&mut client, "/").await, "Hello");
+    clients.send(Ok(Accepted::stream(Panics))).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(get_body(&mut client, "/").await, "Hello");
+        assert_eq!(get_body(&mut connect(&clients).await, "/").await, "Hello");
+    }
+    assert_eq!(running.stop().await, Exit::Clean);
 }

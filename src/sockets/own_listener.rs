@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::sockets::own_stream::OwnStream;
@@ -147,7 +148,12 @@ impl Accepted {
     /// When the socket is not a connected stream socket; a client that hung up meanwhile is one too.
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
         match self.0 {
-            Kind::Socket(socket) => Stream::connected(socket),
+            Kind::Socket(socket) => {
+                // accept(2) leaves it open in programs that are executed, and so in the next one after an upgrade in
+                // place: its client would never see the end of the connection.
+                fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+                Stream::connected(socket)
+            }
             Kind::Stream(stream, peer) => Ok(Stream::own(stream, peer)),
         }
     }

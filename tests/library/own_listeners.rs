@@ -326,3 +326,27 @@ async fn a_stream_that_panics_costs_its_own_connection_alone() {
     }
     assert_eq!(running.stop().await, Exit::Clean);
 }
+
+#[tokio::test]
+async fn a_socket_is_closed_in_the_programs_that_the_process_executes() {
+    let (clients, server) = server(Router::new().route(
+        "/",
+        get(|Extension(flags): Extension<FdFlags>| async move {
+            flags.contains(FdFlags::CLOEXEC).to_string()
+        }),
+    ));
+    let server = server.on_connect(|connection| {
+        let mut extensions = http::Extensions::new();
+        extensions.insert(fcntl_getfd(connection.socket().unwrap()).unwrap());
+        extensions
+    });
+    let running = Daemon::new("test").add_server(server).spawn().await.unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    // As accept(2) leaves it.
+    fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
+    clients.send(Ok(Accepted::socket(theirs))).await.unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut unix = tokio::net::UnixStream::from_std(ours).unwrap();
+    assert_eq!(get_body(&mut unix, "/").await, "true");
+    assert_eq!(running.stop().await, Exit::Clean);
+}

@@ -73,7 +73,11 @@ impl Io {
                 some => self.outbox.advance(some),
             }
         }
-        ready!(self.idle.stream.poll_flush(cx))?;
+        let flushed = self.idle.stream.poll_flush(cx);
+        if flushed.is_pending() {
+            self.activity.written(true);
+        }
+        ready!(flushed)?;
         self.activity.flushed();
         Poll::Ready(Ok(()))
     }

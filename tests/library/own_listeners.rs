@@ -350,3 +350,45 @@ async fn a_socket_is_closed_in_the_programs_that_the_process_executes() {
     assert_eq!(get_body(&mut unix, "/").await, "true");
     assert_eq!(running.stop().await, Exit::Clean);
 }
+
+/// Of this, writing ends in the stream, and what is flushed never leaves it.
+struct KeptBack(DuplexStream);
+
+impl AsyncRead for KeptBack {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for KeptBack {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_never_flushed_has_the_write_timeout() {
+    let (clients, running) = start(router()).await;
+    let (mut client, theirs) = duplex(4096);
+    clients.send(Ok(Accepted::stream(KeptBack(theirs)))).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    let limit = Limits::default().write_timeout * 2;
+    assert_eq!(timeout(limit, client.read(&mut [0])).await.expect("its end").unwrap(), 0);
+    assert_eq!(running.stop().await, Exit::Clean);
+}

@@ -38,7 +38,7 @@
 //! | [`UPGRADE_OFFERED`] | a request offered another protocol | it begins (task) | the task has looked | hyper's end is believed before it has written the answer: at the end it gives the socket of such a connection away |
 //! | [`SWITCHED`] | the service has agreed to it: what follows is no HTTP | it has answered so (task) | never | what is written may stay in the buffer, and its end does not reach the client |
 //! | [`READ_BLOCKED`] | hyper wants to read and the client has sent nothing | a read says so (task) | a read has something (task) | a client times out that has sent what was not read, and a flush is put off though hyper does not read again |
-//! | [`WRITE_BLOCKED`] | hyper wants to write and the client takes nothing | a write says so (task) | a write has gone (task) | no write time-out |
+//! | [`WRITE_BLOCKED`] | hyper wants to write and the client takes nothing | a write, or a flush, says so (task) | one has gone (task) | no write time-out |
 //!
 //! # What hyper was put off from
 //!

@@ -323,7 +323,7 @@ impl Activity {
 
     /// Everything that hyper had to write has reached the socket.
     pub(crate) fn flushed(&self) {
-        self.change(UNFLUSHED | FLUSH_DUE, false);
+        self.change(UNFLUSHED | FLUSH_DUE | WRITE_BLOCKED, false);
     }
 
     /// What we wait for that only the client can do, and how far that has come.

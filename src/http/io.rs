@@ -61,6 +61,11 @@ impl Io {
         gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
     }
 
+    /// Puts off some last words: they come behind what was put off before.
+    pub(crate) fn put_off(&mut self, words: &[u8]) {
+        self.outbox.extend_from_slice(words);
+    }
+
     /// Writes what was put off.
     pub(crate) fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {

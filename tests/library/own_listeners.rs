@@ -392,3 +392,29 @@ async fn a_stream_that_is_never_flushed_has_the_write_timeout() {
     assert_eq!(timeout(limit, client.read(&mut [0])).await.expect("its end").unwrap(), 0);
     assert_eq!(running.stop().await, Exit::Clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_head_that_does_not_come_whole_is_written_whole() {
+    let (clients, running) = start(router()).await;
+    let (mut client, theirs) = duplex(16);
+    clients.send(Ok(Accepted::stream(theirs))).await.unwrap();
+    client.write_all(b"GET / HTTP").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test]
+async fn a_client_of_http2_is_told_in_whole() {
+    let (clients, running) = start(router()).await;
+    let (mut client, theirs) = duplex(16);
+    clients.send(Ok(Accepted::stream(theirs))).await.unwrap();
+    let mut answer = Vec::new();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    client.write_all(preface).await.unwrap();
+    timeout(PATIENCE, client.read_to_end(&mut answer)).await.unwrap().unwrap();
+    // SETTINGS and GOAWAY.
+    assert_eq!(answer.len(), 9 + 17, "{answer:?}");
+    assert_eq!(running.stop().await, Exit::Clean);
+}

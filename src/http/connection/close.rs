@@ -1,12 +1,10 @@
 //! The end of a connection that hyper had: what is answered last, logged and counted.
 
-use std::future::poll_fn;
 use std::time::SystemTime;
 
 use http::StatusCode;
-use tokio::time::timeout;
 
-use super::lingering_close::{self, LAST_WRITE_TIMEOUT};
+use super::lingering_close;
 use super::{End, Served, http2};
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::registry::Handle;
@@ -30,12 +28,12 @@ pub(super) async fn close(
     let lingers = match end {
         // hyper may have been given none of it, and call that an ordinary end.
         End::Hyper(_) if io.activity.wire().is_http2() => {
-            http2::refuse(&mut io, server).await;
+            http2::refuse(&mut io, server);
             true
         }
         // It was given all of it at once, behind a request.
         End::Hyper(Err(error)) if error.is_parse_version_h2() => {
-            http2::refuse(&mut io, server).await;
+            http2::refuse(&mut io, server);
             true
         }
         End::Hyper(Err(error)) => {
@@ -57,10 +55,7 @@ pub(super) async fn close(
             }
             let answers = waiting == Timeout::Head || (waiting == Timeout::Body && answering);
             if answers {
-                let said = request_timeout();
-                let answer = poll_fn(|cx| io.idle.stream.poll_write(cx, said.as_bytes()));
-                // A client that does not take so few bytes in time does not get them.
-                let _ = timeout(LAST_WRITE_TIMEOUT, answer).await;
+                io.put_off(request_timeout().as_bytes());
             }
             answers
         }

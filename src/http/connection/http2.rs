@@ -6,11 +6,6 @@
 //! # Source
 //! RFC 9113 sections 3.4 (the prefaces), 6.5 (SETTINGS), 6.8 (GOAWAY) and 7 (`HTTP_1_1_REQUIRED`).
 
-use std::future::poll_fn;
-
-use tokio::time::timeout;
-
-use super::lingering_close::LAST_WRITE_TIMEOUT;
 use crate::connections::registry::Registry;
 use crate::http::io::Io;
 
@@ -18,8 +13,8 @@ use crate::http::io::Io;
 /// (0), `HTTP_1_1_REQUIRED` (13).
 const HTTP_1_1_REQUIRED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 
-/// Tells the client, behind the answers that it may have had, and the log.
-pub(super) async fn refuse(io: &mut Io, server: &Registry) {
+/// Tells the client, before the connection lingers and behind the answers that it may have had, and the log.
+pub(super) fn refuse(io: &mut Io, server: &Registry) {
     let (name, peer) = (server.server(), io.idle.stream.peer());
     if server.is_first_of_http2() {
         tracing::warn!(
@@ -30,10 +25,5 @@ pub(super) async fn refuse(io: &mut Io, server: &Registry) {
     } else {
         tracing::debug!(server = name, %peer, "HTTP/2 is not served");
     }
-    let answer = async {
-        poll_fn(|cx| io.poll_outbox(cx)).await?;
-        poll_fn(|cx| io.idle.stream.poll_write(cx, HTTP_1_1_REQUIRED)).await
-    };
-    // A client that is gone, or takes nothing, does not get it.
-    let _ = timeout(LAST_WRITE_TIMEOUT, answer).await;
+    io.put_off(HTTP_1_1_REQUIRED);
 }

@@ -21,7 +21,7 @@ use crate::connections::registry::{Mode, Registration};
 use crate::http::io::Io;
 
 /// How long the last answer may take to reach the socket. A client that does not take it in time does not get it.
-pub(super) const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// nginx's values: `lingering_timeout` and `lingering_time`.
 const TIMEOUTS: CloseTimeouts =

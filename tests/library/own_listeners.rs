@@ -418,3 +418,49 @@ async fn a_client_of_http2_is_told_in_whole() {
     assert_eq!(answer.len(), 9 + 17, "{answer:?}");
     assert_eq!(running.stop().await, Exit::Clean);
 }
+
+#[tokio::test]
+async fn a_stream_speaks_another_protocol_and_ends_at_the_stop() {
+    let echo = |mut request: axum::extract::Request| async move {
+        tokio::spawn(async move {
+            let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+            let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded));
+            tokio::io::copy(&mut received, &mut sent).await.unwrap();
+        });
+        let switch = [("connection", "upgrade"), ("upgrade", "echo"), ("content-length", "0")];
+        (http::StatusCode::SWITCHING_PROTOCOLS, switch)
+    };
+    let (clients, running) = start(router().route("/switch", get(echo))).await;
+    let mut client = connect(&clients).await;
+    let request =
+        "GET /switch HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, client.read_u8()).await.unwrap().unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
+    for _ in 0..3 {
+        client.write_all(b"echo").await.unwrap();
+        let mut echoed = [0; 4];
+        timeout(PATIENCE, client.read_exact(&mut echoed)).await.unwrap().unwrap();
+        assert_eq!(&echoed, b"echo");
+    }
+    client.shutdown().await.unwrap();
+    assert_eq!(timeout(PATIENCE, client.read(&mut [0])).await.unwrap().unwrap(), 0);
+    // Counted out as it was counted in.
+    assert_eq!(get_body(&mut connect(&clients).await, "/").await, "Hello");
+    assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_gets_its_answer() {
+    let (clients, running) = start(router()).await;
+    let mut client = connect(&clients).await;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with("Hello"), "{answer}");
+    assert_eq!(running.stop().await, Exit::Clean);
+}

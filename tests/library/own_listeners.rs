@@ -464,3 +464,22 @@ async fn a_client_that_sends_no_more_gets_its_answer() {
     assert!(answer.ends_with("Hello"), "{answer}");
     assert_eq!(running.stop().await, Exit::Clean);
 }
+
+/// Always has another client, which hangs up at once.
+struct Always;
+
+impl Accept for Always {
+    async fn accept(&mut self) -> io::Result<Accepted> {
+        Ok(Accepted::stream(duplex(64).0))
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_always_has_another_client_holds_neither_others_nor_a_stop_up() {
+    let server = Server::new("own", "127.0.0.1:0", router()).accept_from(Always);
+    let daemon = Daemon::new("test").drain_timeout(PATIENCE * 4).add_server(server);
+    let running = daemon.spawn().await.unwrap();
+    let mut tcp = tokio::net::TcpStream::connect(running.addr("own")).await.unwrap();
+    assert_eq!(get_body(&mut tcp, "/").await, "Hello");
+    assert_eq!(timeout(PATIENCE, running.stop()).await.expect("its end"), Exit::Clean);
+}

@@ -7,8 +7,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::task::consume_budget;
+use tokio::time::Instant;
 
 use super::at_limit::AtLimit;
 use super::shortage::{Class, Shortage};
@@ -18,6 +20,9 @@ use crate::sockets::stream::Stream;
 
 /// Its address in the log.
 const ADDRESS: &str = "a listener of its own";
+
+/// For how long those that wait already are accepted in the end: more may come all the time.
+const LAST_MAX: Duration = Duration::from_secs(1);
 
 /// Accepts until the server stops; each connection is given to `serve`.
 ///
@@ -31,7 +36,10 @@ pub(crate) async fn accept_from(
     let registry = registration.handle().registry();
     let mut shortage = Shortage::new();
     let mut at_limit = AtLimit::default();
-    while let Some(accepted) = next(&mut listener, &registration, &mut at_limit).await {
+    let mut closing_since = None;
+    while let Some(accepted) =
+        next(&mut listener, &registration, &mut at_limit, &mut closing_since).await
+    {
         match accepted {
             Ok(stream) => {
                 shortage.is_over();
@@ -60,6 +68,7 @@ async fn next(
     listener: &mut OwnListener,
     registration: &Registration,
     at_limit: &mut AtLimit,
+    closing_since: &mut Option<Instant>,
 ) -> Option<io::Result<Stream>> {
     let handle = registration.handle();
     let registry: &Registry = handle.registry();
@@ -70,7 +79,13 @@ async fn next(
     let mut is_closed = false;
     poll_fn(|cx| {
         let mode = registration.poll_turn(cx);
-        is_closed &= mode == Mode::Close;
+        if mode == Mode::Close {
+            let since = closing_since.get_or_insert_with(Instant::now);
+            is_closed |= since.elapsed() >= LAST_MAX;
+        } else {
+            *closing_since = None;
+            is_closed = false;
+        }
         if waiting.is_none() && !is_closed {
             if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
                 match accepted.and_then(Accepted::into_stream) {

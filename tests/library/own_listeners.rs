@@ -483,3 +483,27 @@ async fn a_listener_that_always_has_another_client_holds_neither_others_nor_a_st
     assert_eq!(get_body(&mut tcp, "/").await, "Hello");
     assert_eq!(timeout(PATIENCE, running.stop()).await.expect("its end"), Exit::Clean);
 }
+
+/// Never has a client, and says so each time.
+struct Broken(mpsc::Sender<()>);
+
+impl Accept for Broken {
+    async fn accept(&mut self) -> io::Result<Accepted> {
+        // Full: it has been asked more often than a pause after each error allows.
+        self.0.try_send(()).expect("no spin");
+        Err(io::Error::other("the tunnel is down"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_only_fails_is_asked_with_pauses_and_does_not_hold_a_stop_up() {
+    let (asked, mut asks) = mpsc::channel(32);
+    let server = Server::new("own", "127.0.0.1:0", router()).accept_from(Broken(asked));
+    let daemon = Daemon::new("test").drain_timeout(PATIENCE * 4).add_server(server);
+    let running = daemon.linger(PATIENCE).spawn().await.unwrap();
+    for _ in 0..10 {
+        asks.recv().await.unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, running.stop()).await.expect("its end"), Exit::Clean);
+    assert!(asks.len() < 8, "it was asked {} times in the end", asks.len());
+}

@@ -50,6 +50,8 @@ pub(crate) async fn accept_from(
             Err(error) => match Class::of(&error) {
                 Class::Connection => registry.metrics.accept_aborts.add(1),
                 Class::Shortage if error.kind() == io::ErrorKind::Unsupported => return Err(error),
+                // Nobody waits for what comes after a pause.
+                Class::Shortage if registration.handle().is_ending() => break,
                 Class::Shortage => {
                     shortage.wait(&error, &ADDRESS, &registration, &mut at_limit).await;
                 }

@@ -69,10 +69,13 @@ impl Shortage {
         at_limit.tell(closed, registry);
         tokio::select! {
             () = sleep(self.pause) => {}
-            // A stop does not wait for the shortage to end.
+            // A stop does not wait for the shortage to end. Before a hand-over what is own goes on for a while.
             () = poll_fn(|cx| match registration.poll_turn(cx) {
-                Mode::Serve => Poll::Pending,
-                Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
+                Mode::Hold => Poll::Ready(()),
+                Mode::Serve | Mode::Linger | Mode::Close if !registration.handle().is_ending() => {
+                    Poll::Pending
+                }
+                Mode::Serve | Mode::Linger | Mode::Close => Poll::Ready(()),
             }) => {}
         }
         self.pause = (self.pause * 2).min(PAUSE_MAX);

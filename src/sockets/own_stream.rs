@@ -4,13 +4,15 @@
 //! for the next read.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 
 /// How many bytes are read at a time when it is asked whether there are any.
 const AHEAD_MAX: usize = 2048;
@@ -52,7 +54,9 @@ impl OwnStream {
     /// Tells whether there is something to read, the end not included.
     pub(super) fn has_unread(&mut self) -> bool {
         // An error is found again by the read that follows, or is of no interest any more.
-        let _ = self.poll_readable(&mut Context::from_waker(Waker::noop()));
+        // A stream of tokio's says that there is nothing when the task has used up its turn.
+        let readable = unconstrained(poll_fn(|cx| self.poll_readable(cx)));
+        let _ = pin!(readable).poll(&mut Context::from_waker(Waker::noop()));
         !self.ahead.is_empty()
     }
 

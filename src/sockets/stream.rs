@@ -321,4 +321,43 @@ mod tests {
         .await;
         assert!(stream.has_unread(), "one client had the thread until it had nothing more to say");
     }
+
+    #[tokio::test]
+    async fn a_stream_of_the_programs_own_lets_others_have_their_turn() {
+        let own = tokio::io::repeat(b'x');
+        let own = tokio::io::join(own, tokio::io::sink());
+        let mut stream = Stream::own(OwnStream::new(own), Peer::Other);
+        let reads = poll_fn(|cx| {
+            let mut bytes = [0; 64];
+            let mut reads = 0;
+            while reads < 100_000 && stream.poll_read(cx, &mut ReadBuf::new(&mut bytes)).is_ready()
+            {
+                reads += 1;
+            }
+            Poll::Ready(reads)
+        })
+        .await;
+        assert!(reads < 100_000, "one client had the thread for ever");
+    }
+
+    #[tokio::test]
+    async fn what_is_unread_is_found_by_a_task_that_has_used_up_its_turn() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, b"xyz").await.unwrap();
+        let mut stream = Stream::own(OwnStream::new(ours), Peer::Other);
+        let has_unread = poll_fn(|cx| {
+            while poll_turn(cx).is_ready() {}
+            Poll::Ready(stream.has_unread())
+        });
+        assert!(has_unread.await);
+        let mut bytes = [0; 64];
+        let mut read = async |length| {
+            let mut buf = ReadBuf::new(&mut bytes[..length]);
+            poll_fn(|cx| stream.poll_read(cx, &mut buf)).await.unwrap();
+            buf.filled().to_vec()
+        };
+        assert_eq!((read(2).await, read(2).await), (b"xy".to_vec(), b"z".to_vec()));
+        drop(theirs);
+        assert_eq!(read(2).await, b"");
+    }
 }

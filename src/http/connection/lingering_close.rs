@@ -44,7 +44,7 @@ pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
         ready!(io.poll_outbox(cx))?;
         io.idle.stream.poll_shutdown(cx)
     });
-    if timeout(LAST_WRITE_TIMEOUT, last).await.is_err() {
+    if !matches!(timeout(LAST_WRITE_TIMEOUT, last).await, Ok(Ok(()))) {
         io.idle.stream.shutdown_now();
     }
     let Io { idle: Idle { stream, .. }, registration, .. } = io;

@@ -29,31 +29,37 @@ pub(crate) struct OwnStream {
     ahead: Bytes,
     /// The end was read, and not asked for yet.
     is_at_end: bool,
+    /// Reading failed, and that was not asked for yet: the stream may not say so twice.
+    failure: Option<io::Error>,
 }
 
 // === impl OwnStream ===
 
 impl OwnStream {
     pub(crate) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        Self { stream: Box::pin(stream), ahead: Bytes::new(), is_at_end: false }
+        let stream = Box::pin(stream);
+        Self { stream, ahead: Bytes::new(), is_at_end: false, failure: None }
     }
 
     /// Waits until there is something to read, the end and an error included.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() || self.is_at_end {
-            return Poll::Ready(Ok(()));
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.ahead.is_empty() || self.is_at_end || self.failure.is_some() {
+            return Poll::Ready(());
         }
         let mut bytes = [0; AHEAD_MAX];
         let mut buf = ReadBuf::new(&mut bytes);
-        ready!(self.stream.as_mut().poll_read(cx, &mut buf))?;
-        self.ahead = Bytes::copy_from_slice(buf.filled());
-        self.is_at_end = self.ahead.is_empty();
-        Poll::Ready(Ok(()))
+        match ready!(self.stream.as_mut().poll_read(cx, &mut buf)) {
+            Ok(()) => {
+                self.ahead = Bytes::copy_from_slice(buf.filled());
+                self.is_at_end = self.ahead.is_empty();
+            }
+            Err(error) => self.failure = Some(error),
+        }
+        Poll::Ready(())
     }
 
     /// Tells whether there is something to read, the end not included.
     pub(super) fn has_unread(&mut self) -> bool {
-        // An error is found again by the read that follows, or is of no interest any more.
         // A stream of tokio's says that there is nothing when the task has used up its turn.
         let readable = unconstrained(poll_fn(|cx| self.poll_readable(cx)));
         let _ = pin!(readable).poll(&mut Context::from_waker(Waker::noop()));
@@ -65,6 +71,9 @@ impl OwnStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
         if self.is_at_end {
             return Poll::Ready(Ok(()));
         }

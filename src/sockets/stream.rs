@@ -185,7 +185,7 @@ impl Stream {
             Socket::Unix(stream) => stream.poll_read_ready(cx).map(drop),
             Socket::Own(stream) => {
                 ready!(poll_turn(cx));
-                stream.poll_readable(cx).map(drop)
+                stream.poll_readable(cx)
             }
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(()),
         }

@@ -507,3 +507,65 @@ async fn a_listener_that_only_fails_is_asked_with_pauses_and_does_not_hold_a_sto
     assert_eq!(timeout(PATIENCE, running.stop()).await.expect("its end"), Exit::Clean);
     assert!(asks.len() < 8, "it was asked {} times in the end", asks.len());
 }
+
+/// Says goodbye when it is shut down, and fails to read once if it is to.
+struct Polite {
+    stream: DuplexStream,
+    failure: Option<ErrorKind>,
+}
+
+impl AsyncRead for Polite {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.failure.take() {
+            Some(kind) => Poll::Ready(Err(kind.into())),
+            None => Pin::new(&mut self.stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Polite {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let said = Pin::new(&mut self.stream).poll_write(cx, b"goodbye");
+        said.map_ok(|_| ())
+    }
+}
+
+#[tokio::test]
+async fn an_idle_stream_is_shut_down_before_it_is_dropped() {
+    let (clients, running) = start(router()).await;
+    let (mut client, stream) = duplex(4096);
+    clients.send(Ok(Accepted::stream(Polite { stream, failure: None }))).await.unwrap();
+    assert_eq!(get_body(&mut client, "/").await, "Hello");
+    assert_eq!(running.stop().await, Exit::Clean);
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "goodbye");
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_once_ends() {
+    let (clients, running) = start(router()).await;
+    let (mut client, stream) = duplex(4096);
+    let failure = Some(ErrorKind::ConnectionReset);
+    clients.send(Ok(Accepted::stream(Polite { stream, failure }))).await.unwrap();
+    let mut said = String::new();
+    timeout(PATIENCE / 4, client.read_to_string(&mut said)).await.expect("its end").unwrap();
+    assert_eq!(said, "goodbye");
+    assert_eq!(running.stop().await, Exit::Clean);
+}

@@ -24,7 +24,7 @@ use tokio::{
         duplex,
     },
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::support::PATIENCE;
@@ -485,20 +485,21 @@ async fn a_listener_that_always_has_another_client_holds_neither_others_nor_a_st
 }
 
 /// Never has a client, and says so each time.
-struct Broken(mpsc::Sender<()>);
+struct Broken(mpsc::Sender<()>, ErrorKind);
 
 impl Accept for Broken {
     async fn accept(&mut self) -> io::Result<Accepted> {
         // Full: it has been asked more often than a pause after each error allows.
         self.0.try_send(()).expect("no spin");
-        Err(io::Error::other("the tunnel is down"))
+        Err(self.1.into())
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_only_fails_is_asked_with_pauses_and_does_not_hold_a_stop_up() {
     let (asked, mut asks) = mpsc::channel(32);
-    let server = Server::new("own", "127.0.0.1:0", router()).accept_from(Broken(asked));
+    let server =
+        Server::new("own", "127.0.0.1:0", router()).accept_from(Broken(asked, ErrorKind::Other));
     let daemon = Daemon::new("test").drain_timeout(PATIENCE * 4).add_server(server);
     let running = daemon.linger(PATIENCE).spawn().await.unwrap();
     for _ in 0..10 {
@@ -567,5 +568,19 @@ async fn a_stream_that_fails_once_ends() {
     let mut said = String::new();
     timeout(PATIENCE / 4, client.read_to_string(&mut said)).await.expect("its end").unwrap();
     assert_eq!(said, "goodbye");
+    assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_whose_clients_are_always_gone_is_asked_with_pauses() {
+    let (asked, mut asks) = mpsc::channel(256);
+    let server = Server::new("own", "127.0.0.1:0", router())
+        .accept_from(Broken(asked, ErrorKind::NotConnected));
+    let running = Daemon::new("test").add_server(server).spawn().await.unwrap();
+    let begun = Instant::now();
+    for _ in 0..300 {
+        asks.recv().await.expect("another attempt");
+    }
+    assert!(begun.elapsed() > PATIENCE, "300 attempts in {:?}", begun.elapsed());
     assert_eq!(running.stop().await, Exit::Clean);
 }

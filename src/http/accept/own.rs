@@ -21,6 +21,9 @@ use crate::sockets::stream::Stream;
 /// Its address in the log.
 const ADDRESS: &str = "a listener of its own";
 
+/// After so many clients in a row that were gone it is the listener that has failed.
+const GONE_MAX: u32 = 100;
+
 /// For how long those that wait already are accepted in the end: more may come all the time.
 const LAST_MAX: Duration = Duration::from_secs(1);
 
@@ -37,22 +40,28 @@ pub(crate) async fn accept_from(
     let mut shortage = Shortage::new();
     let mut at_limit = AtLimit::default();
     let mut closing_since = None;
+    // Clients that were gone, since one was not.
+    let mut gone = 0;
     while let Some(accepted) =
         next(&mut listener, &registration, &mut at_limit, &mut closing_since).await
     {
         match accepted {
             Ok(stream) => {
                 shortage.is_over();
+                gone = 0;
                 registry.metrics.accepted.add(1);
                 serve(stream);
                 at_limit.accepted(registry);
             }
             Err(error) => match Class::of(&error) {
-                Class::Connection => registry.metrics.accept_aborts.add(1),
+                Class::Connection if gone < GONE_MAX => {
+                    gone += 1;
+                    registry.metrics.accept_aborts.add(1);
+                }
                 Class::Shortage if error.kind() == io::ErrorKind::Unsupported => return Err(error),
                 // Nobody waits for what comes after a pause.
-                Class::Shortage if registration.handle().is_ending() => break,
-                Class::Shortage => {
+                Class::Connection | Class::Shortage if registration.handle().is_ending() => break,
+                Class::Connection | Class::Shortage => {
                     shortage.wait(&error, &ADDRESS, &registration, &mut at_limit).await;
                 }
                 Class::Listener => return Err(error),

@@ -71,11 +71,10 @@ impl Shortage {
             () = sleep(self.pause) => {}
             // A stop does not wait for the shortage to end. Before a hand-over what is own goes on for a while.
             () = poll_fn(|cx| match registration.poll_turn(cx) {
-                Mode::Hold => Poll::Ready(()),
                 Mode::Serve | Mode::Linger | Mode::Close if !registration.handle().is_ending() => {
                     Poll::Pending
                 }
-                Mode::Serve | Mode::Linger | Mode::Close => Poll::Ready(()),
+                Mode::Serve | Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
             }) => {}
         }
         self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -42,6 +42,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How long before the drain time-out connections are held for the last time, at least.
 const FIRM: Duration = Duration::from_secs(1);
 
+/// How long it may take to accept what waits in an own listener; its acceptor takes a second at most, unless it blocks.
+const ACCEPTED_MAX: Duration = Duration::from_secs(2);
+
 /// How often it is looked up meanwhile how long stragglers take.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -203,14 +206,16 @@ impl Drain {
     async fn end_own(&self, deadline: Instant) {
         let own: Vec<_> = self.all().filter(|server| server.has_own()).collect();
         let lingered = deadline.min(Instant::now() + self.linger);
-        for (mode, deadline) in [(Mode::Linger, lingered), (Mode::Close, deadline)] {
-            for server in &own {
-                server.end_own(mode);
-            }
-            // What waits in an own listener is accepted first.
-            self.each(own.clone(), lingered, Registry::turned).await;
-            self.each(own.clone(), deadline, Registry::own_ended).await;
+        for server in &own {
+            server.end_own(Mode::Linger);
         }
+        self.each(own.clone(), lingered, Registry::own_ended).await;
+        for server in &own {
+            server.end_own(Mode::Close);
+        }
+        let accepted = deadline.min(Instant::now() + ACCEPTED_MAX);
+        self.each(own.clone(), accepted, Registry::turned).await;
+        self.each(own, deadline, Registry::own_ended).await;
     }
 
     /// Gives back every deposit, and serves on.

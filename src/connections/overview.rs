@@ -91,3 +91,14 @@ impl SocketOverview {
         self.opened_by == SYSTEMD
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_cannot_start_the_daemon_for_a_client_of_a_listener_of_its_own() {
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        assert!(!ServerOverview::new(&registry, &[], 1).is_socket_activated());
+    }
+}

@@ -93,6 +93,8 @@ impl Running {
         if self.settings.now().idle_exit.is_some() && !self.may_stop_when_idle() {
             let why = if self.has_tasks {
                 "a task runs"
+            } else if self.servers.iter().any(|server| server.registry().has_own()) {
+                "a client of a listener of its own could not start the daemon again"
             } else {
                 "systemd has not opened every socket, and could not start the daemon again"
             };

@@ -85,7 +85,8 @@ impl Running {
         for member in &late {
             tracing::warn!(message_id = message_id::CUT_OFF, member, "member did not end in time");
         }
-        if is_cut || !late.is_empty() {
+        // Something has held the stop up, also if nothing is lost by it.
+        if is_cut || !late.is_empty() || Instant::now() >= deadline {
             let servers: Vec<_> = drain.all().cloned().collect();
             let polls_in_progress = PollsInProgress::now(&servers, &self.group.polls());
             sleep(PollsInProgress::PAUSE).await;

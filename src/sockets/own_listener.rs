@@ -63,8 +63,8 @@ pub trait Accept: Send + 'static {
     ///
     /// At a restart and at an upgrade in place clients are accepted until idle connections have
     /// [lingered](crate::Daemon::linger), and then those that wait already, for a second at most. The listener itself
-    /// is not handed over, and the next process listens anew. An address is best bound here, at the first call: an upgrade in place begins with a dry run of the
-    /// program, which would find the address in use.
+    /// is not handed over, and the next process listens anew. An address is best bound here, at the first call: an upgrade
+    /// in place begins with a dry run of the program, which would find the address in use.
     ///
     /// # Errors
     /// An error of accept(2) has the same effect as at any other server: a client that is gone is passed over; a lack

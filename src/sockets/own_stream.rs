@@ -121,3 +121,36 @@ impl fmt::Debug for OwnStream {
         f.debug_struct("OwnStream").field("ahead", &self.ahead).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says once that it is at its end, and then nothing.
+    #[derive(Default)]
+    struct Ends(bool);
+
+    impl AsyncRead for Ends {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if std::mem::replace(&mut self.0, true) { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+    }
+
+    #[test]
+    fn an_end_that_was_found_by_asking_is_told_to_who_reads() {
+        let mut stream = OwnStream::new(tokio::io::join(Ends::default(), tokio::io::sink()));
+        let cx = &mut Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            assert!(stream.poll_readable(cx).is_ready());
+            assert!(!stream.has_unread());
+        }
+        let mut bytes = [0; 8];
+        let mut buf = ReadBuf::new(&mut bytes);
+        assert!(matches!(stream.poll_read(cx, &mut buf), Poll::Ready(Ok(()))));
+        assert!(buf.filled().is_empty());
+    }
+}

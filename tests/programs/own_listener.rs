@@ -1,14 +1,16 @@
 //! A server whose clients come through a listener of its own, on TCP so that any client can be used.
 //!
 //! ```text
-//! cargo run --example own_listener socket|stream ADDRESS PUBLIC ADMIN DRAIN_TIMEOUT
+//! cargo run --example own_listener socket|stream|block ADDRESS PUBLIC ADMIN DRAIN_TIMEOUT
 //! ```
 //!
-//! The library is given sockets, which are handed over, or streams of bytes, which are not. `POST /` tells how long
-//! its body is.
+//! The library is given sockets, which are handed over, or streams of bytes, which are not; or the listener makes the
+//! mistake to block its thread. `POST /` tells how long its body is.
 
 use std::io;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use axum::{Router, routing::get};
 use lockstepd::{Accept, Accepted, Daemon, Format, Listen, LogSettings, Peer, Server};
@@ -16,19 +18,22 @@ use tokio::net::TcpListener;
 
 struct Own {
     address: String,
-    is_stream: bool,
+    kind: String,
     /// Bound when it is first asked for a client: an upgrade in place starts this program for a dry run, too.
     listener: Option<TcpListener>,
 }
 
 impl Accept for Own {
     async fn accept(&mut self) -> io::Result<Accepted> {
+        if self.kind == "block" {
+            thread::sleep(Duration::from_secs(3600));
+        }
         let listener = match &mut self.listener {
             Some(listener) => listener,
             none => none.insert(TcpListener::bind(&*self.address).await?),
         };
         let (socket, peer) = listener.accept().await?;
-        Ok(if self.is_stream {
+        Ok(if self.kind == "stream" {
             Accepted::stream(socket).peer(Peer::Tcp(peer))
         } else {
             Accepted::socket(socket.into_std()?)
@@ -39,9 +44,9 @@ impl Accept for Own {
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [kind, address, public, admin, drain_timeout] = &arguments[..] else {
-        panic!("say socket or stream, three addresses and a time");
+        panic!("say socket, stream or block, three addresses and a time");
     };
-    let own = Own { address: address.clone(), is_stream: kind == "stream", listener: None };
+    let own = Own { address: address.clone(), kind: kind.clone(), listener: None };
     let mut log = LogSettings::default();
     log.format = Format::Json;
     let length = async |body: String| format!("{}\n", body.len());

@@ -15,6 +15,7 @@ mod logging;
 mod members;
 mod notifications;
 mod options;
+mod own_listeners;
 mod particular;
 mod probes;
 mod program;

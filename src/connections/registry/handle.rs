@@ -21,6 +21,10 @@ pub(crate) struct Handle {
     pub(super) signal: Arc<Signal>,
 }
 
+/// A round of an acceptor's loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn(u32);
+
 // === impl Registration ===
 
 impl Registration {
@@ -35,13 +39,26 @@ impl Registration {
 
     /// As [`Handle::poll_mode`], and notes that the task has begun the round that was asked for.
     pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Mode {
-        let mode = self.handle.poll_mode(cx);
+        let (mode, turn) = self.poll_begin(cx);
+        self.end_turn(turn);
+        mode
+    }
+
+    /// As [`Handle::poll_mode`], with the round that the task begins.
+    pub(crate) fn poll_begin(&self, cx: &Context<'_>) -> (Mode, Turn) {
         let Handle { registry, signal, .. } = &self.handle;
+        signal.waker.register(cx.waker());
+        // Before the mode: whoever sees the round is to see the mode that it was asked for after.
         let turn = registry.turns.load(Ordering::SeqCst);
+        (self.handle.mode(), Turn(turn))
+    }
+
+    /// Notes that the task has done what that round is about.
+    pub(crate) fn end_turn(&self, Turn(turn): Turn) {
+        let Handle { registry, signal, .. } = &self.handle;
         if signal.turn.swap(turn, Ordering::SeqCst) != turn {
             registry.progress.notify_waiters();
         }
-        mode
     }
 
     /// Leaves `deposit` with the registry, until [`Registration::poll_released`] gives it back.

@@ -89,7 +89,10 @@ async fn next(
     // What waited when accepting came to its end has been accepted.
     let mut is_closed = false;
     poll_fn(|cx| {
-        let mode = registration.poll_turn(cx);
+        let (mode, turn) = registration.poll_begin(cx);
+        if mode != Mode::Close {
+            registration.end_turn(turn);
+        }
         if mode == Mode::Close {
             let since = closing_since.get_or_insert_with(Instant::now);
             is_closed |= since.elapsed() >= LAST_MAX;
@@ -114,6 +117,7 @@ async fn next(
             return Poll::Ready(Some(Ok(stream)));
         }
         is_closed = mode == Mode::Close;
+        registration.end_turn(turn);
         if handle.is_ending() { Poll::Ready(None) } else { Poll::Pending }
     })
     .await

@@ -124,6 +124,9 @@ impl Drain {
     /// Holds every server, as well as it can be done in time.
     pub(crate) async fn hold(&self) -> Unfinished {
         let end = self.started + self.timeout;
+        for server in self.all() {
+            server.forget_stragglers();
+        }
         self.end_own(self.firm()).await;
         let mut grace = GRACE;
         loop {

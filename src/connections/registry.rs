@@ -309,6 +309,11 @@ impl Registry {
         self.wait(|state| state.stragglers == 0).await;
     }
 
+    /// Begins a drain: how long stragglers took at an earlier one does not count.
+    pub(crate) fn forget_stragglers(&self) {
+        self.lock().straggled = Duration::ZERO;
+    }
+
     /// The longest time that a straggler has taken since it was asked to hold, of those that have finished.
     pub(crate) fn straggled(&self) -> Duration {
         self.lock().straggled

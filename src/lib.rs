@@ -204,7 +204,8 @@
 //!
 //! # Absent on purpose
 //!
-//! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them.
+//! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them. A program that brings
+//! TLS itself has [`Server::accept_from`]: its connections end in order at a restart.
 //!
 //! # Map
 //!

@@ -145,6 +145,7 @@ impl Collector for Metrics {
             ("accept_errors", "Failed accepts by cause", "cause"),
             |metrics, each| {
                 each("shortage", metrics.accept_shortages.get())?;
+                each("failed", metrics.accept_failures.get())?;
                 each("aborted", metrics.accept_aborts.get())
             },
         )?;

@@ -14,8 +14,8 @@
 //!    that requests which take as long as the stragglers did are done by then, and [`FIRM`] before it at least. Clients
 //!    without a request in flight wait for so long at most, where the alternative is to cut others off.
 //!
-//! Before all this, what cannot leave the process ends in order: streams of the program's own. Everything else is
-//! served meanwhile.
+//! Streams of the program's own cannot leave the process: from the beginning they are told `Connection: close`, and the
+//! last of them are closed when everything else is held.
 //!
 //! # A time-out of its own
 //! A server may have a longer or a shorter time-out than the others. The longest is that of the drain; a server whose
@@ -127,7 +127,7 @@ impl Drain {
         for server in self.all() {
             server.forget_stragglers();
         }
-        self.end_own(self.firm()).await;
+        self.linger_own(self.firm()).await;
         let mut grace = GRACE;
         loop {
             let now = Instant::now();
@@ -146,6 +146,7 @@ impl Drain {
             }
             grace *= 4;
         }
+        self.close_own(end).await;
         if let Some(admin) = &self.admin {
             // If the other servers could not be held, it has not been asked yet.
             admin.hold();
@@ -204,21 +205,29 @@ impl Drain {
         unrest
     }
 
-    /// Ends what cannot be handed over: its clients are told `Connection: close`, within the linger those without a
-    /// request, within the time-out the others. New clients are accepted until the linger is over.
-    async fn end_own(&self, deadline: Instant) {
-        let own: Vec<_> = self.all().filter(|server| server.has_own()).collect();
+    /// Has own streams end after one more answer, and waits for that until the linger is over.
+    async fn linger_own(&self, deadline: Instant) {
         let lingered = deadline.min(Instant::now() + self.linger);
-        for server in &own {
+        for server in self.all() {
             server.end_own(Mode::Linger);
         }
-        self.each(own.clone(), lingered, Registry::own_ended).await;
+        self.each(self.all(), lingered, Registry::own_ended).await;
+    }
+
+    /// Ends the rest of what is own when everything else is held: what waits in own listeners is accepted, idle own
+    /// streams are closed, and requests that have just begun finish.
+    async fn close_own(&self, end: Instant) {
+        let own: Vec<_> = self.all().filter(|server| server.has_own()).collect();
+        if own.is_empty() {
+            return;
+        }
+        let accepted = end.min(Instant::now() + ACCEPTED_MAX);
+        self.each(own.clone(), accepted, Registry::turned).await;
         for server in &own {
             server.end_own(Mode::Close);
         }
-        let accepted = deadline.min(Instant::now() + ACCEPTED_MAX);
-        self.each(own.clone(), accepted, Registry::turned).await;
-        self.each(own, deadline, Registry::own_ended).await;
+        self.each(own.clone(), end, Registry::own_ended).await;
+        self.each(own, end, Registry::held).await;
     }
 
     /// Gives back every deposit, and serves on.

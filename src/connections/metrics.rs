@@ -48,6 +48,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) evicted: Count,
     pub(crate) accept_shortages: Count,
     pub(crate) accept_aborts: Count,
+    /// How often a listener of the program's own has failed.
+    pub(crate) accept_failures: Count,
     pub(crate) panics: Count,
     /// Connections that ended by a time-out, by what was waited for.
     pub(crate) timeouts: [Count; TIMEOUTS.len()],
@@ -104,6 +106,7 @@ impl ServerMetrics {
             evicted: Count::default(),
             accept_shortages: Count::default(),
             accept_aborts: Count::default(),
+            accept_failures: Count::default(),
             panics: Count::default(),
             timeouts: Default::default(),
         }

@@ -22,6 +22,7 @@ mod polls;
 mod room;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -97,7 +98,7 @@ struct State {
     acceptors: usize,
     own_acceptors: usize,
     /// Connections whose streams are own, but for upgraded ones.
-    own_connections: usize,
+    own: BTreeSet<usize>,
     deposited: usize,
     stragglers: usize,
     /// When all were last asked to hold.
@@ -193,7 +194,7 @@ impl Registry {
     }
 
     pub(crate) fn join_own_acceptor(self: &Arc<Self>) -> Registration {
-        self.join(Kind::OwnAcceptor, true, -1)
+        self.join(Kind::OwnAcceptor, false, -1)
     }
 
     /// Without a socket it is an own stream.
@@ -293,7 +294,9 @@ impl Registry {
         let mut state = self.lock();
         let mut stragglers = 0;
         for (_, entry) in &mut state.entries {
-            let is_one = entry.deposit.is_none() && entry.kind == Kind::Connection;
+            let is_one = entry.deposit.is_none()
+                && entry.kind == Kind::Connection
+                && !(entry.signal.is_own && entry.is_idle());
             entry.signal.straggler.store(is_one, Ordering::Relaxed);
             entry.is_sent = false;
             stragglers += usize::from(is_one);
@@ -400,9 +403,11 @@ impl Registry {
         let mut state = self.lock();
         state.acceptors += usize::from(kind.is_acceptor());
         state.own_acceptors += usize::from(kind == Kind::OwnAcceptor);
-        state.own_connections += usize::from(is_own && kind == Kind::Connection);
         let entry = Entry { signal: Arc::clone(&signal), kind, fd, deposit: None, is_sent: false };
         let key = state.entries.insert(entry);
+        if is_own {
+            state.own.insert(key);
+        }
         drop(state);
         Registration { handle: Handle { registry: Arc::clone(self), key, signal } }
     }
@@ -442,7 +447,8 @@ impl State {
 
     /// How many have not deposited and are waited for.
     fn awaited(&self) -> usize {
-        self.entries.len() - self.deposited - self.upgraded - self.own_acceptors
+        let has_nothing = self.deposited + self.upgraded + self.own_acceptors + self.own_idle();
+        self.entries.len() - has_nothing
     }
 
     fn connections(&self) -> usize {

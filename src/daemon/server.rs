@@ -247,7 +247,7 @@ impl Server {
     /// Accepts clients from `listener` as well: over vsock, through a tunnel, in memory. A server without any address
     /// besides has [`Listen::none`].
     ///
-    /// See [`Accept`] for an example. A daemon with such a server is not stopped by [`Daemon::idle_exit`]: no client of
+    /// See [`Accept`] for an example, and for what a restart costs such clients. A daemon with such a server is not stopped by [`Daemon::idle_exit`]: no client of
     /// the listener could start it again.
     ///
     /// [`Daemon::idle_exit`]: crate::Daemon::idle_exit

@@ -1,6 +1,7 @@
 //! The start: sockets and connections from the process before or from systemd, then running members.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -35,7 +36,7 @@ use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::Inherited;
 use crate::sockets::listen::Listen;
-use crate::sockets::listener::{Bound, Listener, Origin};
+use crate::sockets::listener::{Bound, ListenError, Listener, Origin};
 use crate::sockets::socket_file::SocketFiles;
 
 /// Starts every member of `daemon`; has to be called inside the runtime.
@@ -43,15 +44,14 @@ use crate::sockets::socket_file::SocketFiles;
 /// # Errors
 /// When a server cannot have its sockets, or the shutdown is triggered while one waits for them.
 pub(crate) async fn start(
-    #[cfg_attr(not(feature = "metrics"), expect(unused_mut))] mut daemon: Daemon,
+    mut daemon: Daemon,
     inherited: Inherited,
     process: Process,
 ) -> Result<Running, Error> {
-    for warning in &daemon.warnings {
-        tracing::warn!("{warning}");
-    }
+    daemon.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let notifier = process.notifier.clone();
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
+    listen(&mut daemon).await?;
     let plan = Plan::of(&daemon)?;
     let ((connections, surplus, hand_over, history), (sockets, files)) =
         take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
@@ -148,6 +148,25 @@ pub(crate) async fn start(
     };
     running.apply_limits();
     Ok(running)
+}
+
+/// Has the program's own listeners listen. Before connections are taken over: if it fails, the next start finds them.
+async fn listen(daemon: &mut Daemon) -> Result<(), Error> {
+    // A fault of the configuration is told first.
+    daemon.listens()?;
+    let Daemon { servers, shutdown, .. } = daemon;
+    for server in servers {
+        for listener in &mut server.own_listeners {
+            let listening = tokio::select! {
+                listening = listener.listen() => listening,
+                () = shutdown.triggered() => Err(io::ErrorKind::Interrupted.into()),
+            };
+            let server = server.name.clone();
+            let refused = |source| SocketsError::Listen(ListenError::Own { server, source });
+            listening.map_err(refused)?;
+        }
+    }
+    Ok(())
 }
 
 fn live_settings(daemon: &Daemon) -> LiveSettings {

@@ -307,7 +307,7 @@ impl Received {
         }
         let defaults = servers.iter().filter(|(_, listen)| !listen.explicit).map(|(name, _)| *name);
         let candidates: Vec<_> = match servers {
-            [(only, _)] => vec![*only],
+            [(only, listen)] if !listen.addresses.is_empty() => vec![*only],
             _ => defaults.collect(),
         };
         let [server] = candidates[..] else {
@@ -444,8 +444,10 @@ pub(crate) fn check_names(
         }
     }
     for (name, number) in passed {
-        if !servers.iter().any(|(server, _)| server == name) {
-            let names: Vec<_> = servers.iter().map(|(server, _)| *server).collect();
+        // A server without addresses has a listener of the program's own, and takes no socket.
+        let takers = servers.iter().filter(|(_, listen)| !listen.addresses.is_empty());
+        if !takers.clone().any(|(server, _)| server == name) {
+            let names: Vec<_> = takers.map(|(server, _)| *server).collect();
             return Err(SocketsError::Unknown {
                 name: name.escape_debug().to_string(),
                 number: *number,
@@ -483,4 +485,20 @@ pub(crate) fn check_addresses(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_for_a_server_that_has_no_address_is_refused() {
+        // What it brings would get round the server's own listener, which may be one of TLS.
+        let (public, own) = (Listen::try_from("127.0.0.1:0").unwrap(), Listen::none());
+        let servers = [("public", &public), ("own", &own)];
+        assert!(check_names(&[("public", 3)], &servers).is_ok());
+        let error = check_names(&[("public", 3), ("own", 4)], &servers).unwrap_err().to_string();
+        assert!(error.contains("\"own\"") && error.contains("public"), "{error}");
+        assert!(check_names(&[("own", 3)], &servers[1..]).is_err());
+    }
 }

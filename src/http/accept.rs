@@ -56,7 +56,7 @@ pub(crate) async fn accept(
             }
             Ok(Err(error)) => match Class::of(&error) {
                 Class::Connection => registry.metrics.accept_aborts.add(1),
-                Class::Shortage => {
+                Class::Shortage | Class::Failure => {
                     let address = &listener.address;
                     shortage.wait(&error, address, &registration, &mut at_limit).await;
                 }

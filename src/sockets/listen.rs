@@ -54,7 +54,8 @@ impl Listen {
     }
 
     /// No address at all: for a server whose clients come through a listener of the program's own, see
-    /// [`Server::accept_from`](crate::Server::accept_from).
+    /// [`Server::accept_from`](crate::Server::accept_from). Sockets that the service manager passes under its name are
+    /// refused: what they bring would get round that listener.
     #[must_use]
     pub fn none() -> Self {
         Self::on(Vec::new())

@@ -75,6 +75,15 @@ pub enum ListenError {
         /// The error of bind(2) or listen(2).
         source: io::Error,
     },
+    /// A listener of the program's own cannot listen.
+    #[error("cannot listen for \"{server}\": {source}")]
+    #[non_exhaustive]
+    Own {
+        /// The server it was meant for.
+        server: String,
+        /// What it tells.
+        source: io::Error,
+    },
     /// A descriptor was passed that no server can use.
     #[error("descriptor {number} (\"{name}\") {problem}")]
     #[non_exhaustive]
@@ -107,7 +116,12 @@ impl ListenError {
     /// Tells whether it may work later by itself: the address comes, the process that has it ends, or a shortage
     /// of the machine passes.
     pub(crate) fn may_pass(&self) -> bool {
-        let (Self::Bind { source, .. } | Self::Adopt { source, .. }) = self else { return false };
+        let source = match self {
+            Self::Bind { source, .. } | Self::Adopt { source, .. } => source,
+            // What it means only the program knows.
+            Self::Own { .. } => return true,
+            Self::Unusable { .. } => return false,
+        };
         // Another start holds the lock of a socket file.
         if source.kind() == io::ErrorKind::ResourceBusy {
             return true;

@@ -1,6 +1,7 @@
 //! Listeners that the program brings.
 
 use std::fmt;
+use std::future::ready;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -55,22 +56,72 @@ use crate::sockets::stream::Stream;
 /// # Ok(())
 /// # }
 /// ```
+/// With a handshake of each client, such as that of TLS, any number of them at a time:
+/// ```
+/// use std::{io, net::SocketAddr, time::Duration};
+///
+/// use lockstepd::{Accept, Accepted, Peer};
+/// use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+///
+/// struct Tls {
+///     address: SocketAddr,
+///     listener: Option<TcpListener>,
+///     handshakes: JoinSet<io::Result<Accepted>>,
+/// }
+///
+/// impl Accept for Tls {
+///     async fn listen(&mut self) -> io::Result<()> {
+///         self.listener = Some(TcpListener::bind(self.address).await?);
+///         Ok(())
+///     }
+///
+///     async fn accept(&mut self) -> io::Result<Accepted> {
+///         let listener = self.listener.as_ref().expect("it listens");
+///         loop {
+///             tokio::select! {
+///                 Some(shaken) = self.handshakes.join_next() => return shaken?,
+///                 accepted = listener.accept() => {
+///                     let (socket, client) = accepted?;
+///                     self.handshakes.spawn(async move {
+///                         let stream = timeout(Duration::from_secs(10), handshake(socket)).await??;
+///                         Ok(Accepted::stream(stream).peer(Peer::Tcp(client)))
+///                     });
+///                 }
+///             }
+///         }
+///     }
+/// }
+/// # async fn handshake(socket: tokio::net::TcpStream) -> io::Result<tokio::net::TcpStream> { Ok(socket) }
+/// # let _ = |address| Tls { address, listener: None, handshakes: JoinSet::new() };
+/// ```
 pub trait Accept: Send + 'static {
+    /// Makes ready for clients: binds an address, for example. It is called once, before the daemon is ready, and not in
+    /// the dry run of an upgrade in place, when the program before this one still has the address. Default: nothing.
+    ///
+    /// # Errors
+    /// When it cannot be done; the start then fails.
+    fn listen(&mut self) -> impl Future<Output = io::Result<()>> + Send {
+        ready(Ok(()))
+    }
+
     /// Waits for the next client.
     ///
     /// It is called again when a client has been accepted, and only then: what takes long, a TLS handshake for
     /// example, is done in tasks of the listener's own, or all other clients wait. It must not block its thread.
     ///
-    /// At a restart and at an upgrade in place clients are accepted until idle connections have
-    /// [lingered](crate::Daemon::linger), and then those that wait already, for a second at most. The listener itself
-    /// is not handed over, and the next process listens anew. An address is best bound here, at the first call: an upgrade
-    /// in place begins with a dry run of the program, which would find the address in use.
+    /// The listener itself is not handed over. At a restart and at an upgrade in place clients are accepted until
+    /// everything else is ready for that; those that wait then are still served, but who connects before the next
+    /// process listens is refused, and what tasks of the listener's own have not brought to an end is lost.
     ///
     /// # Errors
-    /// An error of accept(2) has the same effect as at any other server: a client that is gone is passed over; a lack
-    /// of descriptors is logged, and accepting tried again after a pause of 1 s at most; a broken listener ends the
-    /// server, and with it the daemon, and so does [`Unsupported`](io::ErrorKind::Unsupported). Any other error is
-    /// treated as a lack, and so are more than a hundred clients in a row that are gone.
+    /// - What is the client's fault: it is passed over. Without an errno these are `ConnectionAborted`,
+    ///   `ConnectionReset`, `InvalidData`, `NotConnected`, `TimedOut` and `UnexpectedEof`.
+    /// - `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`: idle connections are closed to make room, as at any other server.
+    /// - `EBADF`, `EFAULT`, `EINVAL`, `ENOTSOCK`, `EOPNOTSUPP`, and `Unsupported` without an errno: the listener is broken.
+    ///   It ends the server, and with it the daemon.
+    ///
+    /// After any other error, and after more than a hundred clients in a row that were passed over, the log warns, and the
+    /// listener is asked again after a pause of 1 s at most.
     ///
     /// # Cancel safety
     /// It need not be cancel safe: the future is dropped only when the server ends.
@@ -110,15 +161,18 @@ pub(crate) struct OwnListener(Box<dyn AcceptBoxed>);
 
 /// [`Accept`], for trait objects.
 trait AcceptBoxed: Send {
+    fn listen(&mut self) -> Listening<'_>;
     fn accept(&mut self) -> Accepting<'_>;
 }
+
+type Listening<'l> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'l>>;
 
 pub(crate) type Accepting<'l> = Pin<Box<dyn Future<Output = io::Result<Accepted>> + Send + 'l>>;
 
 // === impl Accepted ===
 
 impl Accepted {
-    /// A connected stream socket, of whatever family.
+    /// A connected stream socket, of whatever family; one of tokio's is made into it by `into_std`.
     ///
     /// Its connection is as any other: without a request it is parked, and handed to the next process at a restart.
     pub fn socket(socket: impl Into<OwnedFd>) -> Self {
@@ -128,7 +182,7 @@ impl Accepted {
     /// Any other stream of bytes.
     ///
     /// It cannot leave the process: at a restart and at an upgrade in place its connection ends in order, with
-    /// `Connection: close`.
+    /// `Connection: close`. Options of a socket below it, such as `TCP_NODELAY` and keep-alive, are the program's to set.
     pub fn stream(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
         Self(Kind::Stream(OwnStream::new(stream), Peer::Other))
     }
@@ -167,12 +221,20 @@ impl OwnListener {
         Self(Box::new(listener))
     }
 
+    pub(crate) fn listen(&mut self) -> Listening<'_> {
+        self.0.listen()
+    }
+
     pub(crate) fn accept(&mut self) -> Accepting<'_> {
         self.0.accept()
     }
 }
 
 impl<A: Accept> AcceptBoxed for A {
+    fn listen(&mut self) -> Listening<'_> {
+        Box::pin(Accept::listen(self))
+    }
+
     fn accept(&mut self) -> Accepting<'_> {
         Box::pin(Accept::accept(self))
     }

@@ -19,19 +19,20 @@ use tokio::net::TcpListener;
 struct Own {
     address: String,
     kind: String,
-    /// Bound when it is first asked for a client: an upgrade in place starts this program for a dry run, too.
     listener: Option<TcpListener>,
 }
 
 impl Accept for Own {
+    async fn listen(&mut self) -> io::Result<()> {
+        self.listener = Some(TcpListener::bind(&*self.address).await?);
+        Ok(())
+    }
+
     async fn accept(&mut self) -> io::Result<Accepted> {
         if self.kind == "block" {
             thread::sleep(Duration::from_secs(3600));
         }
-        let listener = match &mut self.listener {
-            Some(listener) => listener,
-            none => none.insert(TcpListener::bind(&*self.address).await?),
-        };
+        let listener = self.listener.as_ref().expect("it listens");
         let (socket, peer) = listener.accept().await?;
         Ok(if self.kind == "stream" {
             Accepted::stream(socket).peer(Peer::Tcp(peer))

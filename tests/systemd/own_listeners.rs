@@ -59,8 +59,11 @@ fn a_stream_ends_in_order_at_a_restart_while_others_are_served_and_go_on() {
         let mut busy = Client::half_a_request(OWN, "/");
         let before = machine.property("own_listener", "MainPID");
         machine.systemctl(&["restart", "--no-block", "own_listener"]).ok();
-        // Once its linger is over.
+        wait_until("it is told to close", PATIENCE, || {
+            idle.request("GET", "/").header("connection") == Some("close")
+        });
         assert!(idle.is_closed());
+        assert_eq!(Client::connect(OWN).request("GET", "/").body, "0\n");
         assert_eq!(machine.property("own_listener", "ActiveState"), "deactivating");
         assert_eq!(kept.request("GET", "/").body, "0\n");
         busy.send("half");

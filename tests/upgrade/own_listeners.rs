@@ -39,6 +39,21 @@ fn a_socket_that_a_listener_of_its_own_has_accepted_goes_to_the_next_program() {
 }
 
 #[test]
+fn new_clients_of_a_listener_of_its_own_are_served_while_an_upgrade_waits_for_a_request() {
+    let (mut daemon, own) = start("socket", "60s");
+    let mut busy = Client::half_a_request(&own, "/");
+    daemon.signal(Signal::USR2);
+    daemon.wait_for("serving on until requests in flight are done");
+    for _ in 0..10 {
+        assert_eq!(get(&own, "/").body, "0\n");
+    }
+    busy.send("half");
+    assert_eq!(busy.response("POST").body, "8\n");
+    daemon.wait_for("ready");
+    assert_eq!(busy.request("GET", "/").body, "0\n");
+}
+
+#[test]
 fn a_stream_ends_in_order_before_an_upgrade_while_others_are_served() {
     let (mut daemon, own) = start("stream", "60s");
     let public = daemon.public.to_string();
@@ -49,10 +64,17 @@ fn a_stream_ends_in_order_before_an_upgrade_while_others_are_served() {
     let mut busy = Client::half_a_request(&own, "/");
 
     daemon.signal(Signal::USR2);
-    // Once its linger is over.
+    wait_until("it is told to close", PATIENCE, || {
+        idle.request("GET", "/").header("connection") == Some("close")
+    });
     assert!(idle.is_closed());
-    assert_eq!(kept.request("GET", "/").body, "0\n");
-    assert_eq!(get(&public, "/").body, "0\n");
+    // Whoever comes now, too, while a request is in flight.
+    for _ in 0..3 {
+        let answer = Client::connect(&own).request("GET", "/");
+        assert_eq!((&*answer.body, answer.header("connection")), ("0\n", Some("close")));
+        assert_eq!(kept.request("GET", "/").body, "0\n");
+        assert_eq!(get(&public, "/").body, "0\n");
+    }
     busy.send("half");
     let answer = busy.response("POST");
     assert_eq!((&*answer.body, answer.header("connection")), ("8\n", Some("close")));
@@ -73,9 +95,9 @@ fn after_an_upgrade_that_failed_a_listener_of_its_own_goes_on() {
     // A request that does not end: nothing can be handed over.
     let _busy = Client::half_a_request(&public, "/");
     daemon.signal(Signal::USR2);
-    assert!(idle.is_closed());
     let event = daemon.wait_for_one_of(&["ready", "not upgraded"]);
     assert_eq!(event["message"], "not upgraded", "{event}");
+    assert!(idle.is_closed(), "the last of them are closed when everything is to be held");
     let mut client = Client::connect(&own);
     for _ in 0..2 {
         let answer = client.request("GET", "/");

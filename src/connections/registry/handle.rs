@@ -103,7 +103,9 @@ impl Drop for Registration {
             }
             Kind::Upgraded => state.upgraded -= 1,
             Kind::HandedOver => state.handed_over -= 1,
-            Kind::Connection => state.own_connections -= usize::from(entry.signal.is_own),
+            Kind::Connection => {
+                state.own.remove(key);
+            }
         }
         state.deposited -= usize::from(entry.deposit.is_some());
         state.count_out(entry.signal.idle.load(Ordering::SeqCst));
@@ -129,11 +131,6 @@ impl Handle {
             Mode::Serve | Mode::Hold if self.signal.is_own => Mode::of(&self.registry.own_mode),
             mode => mode,
         }
-    }
-
-    /// Tells whether the server ends in this process: whatever the mode of what is own, nothing is served any more.
-    pub(crate) fn is_ending(&self) -> bool {
-        matches!(Mode::of(&self.registry.mode), Mode::Linger | Mode::Close)
     }
 
     /// The mode now; the task is woken when it changes.
@@ -168,7 +165,7 @@ impl Handle {
             Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
             _ => return,
         }
-        state.own_connections -= usize::from(self.signal.is_own);
+        state.own.remove(&self.key);
         state.upgraded += 1;
         drop(state);
         self.registry.progress.notify_waiters();

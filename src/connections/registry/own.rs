@@ -1,35 +1,45 @@
-//! What is *own*: listeners and streams of the program's own, which cannot leave the process.
+//! What is *own*: streams of the program's own, which cannot leave the process.
 //!
-//! It has a mode of its own, and never sees Hold: before a hand-over it ends in order, while everything else is served.
+//! They have a mode of their own, and never see Hold: before a hand-over they end in order, while everything else is
+//! served. Idle ones are not waited for until then; in Linger they may be used once more.
+//! A listener of the program's own is held as any other, but has nothing to deposit, and is not waited for: it may take
+//! as long as it likes.
 
 use std::sync::atomic::Ordering;
 
-use super::{Mode, Registry};
+use super::{Mode, Registry, State};
 
 // === impl Registry ===
 
 impl Registry {
-    /// Sets the mode of what is own: Linger and Close end it before a hand-over, Serve lets it go on after one that
+    /// Sets the mode of own streams: Linger and Close end them before a hand-over, Serve lets them go on after one that
     /// did not come about.
     pub(crate) fn end_own(&self, mode: Mode) {
         let state = self.lock();
         self.own_mode.store(mode as u8, Ordering::SeqCst);
-        for (_, entry) in &state.entries {
-            if entry.signal.is_own {
-                entry.signal.waker.wake();
-            }
+        for key in &state.own {
+            state.entries[*key].signal.waker.wake();
         }
     }
 
-    /// Waits until no own connection is left, but for upgraded ones.
+    /// Waits until no own stream is left, but for upgraded ones.
     pub(crate) async fn own_ended(&self) {
-        self.wait(|state| state.own_connections == 0).await;
+        self.wait(|state| state.own.is_empty()).await;
     }
 
-    /// Tells whether there is anything own.
+    /// Tells whether there is anything of the program's own.
     pub(crate) fn has_own(&self) -> bool {
         let state = self.lock();
-        state.own_acceptors + state.own_connections > 0
+        state.own_acceptors > 0 || !state.own.is_empty()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// How many own streams wait for a request.
+    pub(super) fn own_idle(&self) -> usize {
+        self.own.iter().filter(|key| self.entries[**key].is_idle()).count()
     }
 }
 
@@ -40,7 +50,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -72,12 +82,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_own_acceptor_deposits_nothing_and_is_not_waited_for() {
+    async fn own_acceptors_and_idle_own_streams_deposit_nothing_and_are_not_waited_for() {
         let registry = Arc::new(Registry::new("test".to_owned()));
         let _acceptor = registry.join_own_acceptor();
         registry.hold();
         assert!(comes(registry.held()).await);
         let own = registry.join_connection(None);
+        assert!(!comes(registry.held()).await, "it may have a request");
+        let (handle, waiting) = (own.handle().clone(), Arc::clone(&registry));
+        let held = tokio::spawn(async move { comes(waiting.held()).await });
+        tokio::task::yield_now().await;
+        handle.idle(Instant::now());
+        assert!(held.await.unwrap());
+        handle.busy();
         assert!(!comes(registry.held()).await);
         drop(own);
         assert!(comes(registry.held()).await);

@@ -174,6 +174,9 @@ impl Handle {
         }
         let since = registry.stamp(since);
         signal.idle.store(since, Ordering::SeqCst);
+        if signal.is_own {
+            registry.progress.notify_waiters();
+        }
         if registry.wants_idle.load(Ordering::SeqCst) {
             registry.lock().offer(since, *key, registry.now());
         }
@@ -203,6 +206,11 @@ impl Handle {
 // === impl Entry ===
 
 impl Entry {
+    /// Tells whether it is a connection that waits for a byte.
+    pub(super) fn is_idle(&self) -> bool {
+        self.signal.idle.load(Ordering::SeqCst) != BUSY
+    }
+
     /// In which order connections are handed over: those with half a request first, and the one that has been
     /// idle longest last, where it is cut off if there are too many.
     pub(super) fn order(&self, now: u32) -> Option<Duration> {

@@ -1,8 +1,7 @@
 //! Accepting through a listener of the program's own.
 //!
-//! It cannot be handed over, and is never held: when what is own [ends](crate::connections::registry::Registry::end_own),
-//! clients are accepted until the linger is over, then those that wait already, and then none until the server goes
-//! on.
+//! It cannot be handed over. While the server is held, and at its end, the clients that wait already are accepted,
+//! and then none until the server is released.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::at_limit::AtLimit;
 use super::shortage::{Class, Shortage};
-use crate::connections::registry::{Mode, Registration, Registry};
+use crate::connections::registry::{Mode, Registration};
 use crate::sockets::own_listener::{Accepted, OwnListener};
 use crate::sockets::stream::Stream;
 
@@ -26,6 +25,14 @@ const GONE_MAX: u32 = 100;
 
 /// For how long those that wait already are accepted in the end: more may come all the time.
 const LAST_MAX: Duration = Duration::from_secs(1);
+
+/// Whether clients are accepted while the server is held, or at its end.
+#[derive(Debug, Default)]
+struct Closing {
+    since: Option<Instant>,
+    /// Those that waited have been accepted.
+    is_over: bool,
+}
 
 /// Accepts until the server stops; each connection is given to `serve`.
 ///
@@ -39,11 +46,10 @@ pub(crate) async fn accept_from(
     let registry = registration.handle().registry();
     let mut shortage = Shortage::new();
     let mut at_limit = AtLimit::default();
-    let mut closing_since = None;
+    let mut closing = Closing::default();
     // Clients that were gone, since one was not.
     let mut gone = 0;
-    while let Some(accepted) =
-        next(&mut listener, &registration, &mut at_limit, &mut closing_since).await
+    while let Some(accepted) = next(&mut listener, &registration, &mut at_limit, &mut closing).await
     {
         match accepted {
             Ok(stream) => {
@@ -53,16 +59,16 @@ pub(crate) async fn accept_from(
                 serve(stream);
                 at_limit.accepted(registry);
             }
-            Err(error) => match Class::of(&error) {
+            Err(error) => match Class::of_own(&error) {
                 Class::Connection if gone < GONE_MAX => {
                     gone += 1;
                     registry.metrics.accept_aborts.add(1);
                 }
-                Class::Shortage if error.kind() == io::ErrorKind::Unsupported => return Err(error),
-                // Nobody waits for what comes after a pause.
-                Class::Connection | Class::Shortage if registration.handle().is_ending() => break,
-                Class::Connection | Class::Shortage => {
+                Class::Shortage => {
                     shortage.wait(&error, &ADDRESS, &registration, &mut at_limit).await;
+                }
+                Class::Connection | Class::Failure => {
+                    shortage.wait_for_own(&error, &registration).await;
                 }
                 Class::Listener => return Err(error),
             },
@@ -79,36 +85,32 @@ async fn next(
     listener: &mut OwnListener,
     registration: &Registration,
     at_limit: &mut AtLimit,
-    closing_since: &mut Option<Instant>,
+    closing: &mut Closing,
 ) -> Option<io::Result<Stream>> {
-    let handle = registration.handle();
-    let registry: &Registry = handle.registry();
+    let registry = registration.handle().registry();
     let mut accepting = listener.accept();
     // A client without room; it is served at a stop, whether there is room or not.
     let mut waiting = None;
-    // What waited when accepting came to its end has been accepted.
-    let mut is_closed = false;
     poll_fn(|cx| {
         let (mode, turn) = registration.poll_begin(cx);
-        if mode != Mode::Close {
+        let is_serving = mode == Mode::Serve;
+        if is_serving {
             registration.end_turn(turn);
         }
-        if mode == Mode::Close {
-            let since = closing_since.get_or_insert_with(Instant::now);
-            is_closed |= since.elapsed() >= LAST_MAX;
-        } else {
-            *closing_since = None;
-            is_closed = false;
-        }
-        if waiting.is_none() && !is_closed {
+        closing.look(is_serving);
+        if waiting.is_none() && !closing.is_over {
             if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
                 match accepted.and_then(Accepted::into_stream) {
                     Ok(stream) => waiting = Some(stream),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Err(error) => {
+                        // It is not asked again and again in the end.
+                        closing.is_over = !is_serving;
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
             }
         }
-        if mode == Mode::Serve && registry.is_full() {
+        if is_serving && registry.is_full() {
             at_limit.make_room(cx, waiting.is_some(), registry);
             return Poll::Pending;
         }
@@ -116,9 +118,25 @@ async fn next(
             stream.renew_options(registry.tcp());
             return Poll::Ready(Some(Ok(stream)));
         }
-        is_closed = mode == Mode::Close;
+        closing.is_over = !is_serving;
         registration.end_turn(turn);
-        if handle.is_ending() { Poll::Ready(None) } else { Poll::Pending }
+        match mode {
+            Mode::Serve | Mode::Hold => Poll::Pending,
+            Mode::Linger | Mode::Close => Poll::Ready(None),
+        }
     })
     .await
+}
+
+// === impl Closing ===
+
+impl Closing {
+    fn look(&mut self, is_serving: bool) {
+        if is_serving {
+            *self = Self::default();
+        } else {
+            let since = self.since.get_or_insert_with(Instant::now);
+            self.is_over |= since.elapsed() >= LAST_MAX;
+        }
+    }
 }

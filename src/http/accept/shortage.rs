@@ -23,11 +23,13 @@ pub(super) enum Class {
     Connection,
     /// The machine: it is short of descriptors or memory.
     Shortage,
+    /// Something else, which may pass; only of a listener of the program's own.
+    Failure,
     /// The listener: it is broken.
     Listener,
 }
 
-/// Pauses while descriptors or memory are short.
+/// Pauses while clients cannot be accepted.
 #[derive(Debug)]
 pub(super) struct Shortage {
     pause: Duration,
@@ -67,14 +69,30 @@ impl Shortage {
         let most = registry.connections().saturating_sub(1);
         let (closed, _) = registry.make_room(most, EVICTABLE_AFTER);
         at_limit.tell(closed, registry);
+        self.pause(registration).await;
+    }
+
+    /// Waits before a listener of the program's own is asked again.
+    pub(super) async fn wait_for_own(&mut self, error: &io::Error, registration: &Registration) {
+        let registry = registration.handle().registry();
+        registry.metrics.accept_failures.add(1);
+        if is_due(&mut self.told, LOG_INTERVAL) {
+            tracing::warn!(
+                server = registry.server(),
+                %error,
+                "a listener of its own fails; it is asked again after a pause",
+            );
+        }
+        self.pause(registration).await;
+    }
+
+    async fn pause(&mut self, registration: &Registration) {
         tokio::select! {
             () = sleep(self.pause) => {}
-            // A stop does not wait for the shortage to end. Before a hand-over what is own goes on for a while.
+            // A stop does not wait for the shortage to end.
             () = poll_fn(|cx| match registration.poll_turn(cx) {
-                Mode::Serve | Mode::Linger | Mode::Close if !registration.handle().is_ending() => {
-                    Poll::Pending
-                }
-                Mode::Serve | Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
+                Mode::Serve => Poll::Pending,
+                Mode::Hold | Mode::Linger | Mode::Close => Poll::Ready(()),
             }) => {}
         }
         self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -105,16 +123,32 @@ impl Class {
                 | Errno::TIMEDOUT
                 | Errno::NOTCONN,
             ) => Self::Connection,
-            // Of a listener of the program's own, which need not know errno.
-            None if is_of_client(error) => Self::Connection,
             // EMFILE, ENFILE, ENOBUFS, ENOMEM, and unknown errors: without a pause a firewall's EPERM would
             // come again at once.
             _ => Self::Shortage,
         }
     }
-}
 
-fn is_of_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, NotConnected};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected)
+    /// The class of an error that a listener of the program's own tells. It need not know errno, and what it tells may
+    /// be any client's doing: idle connections are closed for a real shortage alone.
+    pub(super) fn of_own(error: &io::Error) -> Self {
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, InvalidData, NotConnected, TimedOut, UnexpectedEof,
+            Unsupported,
+        };
+        match (Errno::from_io_error(error), error.kind()) {
+            (Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM), _) => Self::Shortage,
+            (Some(_), _) => match Self::of(error) {
+                Self::Shortage => Self::Failure,
+                class => class,
+            },
+            (None, Unsupported) => Self::Listener,
+            (
+                None,
+                ConnectionAborted | ConnectionReset | InvalidData | NotConnected | TimedOut
+                | UnexpectedEof,
+            ) => Self::Connection,
+            (None, _) => Self::Failure,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::{
         fd::OwnedFd,
         unix::net::{UnixDatagram, UnixStream},
     },
+    time::Duration,
 };
 
 use axum::{Extension, Router, routing::get};
@@ -15,7 +16,7 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Sent, connect, get_body, router, server, start};
@@ -105,6 +106,31 @@ async fn after_an_error_that_may_pass_the_next_client_is_accepted() {
         clients.send(Err(error)).await.unwrap();
         assert_eq!(get_body(&mut connect(&clients).await, "/").await, "Hello");
     }
+    assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_but_a_shortage_costs_an_idle_connection() {
+    let (clients, running) = start(router()).await;
+    let mut idle = connect(&clients).await;
+    assert_eq!(get_body(&mut idle, "/").await, "Hello");
+    sleep(Duration::from_secs(1)).await;
+    let kinds = [
+        ErrorKind::InvalidData,
+        ErrorKind::UnexpectedEof,
+        ErrorKind::TimedOut,
+        ErrorKind::BrokenPipe,
+        ErrorKind::Other,
+    ];
+    for kind in kinds {
+        clients.send(Err(kind.into())).await.unwrap();
+        assert_eq!(get_body(&mut connect(&clients).await, "/").await, "Hello");
+    }
+    assert_eq!(get_body(&mut idle, "/").await, "Hello");
+    sleep(Duration::from_secs(1)).await;
+    let shortage = rustix::io::Errno::MFILE.raw_os_error();
+    clients.send(Err(io::Error::from_raw_os_error(shortage))).await.unwrap();
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(running.stop().await, Exit::Clean);
 }
 

@@ -49,6 +49,8 @@ struct Stage {
     registry: Arc<Registry>,
     handlers: Arc<Handlers>,
     task: JoinHandle<()>,
+    /// Of a stream of the program's own, which is not handed over.
+    is_own: bool,
 }
 
 /// The service, of this server and of hyper's.
@@ -72,6 +74,7 @@ where
 
 impl Stage {
     fn begin(idle: Idle, handlers: Arc<Handlers>) -> Self {
+        let is_own = idle.stream.socket().is_none();
         let registry = Arc::new(Registry::new("model".to_owned()));
         let shared = Arc::new(Shared {
             service: Handling(Arc::clone(&handlers)),
@@ -84,15 +87,17 @@ impl Stage {
         });
         let registration = registry.join_connection(idle.stream.socket());
         let task = tokio::spawn(counted(run(idle, registration, shared)));
-        Self { registry, handlers, task }
+        Self { registry, handlers, task, is_own }
     }
 
     async fn change(self, change: Change) -> Self {
         match change {
+            Change::Hold(time) | Change::Restart(time) if self.is_own => {
+                self.hold(time).await;
+                self
+            }
             Change::Hold(time) => {
-                self.registry.hold();
-                let _ = timeout(time, self.registry.held()).await;
-                self.registry.release();
+                self.hold(time).await;
                 self
             }
             Change::Restart(time) => self.restart(time).await,
@@ -101,6 +106,12 @@ impl Stage {
                 self
             }
         }
+    }
+
+    async fn hold(&self, time: Duration) {
+        self.registry.hold();
+        let _ = timeout(time, self.registry.held()).await;
+        self.registry.release();
     }
 
     /// Hands the connection to a next server, if it comes to rest in time.

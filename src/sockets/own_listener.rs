@@ -111,7 +111,7 @@ pub trait Accept: Send + 'static {
     ///
     /// The listener itself is not handed over. At a restart and at an upgrade in place clients are accepted until
     /// everything else is ready for that; those that wait then are still served, but who connects before the next
-    /// process listens is refused, and what tasks of the listener's own have not brought to an end is lost.
+    /// process listens is refused or reset, and what tasks of the listener's own have not brought to an end is lost.
     ///
     /// # Errors
     /// - What is the client's fault: it is passed over. Without an errno these are `ConnectionAborted`,

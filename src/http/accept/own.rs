@@ -5,10 +5,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::task::consume_budget;
+use tokio::task::{consume_budget, yield_now};
 use tokio::time::Instant;
 
 use super::at_limit::AtLimit;
@@ -27,9 +28,11 @@ const GONE_MAX: u32 = 100;
 const LAST_MAX: Duration = Duration::from_secs(1);
 
 /// Whether clients are accepted while the server is held, or at its end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Closing {
     since: Option<Instant>,
+    /// Lets the runtime look once more who waits: what a listener says without that may be old.
+    look: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Those that waited have been accepted.
     is_over: bool,
 }
@@ -97,7 +100,7 @@ async fn next(
         if is_serving {
             registration.end_turn(turn);
         }
-        closing.look(is_serving);
+        closing.begin(is_serving);
         if waiting.is_none() && !closing.is_over {
             if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
                 match accepted.and_then(Accepted::into_stream) {
@@ -115,10 +118,13 @@ async fn next(
             return Poll::Pending;
         }
         if let Some(stream) = waiting.take() {
+            closing.look = None;
             stream.renew_options(registry.tcp());
             return Poll::Ready(Some(Ok(stream)));
         }
-        closing.is_over = !is_serving;
+        if !is_serving {
+            ready!(closing.poll_over(cx));
+        }
         registration.end_turn(turn);
         match mode {
             Mode::Serve | Mode::Hold => Poll::Pending,
@@ -131,12 +137,76 @@ async fn next(
 // === impl Closing ===
 
 impl Closing {
-    fn look(&mut self, is_serving: bool) {
+    fn begin(&mut self, is_serving: bool) {
         if is_serving {
             *self = Self::default();
         } else {
             let since = self.since.get_or_insert_with(Instant::now);
             self.is_over |= since.elapsed() >= LAST_MAX;
         }
+    }
+
+    /// The listener has nobody: ready if it had nobody before the runtime's last look either.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_over {
+            let look = self.look.get_or_insert_with(|| Box::pin(yield_now()));
+            ready!(look.as_mut().poll(cx));
+            self.is_over = true;
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::duplex;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::connections::registry::Registry;
+    use crate::sockets::own_listener::Accept;
+
+    /// Looks at who waits only when the runtime has had its turn.
+    struct Late(mpsc::UnboundedReceiver<Accepted>);
+
+    impl Accept for Late {
+        async fn accept(&mut self) -> io::Result<Accepted> {
+            yield_now().await;
+            self.0.recv().await.ok_or_else(|| io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_accepted_before_a_hold_and_others_when_it_is_over() {
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let (clients, listener) = mpsc::unbounded_channel();
+        let (accepted, mut served) = mpsc::unbounded_channel();
+        let registration = registry.join_own_acceptor();
+        let serve = move |stream: Stream| accepted.send(stream).unwrap();
+        let acceptor =
+            tokio::spawn(accept_from(OwnListener::new(Late(listener)), registration, serve));
+        let connect = || clients.send(Accepted::stream(duplex(1).0)).unwrap();
+        connect();
+        served.recv().await.unwrap();
+        for _ in 0..2 {
+            connect();
+            connect();
+            registry.hold();
+            registry.turned().await;
+            assert!(served.try_recv().is_ok() && served.try_recv().is_ok());
+            connect();
+            for _ in 0..8 {
+                registry.turned().await;
+            }
+            assert!(served.try_recv().is_err(), "nobody is accepted while it is held");
+            registry.release();
+            served.recv().await.unwrap();
+        }
+        connect();
+        registry.linger();
+        assert!(acceptor.await.unwrap().is_ok());
+        assert!(served.try_recv().is_ok());
     }
 }

@@ -14,7 +14,7 @@
 //! Invariants:
 //! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
-//! - What is [own](self::own) never sees Hold.
+//! - Streams of the program's [own] never see Hold.
 
 mod handle;
 mod own;
@@ -69,7 +69,7 @@ pub(crate) enum Deposit {
 pub(crate) struct Registry {
     server: String,
     mode: AtomicU8,
-    /// The mode of what is own, while that of the others is Serve or Hold.
+    /// The mode of own streams, while that of everything else is Serve or Hold.
     own_mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
     /// How many connections there may be; at the limit idle ones are evicted, or accepting pauses.
@@ -260,8 +260,8 @@ impl Registry {
         self.metrics.in_flight() > 0 || self.lock().upgraded > 0
     }
 
-    /// Waits until every acceptor has been round its loop; one of an own listener in Close also until it has accepted what
-    /// waits there.
+    /// Waits until every acceptor has been round its loop; while it is held, one of an own listener also until it has
+    /// accepted who waits there.
     pub(crate) async fn turned(&self) {
         let turn = self.turns.fetch_add(1, Ordering::SeqCst) + 1;
         self.lock().wake_acceptors();

@@ -49,7 +49,7 @@ pub(crate) async fn accept(
         .await;
         match accepted {
             Ok(Ok(stream)) => {
-                shortage.is_over();
+                shortage.ended();
                 registry.metrics.accepted.add(1);
                 serve(stream);
                 at_limit.accepted(registry);

@@ -2,8 +2,8 @@
 //!
 //! They have a mode of their own, and never see Hold: before a hand-over they end in order, while everything else is
 //! served. Idle ones are not waited for until then; in Linger they may be used once more.
-//! A listener of the program's own is held as any other, but has nothing to deposit, and is not waited for: it may take
-//! as long as it likes.
+//! A listener of the program's own is held as any other, but has nothing to deposit. The hold does not wait for it: how
+//! long it takes is the program's affair.
 
 use std::sync::atomic::Ordering;
 

@@ -56,7 +56,7 @@ pub(crate) async fn accept_from(
     {
         match accepted {
             Ok(stream) => {
-                shortage.is_over();
+                shortage.ended();
                 gone = 0;
                 registry.metrics.accepted.add(1);
                 serve(stream);

@@ -44,7 +44,7 @@ impl Shortage {
     }
 
     /// A client has been accepted.
-    pub(super) fn is_over(&mut self) {
+    pub(super) fn ended(&mut self) {
         self.pause = PAUSE_MIN;
     }
 

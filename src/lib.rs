@@ -235,6 +235,8 @@ mod http;
 mod lifecycle;
 mod log;
 mod manager;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod sockets;
 
 pub use crate::connections::limits::{Limits, LimitsError};
@@ -252,6 +254,12 @@ pub use crate::lifecycle::shutdown::{Cause, Shutdown};
 pub use crate::log::invalid_setting::InvalidSetting;
 #[cfg(feature = "log")]
 pub use crate::log::{Format, Level, LogError, LogSettings, Target};
+#[cfg(feature = "proxy")]
+pub use crate::proxy::answer::AnswerBody;
+#[cfg(feature = "proxy")]
+pub use crate::proxy::service::Proxy;
+#[cfg(feature = "proxy")]
+pub use crate::proxy::trusted::{InvalidTrustedProxy, TrustedProxy};
 pub use crate::sockets::address::{Address, InvalidAddress};
 pub use crate::sockets::inherit::{InheritError, Inherited};
 pub use crate::sockets::listen::Listen;

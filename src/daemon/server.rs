@@ -1,5 +1,7 @@
 //! A server as the program declares it.
 
+#[cfg(feature = "proxy")]
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::http::on_connect::OnConnect;
 use crate::http::probe;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
+#[cfg(feature = "proxy")]
+use crate::proxy::service::Proxy;
 use crate::sockets::listen::Listen;
 use crate::sockets::own_listener::{Accept, OwnListener};
 use crate::sockets::peer::Connection;
@@ -42,6 +46,9 @@ pub struct Server {
     pub(crate) name: String,
     pub(crate) listen: Result<Listen, String>,
     pub(crate) own_listeners: Vec<OwnListener>,
+    /// The service is this.
+    #[cfg(feature = "proxy")]
+    pub(crate) proxy: Option<Proxy>,
     particulars: Particulars,
     build: Box<dyn FnOnce(Particulars, Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
 }
@@ -98,7 +105,8 @@ impl Server {
     /// A server for a hyper service: the shortest way from the socket to your code.
     ///
     /// Sockets are as with [`Server::new`]. Requests carry no extension unless
-    /// [`Server::tell_peer`] asks for it.
+    /// [`Server::tell_peer`] asks for it; those to a [`Proxy`](crate::Proxy) do, and the watchdog does not ask it, since
+    /// a restart mends no application.
     pub fn hyper<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
@@ -109,7 +117,16 @@ impl Server {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        Self::declare(name.into(), listen, service)
+        #[cfg(feature = "proxy")]
+        let proxy = (&service as &dyn Any).downcast_ref::<Proxy>().cloned();
+        let server = Self::declare(name.into(), listen, service);
+        #[cfg(feature = "proxy")]
+        if let Some(proxy) = proxy {
+            let mut server = server.tell_peer(true).watchdog_path(None);
+            server.proxy = Some(proxy);
+            return server;
+        }
+        server
     }
 
     fn declare<L, S>(name: String, listen: L, service: S) -> Self
@@ -136,6 +153,8 @@ impl Server {
             name,
             listen: listen.try_into().map_err(|error| error.to_string()),
             own_listeners: Vec::new(),
+            #[cfg(feature = "proxy")]
+            proxy: None,
             particulars: Particulars::default(),
             build,
         }
@@ -297,6 +316,11 @@ impl Server {
                 self.name,
                 probe.escape_debug(),
             )));
+        }
+        #[cfg(feature = "proxy")]
+        if let Some(error) = self.proxy.as_ref().and_then(Proxy::problem) {
+            let name = &self.name;
+            return Err(Error::Configuration(format!("cannot pass on what \"{name}\" gets: {error}")));
         }
         Ok(())
     }

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "proxy")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
@@ -13,6 +15,8 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketType, getpeername, send, sockopt};
+#[cfg(feature = "proxy")]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::consume_budget;
@@ -254,6 +258,28 @@ impl Stream {
         }
     }
 
+    /// Ready once the peer of a Unix socket has read everything that was written, and at once for any other, of which
+    /// that cannot be known. Where the peer's end is closed, only a read tells more.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Socket::Unix(stream) = &mut self.socket else { return Poll::Ready(()) };
+        let is_taken = || match unread_by_peer(stream.as_fd()) {
+            Ok(0) => Ok(()),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        // The kernel tells that the socket is writable whenever the peer has read something. What is known of that is
+        // forgotten by the first look, unless the peer's end is closed: that is known for ever.
+        for _ in 0..2 {
+            if ready!(stream.poll_write_ready(cx)).is_err() {
+                break;
+            }
+            if stream.try_io(Interest::WRITABLE, is_taken).is_ok() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
     /// Sends what the stream has kept back; a socket keeps nothing back.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
@@ -293,6 +319,16 @@ pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
 /// that always has something to send, or to receive, must not keep a thread to itself.
 fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(cx)
+}
+
+/// How many bytes of memory hold what the peer of a Unix socket has not read, `SIOCOUTQ`.
+#[cfg(feature = "proxy")]
+fn unread_by_peer(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let mut bytes: libc::c_int = 0;
+    #[expect(unsafe_code, reason = "no crate here has this request")]
+    // SAFETY: the descriptor is open, and the kernel writes one integer, to a variable that outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
 fn lost() -> io::Error {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
-use crate::config::{Mode, Settings};
+use crate::config::{Mode, ProxySettings, Settings};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -152,6 +152,9 @@ struct Line {
     /// Time without a word from a TCP client after which it is asked whether it is still there, nine times at most; 0s for never [env: LOCKSTEPD_TCP_KEEPALIVE] [default: 15s]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     tcp_keepalive: Option<Duration>,
+
+    #[command(flatten)]
+    proxy: ProxySettings,
 }
 
 const AFTER: &str = "\
@@ -195,6 +198,7 @@ pub(crate) fn parse() -> Arguments {
         idle_timeout: line.idle_timeout,
         write_timeout: line.write_timeout,
         tcp_keepalive: line.tcp_keepalive,
+        proxy: line.proxy,
     };
     Arguments { command: line.command.unwrap_or_default(), config: line.config, settings }
 }

@@ -40,7 +40,11 @@ fn daemon(config: Config) -> Daemon {
     let unknown = |name| format!("{name} is no setting, and has no effect (see --help)");
     let daemon = Daemon::new("lockstepd");
     let warned = config.unknown.iter().map(unknown).fold(daemon, Daemon::warning);
-    warned
+    let daemon = match config.proxy.proxy() {
+        Some(proxy) => warned.hyper_server("public", config.public, proxy),
+        None => warned.hyper_server("public", config.public, Greeting),
+    };
+    daemon
         .log(log)
         .access_log(config.access_log)
         .limits(config.limits)
@@ -48,7 +52,6 @@ fn daemon(config: Config) -> Daemon {
         .linger(config.linger)
         .hand_over(config.hand_over)
         .idle_exit(config.idle_exit)
-        .hyper_server("public", config.public, Greeting)
         .admin(config.admin)
         .admin_hosts(config.admin_hosts)
         .admin_users(config.admin_users)

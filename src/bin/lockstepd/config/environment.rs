@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use lockstepd::{AccessLog, Error, Format, Level, Target};
 
+use super::proxy::ProxySettings;
 use super::settings::{Mode, Settings, hint};
 
 /// The environment, and the names of the settings in it.
@@ -29,7 +30,7 @@ impl Variables {
     }
 
     /// The value of a variable, if it is set.
-    fn one<T, E: Display>(
+    pub(super) fn one<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -42,7 +43,7 @@ impl Variables {
     }
 
     /// The values of a variable that separates them with commas.
-    fn list<T: FromStr<Err: Display>>(
+    pub(super) fn list<T: FromStr<Err: Display>>(
         &mut self,
         name: &'static str,
     ) -> Result<Option<Vec<T>>, Error> {
@@ -95,6 +96,7 @@ impl Settings {
             idle_timeout: variables.one("LOCKSTEPD_IDLE_TIMEOUT", humantime::parse_duration)?,
             write_timeout: variables.one("LOCKSTEPD_WRITE_TIMEOUT", humantime::parse_duration)?,
             tcp_keepalive: variables.one("LOCKSTEPD_TCP_KEEPALIVE", humantime::parse_duration)?,
+            proxy: ProxySettings::from_env(variables)?,
         })
     }
 }

@@ -9,6 +9,7 @@ use std::{fs, io};
 use lockstepd::{AccessLog, Address, Error, Format, Level, Target};
 use serde::de::{Deserialize, Deserializer};
 
+use super::proxy::ProxySettings;
 use super::settings::{Mode, Settings, hint};
 
 /// The configuration file, unless another is named.
@@ -29,6 +30,7 @@ struct File {
     limits: LimitsTable,
     public: ServerTable,
     admin: AdminTable,
+    proxy: ProxySettings,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -68,16 +70,18 @@ struct LimitsTable {
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ServerTable {
-    #[serde(deserialize_with = "addresses")]
+    #[serde(deserialize_with = "texts")]
     listen: Option<Vec<Address>>,
     #[serde(deserialize_with = "text")]
     socket_mode: Option<Mode>,
+    #[serde(deserialize_with = "text")]
+    proxy: Option<Address>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct AdminTable {
-    #[serde(deserialize_with = "addresses")]
+    #[serde(deserialize_with = "texts")]
     listen: Option<Vec<Address>>,
     #[serde(deserialize_with = "text")]
     socket_mode: Option<Mode>,
@@ -144,6 +148,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         idle_timeout: file.limits.idle_timeout,
         write_timeout: file.limits.write_timeout,
         tcp_keepalive: file.limits.tcp_keepalive,
+        proxy: ProxySettings { to: file.public.proxy, ..file.proxy },
     })
 }
 
@@ -158,7 +163,7 @@ fn wants_hint(key: &str, text: &str, message: &str) -> bool {
     match key {
         // Without quotation marks an octal number is no TOML.
         "socket_mode" => true,
-        "listen" | "hosts" | "users" => message.contains("expected a sequence"),
+        "listen" | "hosts" | "users" | "trusted_proxies" => message.contains("expected a sequence"),
         // If the text is no TOML, the value may be right.
         _ => text.parse::<toml::Table>().is_ok(),
     }
@@ -173,15 +178,17 @@ fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
-fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Address>>, D::Error> {
+pub(super) fn texts<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    let addresses: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
-    addresses.map(Some).map_err(serde::de::Error::custom)
+    let values: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
+    values.map(Some).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -191,7 +198,7 @@ mod tests {
     use super::*;
 
     /// Every key that takes no number, with its table.
-    const KEYS: [(&str, &str); 12] = [
+    const KEYS: [(&str, &str); 15] = [
         ("", "drain_timeout"),
         ("", "hand_over"),
         ("", "idle_exit"),
@@ -204,6 +211,9 @@ mod tests {
         ("[admin]", "listen"),
         ("[admin]", "hosts"),
         ("[admin]", "users"),
+        ("[public]", "proxy"),
+        ("[proxy]", "wait"),
+        ("[proxy]", "trusted_proxies"),
     ];
 
     fn parse(text: &str) -> Result<Settings, String> {

@@ -2,6 +2,7 @@
 
 mod environment;
 mod file;
+mod proxy;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -12,12 +13,15 @@ use lockstepd::{
 };
 
 use self::environment::Variables;
+pub(crate) use self::proxy::ProxySettings;
 pub(crate) use self::settings::{Mode, Settings};
 
 /// The whole configuration, every setting decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) public: Listen,
+    /// The application behind the public server, if there is one.
+    pub(crate) proxy: ProxySettings,
     pub(crate) admin: Listen,
     pub(crate) drain_timeout: Duration,
     pub(crate) linger: Duration,
@@ -56,6 +60,7 @@ impl Config {
         limits.check()?;
         Ok(Self {
             limits,
+            proxy: settings.proxy,
             admin_hosts: settings.admin_hosts.unwrap_or_default(),
             admin_users: settings.admin_users.unwrap_or_default(),
             public: listen(settings.public, settings.public_socket_mode, "0.0.0.0:9090"),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
+use super::proxy::ProxySettings;
+
 /// The settings of one source; `None` where it does not mention one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -34,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Option<Duration>,
     /// Zero: never.
     pub(crate) tcp_keepalive: Option<Duration>,
+    pub(crate) proxy: ProxySettings,
 }
 
 /// Permissions in octal, such as `0660`.
@@ -43,11 +46,11 @@ pub(crate) struct Mode(u32);
 /// A hint for an error: how the value of a key, or of its variable, is written.
 pub(super) fn hint(key: &str) -> &'static str {
     match key {
-        "listen" | "hosts" | "users" => " (write a list, in brackets)",
+        "listen" | "hosts" | "users" | "trusted_proxies" => " (write a list, in brackets)",
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
-            if ["timeout", "linger", "idle_exit", "keepalive"].iter().any(|end| key.ends_with(end))
+            if ["timeout", "linger", "idle_exit", "keepalive", "wait"].iter().any(|end| key.ends_with(end))
             {
                 " (write a time such as \"20s\" or \"1m 30s\")"
             } else if key.ends_with("socket_mode") {
@@ -91,6 +94,7 @@ impl Settings {
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             write_timeout: self.write_timeout.or(other.write_timeout),
             tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
+            proxy: self.proxy.or(other.proxy),
         }
     }
 }

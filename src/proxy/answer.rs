@@ -1,0 +1,186 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::BoxError;
+use crate::proxy::connection::Connection;
+use crate::proxy::metrics::{FAILURES, ProxyMetrics};
+use crate::proxy::pool::Pool;
+use crate::proxy::room::Active;
+
+/// The body of an answer: the application's, or a short text of the proxy's own.
+#[derive(Debug)]
+pub struct AnswerBody(Content);
+
+#[derive(Debug)]
+enum Content {
+    Text(Bytes),
+    Streamed(Box<Streamed>),
+}
+
+/// A body that comes from the application; the connection is driven here.
+#[derive(Debug)]
+struct Streamed {
+    incoming: Incoming,
+    /// None: it was given back, or is lost.
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    metrics: Arc<ProxyMetrics>,
+    /// None: the answer may have no end, and nobody waits for it.
+    _active: Option<Active>,
+    /// The most time without a byte.
+    limit: Duration,
+    last: Option<Pin<Box<Sleep>>>,
+}
+
+/// The application has sent nothing for too long, in the middle of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the application sent no more of its answer in time")]
+struct Stalled;
+
+// === impl AnswerBody ===
+
+impl AnswerBody {
+    pub(super) const fn empty() -> Self {
+        Self(Content::Text(Bytes::new()))
+    }
+
+    pub(super) const fn text(text: &'static str) -> Self {
+        Self(Content::Text(Bytes::from_static(text.as_bytes())))
+    }
+
+    pub(super) fn streamed(
+        incoming: Incoming,
+        connection: Connection,
+        pool: Arc<Pool>,
+        metrics: Arc<ProxyMetrics>,
+        active: Option<Active>,
+        limit: Duration,
+    ) -> Self {
+        let connection = Some(connection);
+        let streamed =
+            Streamed { incoming, connection, pool, metrics, _active: active, limit, last: None };
+        Self(Content::Streamed(Box::new(streamed)))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Content::Text(text) if text.is_empty() => Poll::Ready(None),
+            Content::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Content::Streamed(streamed) => streamed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Text(text) => text.is_empty(),
+            Content::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Content::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+// === impl Streamed ===
+
+impl Streamed {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.last = None;
+                    if self.incoming.is_end_stream() {
+                        self.give_back();
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),
+                Poll::Ready(None) => {
+                    self.give_back();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {}
+            }
+            let Some(connection) = &mut self.connection else { return Poll::Pending };
+            if connection.poll(cx).is_ready() {
+                // hyper has told the body how it ends.
+                self.connection = None;
+                continue;
+            }
+            // What hyper has read meanwhile.
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => return self.poll_stalled(cx),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.last = None;
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),
+                Poll::Ready(None) => {
+                    self.give_back();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn poll_stalled(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let limit = self.limit;
+        let sleep = || Box::pin(sleep_until(Instant::now() + limit));
+        if self.last.get_or_insert_with(sleep).as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(self.cut(Stalled))))
+    }
+
+    /// The answer ends before its end; so does the client's connection.
+    fn cut(&mut self, error: impl Into<BoxError>) -> BoxError {
+        self.connection = None;
+        self.metrics.failures[FAILURES.len() - 1].add(1);
+        error.into()
+    }
+
+    /// Keeps the connection for the next request, if it can take one.
+    fn give_back(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            if connection.is_usable() {
+                self.pool.put(connection);
+            }
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // hyper does not ask a body that says it has ended.
+        if self.incoming.is_end_stream() {
+            self.give_back();
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! One attempt to have a request answered, over one connection.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::proxy::connection::{Attempted, Connection};
+use crate::proxy::request_body::{AttemptBody, RequestBody};
+
+/// How long a client's body is held back for `100 Continue`, which an application that does not know it never sends.
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// After how long a request that an application has accepted and not answered lets the next one try.
+const LET_NEXT: Duration = Duration::from_millis(200);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Answered(Response<Incoming>),
+    /// There is no answer.
+    Broken(hyper::Error),
+    /// None came in time.
+    TimedOut,
+}
+
+/// What an attempt is about.
+pub(super) struct Attempt<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) body: Option<&'a RequestBody>,
+    /// Without a word of the answer, once the request is sent.
+    pub(super) limit: Duration,
+    /// The client waits to be asked for the body.
+    pub(super) expects: bool,
+}
+
+/// The times at which something is to be done.
+struct Clock {
+    /// The answer has to have come.
+    due: Instant,
+    /// The application has had time enough to ask for the body.
+    open: Option<Instant>,
+    /// The next request may try.
+    next: Option<Instant>,
+    /// Made when there is something to wait for.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl Attempt ===
+
+impl Attempt<'_> {
+    /// Sends `request`, and waits for the answer's head. `taken` is called when the application is seen to be there,
+    /// if anybody `wants` to know.
+    pub(super) async fn run(
+        self,
+        mut request: Request<AttemptBody>,
+        mut taken: Option<impl FnMut()>,
+    ) -> End {
+        let Self { connection, body, limit, expects } = self;
+        if expects {
+            let wire = Arc::clone(&connection.wire);
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    wire.open();
+                }
+            });
+        }
+        let now = Instant::now();
+        let mut clock = Clock {
+            due: now + limit,
+            open: expects.then(|| now + CONTINUE),
+            next: taken.is_some().then(|| now + LET_NEXT),
+            sleep: None,
+        };
+        let mut answer = pin!(connection.send(request));
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(attempted) = poll_attempt(connection, answer.as_mut(), cx) {
+                    return Poll::Ready(match attempted {
+                        Ok(answer) => End::Answered(answer),
+                        Err(failed) => End::Broken(failed.into_error()),
+                    });
+                }
+                if taken.is_some() && connection.wire.is_taken() {
+                    clock.next = None;
+                    if let Some(mut taken) = taken.take() {
+                        taken();
+                    }
+                }
+                if body.is_some_and(RequestBody::has_moved) {
+                    clock.due = Instant::now() + limit;
+                }
+                if clock.poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let now = Instant::now();
+                if clock.next.take_if(|next| *next <= now).is_some() {
+                    if let Some(mut taken) = taken.take() {
+                        taken();
+                    }
+                }
+                if clock.open.take_if(|open| *open <= now).is_some() {
+                    connection.wire.open();
+                }
+                if clock.due <= now {
+                    return Poll::Ready(End::TimedOut);
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Drives the connection until there is an answer.
+fn poll_attempt(
+    connection: &mut Connection,
+    mut answer: Pin<&mut impl Future<Output = Attempted>>,
+    cx: &mut Context<'_>,
+) -> Poll<Attempted> {
+    let is_done = connection.poll(cx).is_ready();
+    let polled = answer.as_mut().poll(cx);
+    // hyper tells what has become of the request before it is done.
+    debug_assert!(!is_done || polled.is_ready(), "{connection:?}");
+    polled
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// Ready when something is to be done.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let first = [Some(self.due), self.open, self.next].into_iter().flatten().min();
+        let first = first.unwrap_or(self.due);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
+        if sleep.deadline() != first {
+            sleep.as_mut().reset(first);
+        }
+        sleep.as_mut().poll(cx)
+    }
+}

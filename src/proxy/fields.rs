@@ -1,0 +1,266 @@
+//! The head of a message on its way through: what is for one connection alone goes, what the application has to know
+//! of the client comes.
+//!
+//! # Source
+//! RFC 9110 sections 7.6 (Connection, Max-Forwards, Via) and 7.8 (Upgrade); RFC 9112 section 6 (lengths).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, MAX_FORWARDS,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request, response};
+use hyper::ext::ReasonPhrase;
+
+use crate::http::request_fields::names;
+use crate::proxy::forwarded::{self, Origin};
+use crate::proxy::request_body::AttemptBody;
+use crate::proxy::settings::Settings;
+use crate::sockets::peer::Peer;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
+
+/// The proxy's name in Via.
+const RECEIVED_BY: &str = "1.1 lockstepd";
+
+/// A request's head as the application gets it, as often as it is sent.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: Method,
+    target: Uri,
+    fields: HeaderMap,
+    /// The client waits to be asked for the body.
+    pub(super) expects: bool,
+    /// The client offers another protocol, which the application may agree to.
+    pub(super) offers_upgrade: bool,
+}
+
+/// What one pass over the fields finds.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about a field of its own")]
+struct Found {
+    connection: bool,
+    upgrade: bool,
+    te: bool,
+    /// There are fields that are for one connection alone, and rare.
+    hop_by_hop: bool,
+    transfer_encoding: bool,
+    expect: bool,
+    host: bool,
+    via: bool,
+    length: bool,
+    /// What a client may say of where it comes from.
+    origins: bool,
+}
+
+// === impl Head ===
+
+impl Head {
+    /// The head that goes to the application.
+    pub(super) fn of(
+        parts: request::Parts,
+        length: Option<Option<u64>>,
+        settings: &Settings,
+    ) -> Self {
+        let request::Parts { method, uri, version, headers: mut fields, extensions, .. } = parts;
+        let found = Found::of(&fields);
+        let offers_upgrade =
+            length.is_none() && found.connection && found.upgrade && is_offer(&fields);
+        let wants_trailers =
+            found.te && fields.get_all(TE).iter().any(|value| names(value, b"trailers"));
+        let expects = found.expect && length.is_some() && version >= Version::HTTP_11;
+        found.remove_hop_by_hop(&mut fields, offers_upgrade);
+        if offers_upgrade {
+            fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        } else if wants_trailers {
+            fields.insert(TE, TRAILERS);
+            fields.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        if found.expect && !expects {
+            fields.remove(EXPECT);
+        }
+        match length {
+            None if !found.length => {}
+            None => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(0))),
+            Some(Some(length)) => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+            Some(None) => {
+                fields.remove(CONTENT_LENGTH);
+                fields.insert(TRANSFER_ENCODING, CHUNKED);
+            }
+        }
+        if !found.host {
+            // An HTTP/1.0 request needs none, the application's does.
+            fields.insert(HOST, LOCALHOST);
+        }
+        let peer = extensions.get::<Peer>().copied().unwrap_or(Peer::Other);
+        let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(peer));
+        forwarded::tell(&mut fields, Origin { peer, is_trusted, may_be_said: found.origins });
+        if settings.via {
+            add_via(&mut fields, found.via);
+        }
+        Self { target: target(&method, uri), method, fields, expects, offers_upgrade }
+    }
+
+    /// The request, for one attempt.
+    pub(super) fn request(&self, body: AttemptBody) -> Request<AttemptBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.headers_mut() = self.fields.clone();
+        request
+    }
+}
+
+/// The target in the form that a server gets: a path, or `*`.
+fn target(method: &Method, uri: Uri) -> Uri {
+    let parts = uri.into_parts();
+    // Of a whole server, section 3.2.4 of RFC 9112.
+    let is_of_server = |path: &PathAndQuery| *method == Method::OPTIONS && path.as_str() == "/";
+    let is_absolute = parts.authority.is_some();
+    match parts.path_and_query {
+        Some(path) if is_absolute && is_of_server(&path) => Uri::from_static("*"),
+        Some(path) => path.into(),
+        None => Uri::from_static("/"),
+    }
+}
+
+/// Makes an answer's head that of an answer to the client.
+pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
+    let found = Found::of(&answer.headers);
+    found.remove_hop_by_hop(&mut answer.headers, false);
+    if found.transfer_encoding {
+        answer.headers.remove(TRANSFER_ENCODING);
+    }
+    if settings.via {
+        add_via(&mut answer.headers, found.via);
+    }
+    // Of hyper's, what the client is to see.
+    let reason = answer.extensions.remove::<ReasonPhrase>();
+    answer.extensions.clear();
+    if let Some(reason) = reason {
+        answer.extensions.insert(reason);
+    }
+}
+
+/// Tells whether an answer is of a kind that has no end, such as server-sent events.
+pub(super) fn is_endless(fields: &HeaderMap) -> bool {
+    const KINDS: [&[u8]; 3] = [b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc"];
+    let kind = fields.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    KINDS.iter().any(|of| kind.get(..of.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(of)))
+}
+
+/// The answer to an OPTIONS that may go no further, if it is one; takes one off the number otherwise.
+pub(super) fn is_last_hop(method: &Method, fields: &mut HeaderMap) -> bool {
+    if *method != Method::OPTIONS {
+        return false;
+    }
+    let Some(value) = fields.get(MAX_FORWARDS) else { return false };
+    let left = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
+    match left {
+        Some(0) => true,
+        Some(left) => {
+            fields.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+            false
+        }
+        None => false,
+    }
+}
+
+/// Tells whether the client offers a protocol that a tunnel is made for. HTTP/2 and TLS are not: what is said in them
+/// would be requests that nobody has looked at.
+fn is_offer(fields: &HeaderMap) -> bool {
+    let is_asked = fields.get_all(CONNECTION).iter().any(|value| names(value, b"upgrade"));
+    let mut offers = fields.get_all(UPGRADE).iter();
+    let (Some(offer), None) = (offers.next(), offers.next()) else { return false };
+    let offer = offer.as_bytes().trim_ascii().to_ascii_lowercase();
+    let is_one = !offer.is_empty() && !offer.contains(&b',');
+    let is_hidden = [&b"h2"[..], b"http", b"tls"].iter().any(|other| offer.starts_with(other));
+    is_asked && is_one && !is_hidden
+}
+
+fn add_via(fields: &mut HeaderMap, has_via: bool) {
+    let before = fields.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+    let via = if has_via {
+        before.chain([RECEIVED_BY]).collect::<Vec<_>>().join(", ")
+    } else {
+        RECEIVED_BY.to_owned()
+    };
+    if let Ok(via) = HeaderValue::try_from(via) {
+        fields.insert(VIA, via);
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in fields.keys() {
+            if *name == HOST {
+                found.host = true;
+            } else if *name == CONNECTION {
+                found.connection = true;
+            } else if *name == CONTENT_LENGTH {
+                found.length = true;
+            } else if *name == TRANSFER_ENCODING {
+                found.transfer_encoding = true;
+            } else if *name == TE {
+                found.te = true;
+            } else if *name == EXPECT {
+                found.expect = true;
+            } else if *name == UPGRADE {
+                found.upgrade = true;
+            } else if *name == VIA {
+                found.via = true;
+            } else if [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name) {
+                found.hop_by_hop = true;
+            } else if *name == FORWARDED {
+                found.origins = true;
+            } else {
+                let name = name.as_str();
+                found.hop_by_hop |= name == "keep-alive" || name == "proxy-connection";
+                found.origins |= forwarded::is_origin(name);
+            }
+        }
+        found
+    }
+
+    /// Removes what is for one connection alone.
+    fn remove_hop_by_hop(&self, fields: &mut HeaderMap, keeps_upgrade: bool) {
+        if self.connection {
+            for name in named(fields) {
+                // Host and the length are for the application, whatever a client says.
+                let is_kept = keeps_upgrade && name == UPGRADE;
+                if !is_kept && ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
+                    fields.remove(name);
+                }
+            }
+            fields.remove(CONNECTION);
+        }
+        if self.hop_by_hop {
+            for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+                fields.remove(name);
+            }
+        }
+        if self.transfer_encoding {
+            fields.remove(TRANSFER_ENCODING);
+        }
+        if self.te {
+            fields.remove(TE);
+        }
+        if self.upgrade && !keeps_upgrade {
+            fields.remove(UPGRADE);
+        }
+    }
+}
+
+/// The fields that Connection names.
+fn named(fields: &HeaderMap) -> Vec<HeaderName> {
+    let values = fields.get_all(CONNECTION).iter();
+    let options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
+}

@@ -1,0 +1,289 @@
+//! A request's way to the application and back, however often it has to be tried.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, sleep};
+
+use crate::proxy::answer::AnswerBody;
+use crate::proxy::attempt::{Attempt, End};
+use crate::proxy::connection::Connection;
+use crate::proxy::failure::Failure;
+use crate::proxy::fields::{Head, is_endless, pass_back};
+use crate::proxy::metrics::Retry;
+use crate::proxy::request_body::{AttemptBody, RequestBody};
+use crate::proxy::room::{Active, Permit, Refused};
+use crate::proxy::service::State;
+use crate::proxy::settings::Settings;
+use crate::proxy::tunnel;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::verdict::{Seen, is_idempotent, seen};
+
+/// How often a request is sent again that may have been executed: one that ends every process that gets it must not
+/// end many.
+const REPEATS_MAX: u32 = 2;
+
+/// The times between tries while the application is away: short at first, since most are back soon.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+];
+
+/// A request on its way.
+pub(super) struct Forward {
+    state: Arc<State>,
+    settings: Arc<Settings>,
+    head: Head,
+    body: Option<RequestBody>,
+    upgrade: Option<OnUpgrade>,
+    /// How long the application may be away yet.
+    patience: Duration,
+    /// How often it was sent again that it may have been executed.
+    repeats: u32,
+    /// How often in a row the application was away.
+    misses: usize,
+    /// What was wrong when it was away the last time.
+    last: String,
+}
+
+/// What becomes of a request after an attempt.
+enum Next {
+    Answer(Response<AnswerBody>),
+    /// Over another connection, at once.
+    Again,
+    /// The application is away.
+    Away,
+}
+
+// === impl Forward ===
+
+impl Forward {
+    pub(super) fn new(
+        state: Arc<State>,
+        settings: Arc<Settings>,
+        head: Head,
+        body: Option<RequestBody>,
+        upgrade: Option<OnUpgrade>,
+    ) -> Self {
+        let (patience, last) = (settings.wait, "others wait as well".to_owned());
+        Self { state, settings, head, body, upgrade, patience, repeats: 0, misses: 0, last }
+    }
+
+    /// Has the request answered, by the application or for it.
+    pub(super) async fn run(mut self) -> Response<AnswerBody> {
+        match self.answered().await {
+            Ok(response) => response,
+            Err(failure) => {
+                let metrics = &self.state.metrics;
+                metrics.failures[failure.index()].add(1);
+                let address = self.state.upstream();
+                tracing::info!(%address, error = %failure, "a request is answered for the application");
+                failure.answer()
+            }
+        }
+    }
+
+    async fn answered(&mut self) -> Result<Response<AnswerBody>, Failure> {
+        loop {
+            let mut permit = self.enter().await?;
+            loop {
+                // In each round: a reload may have changed it.
+                let upstream = self.state.upstream();
+                let began = Instant::now();
+                let next = self.attempt(&upstream, &mut permit).await?;
+                match next {
+                    Next::Answer(response) => return Ok(response),
+                    Next::Again => {}
+                    Next::Away => {
+                        self.away(&upstream, began).await?;
+                        if permit.is_free() {
+                            // Behind those who came before.
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a turn.
+    async fn enter(&mut self) -> Result<Permit, Failure> {
+        let began = Instant::now();
+        let entered = self.state.room.enter(began + self.patience, self.settings.max_waiting);
+        let permit = entered.await.map_err(|refused| match refused {
+            Refused::Full => Failure::Full,
+            Refused::Late => Failure::Away(self.last.clone()),
+        })?;
+        if !permit.is_free() {
+            self.patience = self.patience.saturating_sub(began.elapsed());
+        }
+        Ok(permit)
+    }
+
+    /// The application could not be reached: others wait as well, and this one for a moment.
+    async fn away(&mut self, upstream: &Upstream, began: Instant) -> Result<(), Failure> {
+        upstream.pool.clear();
+        if self.state.room.shut() {
+            let error = &self.last;
+            tracing::warn!(address = %upstream, error, "the application is away; requests wait for it");
+        }
+        let pause = PAUSES[self.misses.min(PAUSES.len() - 1)];
+        self.misses += 1;
+        sleep(pause.min(self.patience)).await;
+        self.patience = self.patience.saturating_sub(began.elapsed());
+        if self.patience.is_zero() { Err(Failure::Away(self.last.clone())) } else { Ok(()) }
+    }
+
+    /// Tries once.
+    async fn attempt(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        permit: &mut Permit,
+    ) -> Result<Next, Failure> {
+        let (mut connection, is_kept) = match self.connection(upstream).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.last = error.to_string();
+                self.state.metrics.connect_failures.add(1);
+                self.state.metrics.retried(Retry::Away);
+                return Ok(Next::Away);
+            }
+        };
+        let active = self.state.room.begin();
+        connection.wire.begin(self.body.is_some() || !permit.is_free(), self.head.expects);
+        let body = match &self.body {
+            Some(body) => body.attempt(&connection.wire),
+            None => AttemptBody::none(),
+        };
+        let (began, request) = (Instant::now(), self.head.request(body));
+        let state = Arc::clone(&self.state);
+        let attempt = Attempt {
+            connection: &mut connection,
+            body: self.body.as_ref(),
+            limit: self.settings.response_timeout,
+            expects: self.head.expects,
+        };
+        let taken = (!permit.is_free()).then_some(|| state.taken(permit));
+        match attempt.run(request, taken).await {
+            End::Answered(answer) => {
+                self.state.taken(permit);
+                self.state.metrics.answered(began.elapsed());
+                if answer.status() == StatusCode::SERVICE_UNAVAILABLE && self.may_wait_on_503() {
+                    "the application says 503".clone_into(&mut self.last);
+                    self.state.metrics.retried(Retry::Starting);
+                    return Ok(Next::Away);
+                }
+                self.misses = 0;
+                self.pass_back(answer, connection, upstream, active).await.map(Next::Answer)
+            }
+            End::TimedOut => Err(Failure::Timeout),
+            End::Broken(error) => self.broken(&error, &connection, is_kept, upstream),
+        }
+    }
+
+    /// A connection for this request, and whether it was kept.
+    async fn connection(&self, upstream: &Upstream) -> io::Result<(Connection, bool)> {
+        let metrics = &self.state.metrics;
+        // Of a kept TCP connection that ends, nobody can say how much of the request was read.
+        if upstream.is_unix() || is_idempotent(&self.head.method) {
+            while let Some(mut kept) = upstream.pool.take() {
+                if kept.is_usable() {
+                    metrics.reused.add(1);
+                    return Ok((kept, true));
+                }
+            }
+        }
+        let began = Instant::now();
+        let connection = upstream.connect(self.settings.connect_timeout).await?;
+        metrics.connected(began.elapsed());
+        Ok((connection, false))
+    }
+
+    /// The connection ended without an answer.
+    fn broken(
+        &mut self,
+        error: &hyper::Error,
+        connection: &Connection,
+        is_kept: bool,
+        upstream: &Upstream,
+    ) -> Result<Next, Failure> {
+        self.last = error.to_string();
+        if error.is_parse() || error.is_parse_too_large() {
+            return Err(Failure::Malformed(self.last.clone()));
+        }
+        let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
+        let wire = &connection.wire;
+        match seen(wire) {
+            Seen::NotItsHead if is_there => {
+                let why = if wire.is_head_sent() { Retry::NotRead } else { Retry::NotSent };
+                self.state.metrics.retried(why);
+                if !is_kept {
+                    return Ok(Next::Away);
+                }
+            }
+            _ if is_there
+                && is_idempotent(&self.head.method)
+                && self.repeats < REPEATS_MAX =>
+            {
+                self.repeats += 1;
+                self.state.metrics.retried(Retry::Idempotent);
+            }
+            _ => return Err(Failure::Closed),
+        }
+        // The others that are kept are probably closed as well.
+        upstream.pool.clear();
+        Ok(Next::Again)
+    }
+
+    fn may_wait_on_503(&self) -> bool {
+        let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
+        self.settings.wait_on_503 && is_there && !self.patience.is_zero()
+    }
+
+    /// Makes the application's answer the client's.
+    async fn pass_back(
+        &mut self,
+        answer: Response<Incoming>,
+        mut connection: Connection,
+        upstream: &Upstream,
+        active: Active,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let (mut parts, incoming) = answer.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            drop(active);
+            let agreed = parts.headers.get(header::UPGRADE).cloned();
+            let (Some(agreed), Some(client)) = (agreed, self.upgrade.take()) else {
+                return Err(Failure::Malformed("it switches protocols, unasked".to_owned()));
+            };
+            pass_back(&mut parts, &self.settings);
+            parts.headers.insert(header::UPGRADE, agreed);
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            drop(incoming);
+            poll_fn(|cx| connection.poll(cx)).await;
+            let Some((stream, read)) = connection.into_parts() else {
+                return Err(Failure::Closed);
+            };
+            tunnel::open(client, stream, read, Arc::clone(&self.state.metrics));
+            return Ok(Response::from_parts(parts, AnswerBody::empty()));
+        }
+        pass_back(&mut parts, &self.settings);
+        let active = (!is_endless(&parts.headers)).then_some(active);
+        let body = AnswerBody::streamed(
+            incoming,
+            connection,
+            Arc::clone(&upstream.pool),
+            Arc::clone(&self.state.metrics),
+            active,
+            self.settings.idle_timeout,
+        );
+        Ok(Response::from_parts(parts, body))
+    }
+}

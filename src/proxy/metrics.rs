@@ -1,0 +1,81 @@
+//! What is counted of an application behind a proxy.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::connections::metrics::Count;
+
+/// Why a request was sent again; the index is that of [`ProxyMetrics::retries`].
+pub(crate) const RETRIES: [&str; 5] = ["away", "not_sent", "not_read", "idempotent", "starting"];
+
+/// Why a request was answered by the proxy; the index is that of [`ProxyMetrics::failures`].
+pub(crate) const FAILURES: [&str; 6] =
+    ["away", "full", "closed", "malformed", "timeout", "cut_short"];
+
+/// The index of a retry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Retry {
+    /// No connection could be had.
+    Away,
+    /// The head did not reach the application whole.
+    NotSent,
+    /// The application had not read the head.
+    NotRead,
+    /// It may have been executed, which is no harm.
+    Idempotent,
+    /// The application said that it is starting.
+    Starting,
+}
+
+/// What is counted of one application.
+#[derive(Debug, Default)]
+pub(crate) struct ProxyMetrics {
+    /// Requests that have been given to the proxy.
+    pub(crate) requests: Count,
+    pub(crate) connects: Count,
+    pub(crate) connect_us: Count,
+    pub(crate) connect_failures: Count,
+    /// Requests that went over a kept connection.
+    pub(crate) reused: Count,
+    pub(crate) retries: [Count; RETRIES.len()],
+    pub(crate) failures: [Count; FAILURES.len()],
+    /// Answers whose head has come, and how long that took altogether.
+    pub(crate) answers: Count,
+    pub(crate) answer_us: Count,
+    pub(crate) tunnels: AtomicUsize,
+}
+
+// === impl ProxyMetrics ===
+
+impl ProxyMetrics {
+    pub(crate) fn retried(&self, retry: Retry) {
+        self.retries[retry as usize].add(1);
+    }
+
+    pub(crate) fn connected(&self, after: Duration) {
+        self.connects.add(1);
+        self.connect_us.add(us(after));
+    }
+
+    pub(crate) fn answered(&self, after: Duration) {
+        self.answers.add(1);
+        self.answer_us.add(us(after));
+    }
+
+    #[cfg(feature = "admin")]
+    pub(crate) fn tunnels(&self) -> usize {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tunnel_begins(&self) {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tunnel_ends(&self) {
+        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

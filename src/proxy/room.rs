@@ -1,0 +1,253 @@
+//! The waiting room: where requests are while the application is away.
+//!
+//! While the door is open nobody waits, and passing costs one load. It shuts when the application cannot be reached,
+//! or somebody holds it. Behind a shut door one request at a time tries; when the application takes it, two may,
+//! then four, so that an application which has just started is not run over. When nobody waits any more, the
+//! door is open again.
+//!
+//! # Invariants
+//! - Requests try in the order in which they came.
+//! - No more than `max` wait.
+//! - A place that is given up, because its client left or its time is over, costs no other one its turn.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// How many requests may try at the same time at most, before the door is open.
+const BUDGET_MAX: usize = 64;
+
+/// The waiting room of one application.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    is_open: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Requests that are with the application, endless answers left out.
+    active: AtomicUsize,
+    /// Told when none are.
+    at_rest: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<oneshot::Sender<Permit>>,
+    /// How many may try, and do.
+    budget: usize,
+    trying: usize,
+    /// Nobody may try.
+    is_held: bool,
+    /// Since when the application is away.
+    away: Option<Instant>,
+}
+
+/// A request's turn; gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// None: the door is open.
+    room: Option<Arc<Room>>,
+}
+
+/// A request that is with the application.
+#[derive(Debug)]
+pub(super) struct Active(Arc<Room>);
+
+/// Why there was no turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refused {
+    Full,
+    Late,
+}
+
+/// What the door is, for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Door {
+    Open,
+    Away,
+    Held,
+}
+
+// === impl Room ===
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { is_open: AtomicBool::new(true), ..Self::default() }
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Cancel safety
+    /// A request that is dropped gives its place, or its turn, up.
+    pub(super) async fn enter(self: &Arc<Self>, until: Instant, max: usize) -> Result<Permit, Refused> {
+        if self.is_open() {
+            return Ok(Permit { room: None });
+        }
+        let turn = {
+            let mut inner = self.inner();
+            if self.is_open() {
+                return Ok(Permit { room: None });
+            }
+            inner.queue.retain(|place| !place.is_closed());
+            if inner.queue.len() >= max {
+                return Err(Refused::Full);
+            }
+            let (place, turn) = oneshot::channel();
+            inner.queue.push_back(place);
+            turn
+        };
+        self.let_in();
+        match timeout_at(until, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Refused::Late),
+        }
+    }
+
+    /// The application cannot be reached: others wait; answers whether they did not before.
+    pub(super) fn shut(&self) -> bool {
+        let mut inner = self.inner();
+        inner.budget = 1;
+        let is_news = inner.away.is_none();
+        if is_news {
+            inner.away = Some(Instant::now());
+        }
+        self.is_open.store(false, Ordering::Release);
+        is_news
+    }
+
+    /// Lets nobody in until [`Room::release`].
+    pub(super) fn hold(&self) {
+        let mut inner = self.inner();
+        inner.is_held = true;
+        self.is_open.store(false, Ordering::Release);
+    }
+
+    /// Ends a hold; answers whether there was one. Whether the application is there has to be seen.
+    pub(super) fn release(self: &Arc<Self>) -> bool {
+        let was_held = {
+            let mut inner = self.inner();
+            inner.budget = inner.budget.max(1);
+            std::mem::take(&mut inner.is_held)
+        };
+        if was_held {
+            self.let_in();
+        }
+        was_held
+    }
+
+    /// Waits until no request is with the application.
+    pub(super) async fn at_rest(&self) {
+        loop {
+            let told = self.at_rest.notified();
+            if self.active() == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// A request is with the application from here on.
+    pub(super) fn begin(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        Active(Arc::clone(self))
+    }
+
+    /// How many requests are with the application, endless answers left out.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner().queue.iter().filter(|place| !place.is_closed()).count()
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        let inner = self.inner();
+        if inner.is_held {
+            Door::Held
+        } else if inner.away.is_some() {
+            Door::Away
+        } else {
+            Door::Open
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Gives turns to those who wait, as many as may have one; opens the door if nobody waits.
+    fn let_in(self: &Arc<Self>) {
+        let mut inner = self.inner();
+        while !inner.is_held && inner.trying < inner.budget {
+            let Some(place) = inner.queue.pop_front() else { break };
+            if place.is_closed() {
+                continue;
+            }
+            inner.trying += 1;
+            // Dropped under the lock it would lock again: what was refused is taken apart instead.
+            if let Err(mut refused) = place.send(Permit { room: Some(Arc::clone(self)) }) {
+                refused.room = None;
+                inner.trying -= 1;
+            }
+        }
+    }
+
+    /// The application has taken a request: more may try. Answers how long it was away, if it is back for all.
+    fn taken(self: &Arc<Self>) -> Option<std::time::Duration> {
+        let back = {
+            let mut inner = self.inner();
+            inner.budget = (inner.budget + 1).min(BUDGET_MAX);
+            inner.queue.retain(|place| !place.is_closed());
+            if inner.queue.is_empty() && !inner.is_held {
+                self.is_open.store(true, Ordering::Release);
+                inner.away.take().map(|since| since.elapsed())
+            } else {
+                None
+            }
+        };
+        self.let_in();
+        back
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// The door was open: this request need not tell how it goes.
+    pub(super) fn is_free(&self) -> bool {
+        self.room.is_none()
+    }
+
+    /// The application has taken the request; answers how long it was away, if it is back for all.
+    pub(super) fn taken(&mut self) -> Option<std::time::Duration> {
+        let room = self.room.take()?;
+        room.inner().trying -= 1;
+        room.taken()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.inner().trying -= 1;
+            room.let_in();
+        }
+    }
+}
+
+// === impl Active ===
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.at_rest.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The proxy as a service.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
+
+use crate::BoxError;
+use crate::proxy::answer::AnswerBody;
+use crate::proxy::failure::refused;
+use crate::proxy::fields::{Head, is_last_hop};
+use crate::proxy::forward::Forward;
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::request_body::RequestBody;
+use crate::proxy::room::{Permit, Room};
+use crate::proxy::settings::Settings;
+use crate::proxy::trusted::TrustedProxy;
+use crate::proxy::upstream::Upstream;
+use crate::proxy::verdict::is_idempotent;
+use crate::sockets::address::Address;
+
+/// A service that passes requests on to an application, which may be written in any language.
+///
+/// The application speaks HTTP/1.1 on a Unix socket or a port. While it is away, because it starts, restarts or has
+/// crashed, requests wait for it. A request that it has not read is sent again; one that it may have executed
+/// only if its method is idempotent.
+///
+/// It is a service of hyper's and of tower's: give it to [`Daemon::hyper_server`](crate::Daemon::hyper_server), which
+/// then also tells it who its clients are and leaves the application out of the watchdog, or put it behind a router.
+/// A clone is the same proxy.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use lockstepd::{Daemon, Proxy};
+///
+/// let proxy = Proxy::to("unix:/run/shop/app.sock").wait(Duration::from_secs(10));
+/// let daemon = Daemon::new("shop").hyper_server("public", "0.0.0.0:8080", proxy);
+/// # let _ = daemon;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Proxy(Arc<State>);
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct State {
+    upstream: RwLock<Arc<Upstream>>,
+    settings: RwLock<Arc<Settings>>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) metrics: Arc<ProxyMetrics>,
+}
+
+/// The answer to come.
+type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// The default of [`Proxy::wait`]: how long a request waits for an application that is away.
+    pub const WAIT: Duration = Duration::from_secs(30);
+
+    /// A proxy for the application at `address`: `unix:/run/shop/app.sock`, `127.0.0.1:8000`, `[::1]:8000`.
+    ///
+    /// An address that cannot be understood is refused when the daemon starts.
+    ///
+    /// A Unix socket is better in every way: it needs no network in the sandbox, the file's permissions say who
+    /// may connect, and of a request that failed it can be known whether the application has read it.
+    pub fn to<A>(address: A) -> Self
+    where
+        A: TryInto<Address, Error: ToString>,
+    {
+        let address = address.try_into().map_err(|error| error.to_string());
+        Self(Arc::new(State {
+            upstream: RwLock::new(Upstream::new(address)),
+            settings: RwLock::default(),
+            room: Arc::new(Room::new()),
+            metrics: Arc::default(),
+        }))
+    }
+
+    /// Sets how long a request waits for an application that cannot be reached; then 503 is answered, with
+    /// `Retry-After`. Default 30 s.
+    #[must_use]
+    pub fn wait(self, time: Duration) -> Self {
+        self.set(|settings| settings.wait = time)
+    }
+
+    /// Sets how many requests may wait at the same time; one more is answered with 503 at once. Default 1000.
+    #[must_use]
+    pub fn max_waiting(self, requests: usize) -> Self {
+        self.set(|settings| settings.max_waiting = requests)
+    }
+
+    /// Sets how long a connection to the application may take to come about; then it is tried again. Default 5 s.
+    #[must_use]
+    pub fn connect_timeout(self, time: Duration) -> Self {
+        self.set(|settings| settings.connect_timeout = time)
+    }
+
+    /// Sets how long the application may take to begin its answer, counted from the last byte of the request; then
+    /// 504 is answered. Default 60 s.
+    #[must_use]
+    pub fn response_timeout(self, time: Duration) -> Self {
+        self.set(|settings| settings.response_timeout = time)
+    }
+
+    /// Sets how long an answer may stand still that has begun; then it is cut off. Default 5 min: server-sent events
+    /// have to have a comment or an event within that time.
+    #[must_use]
+    pub fn idle_timeout(self, time: Duration) -> Self {
+        self.set(|settings| settings.idle_timeout = time)
+    }
+
+    /// Says that the application answers 503 while it starts, and has executed nothing then: such a request waits and
+    /// is sent again. Default false: 503 is an answer like any other.
+    #[must_use]
+    pub fn wait_on_503(self, wait: bool) -> Self {
+        self.set(|settings| settings.wait_on_503 = wait)
+    }
+
+    /// Adds `Via` to requests and answers. Default false.
+    #[must_use]
+    pub fn via(self, via: bool) -> Self {
+        self.set(|settings| settings.via = via)
+    }
+
+    /// Says which clients are proxies whose `Forwarded` and `X-Forwarded-*` are to be believed, and are passed on. Those
+    /// of everybody else are replaced. Default: none.
+    #[must_use]
+    pub fn trusted_proxies(self, proxies: impl IntoIterator<Item = TrustedProxy>) -> Self {
+        self.set(|settings| settings.trusted = proxies.into_iter().collect())
+    }
+
+    fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::clone(&self.0.settings());
+        set(&mut settings);
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self
+    }
+
+    /// What is wrong with the address.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.0.upstream().address.as_ref().err().cloned()
+    }
+
+    /// What there is to show and to steer.
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.0
+    }
+
+    fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let state = Arc::clone(&self.0);
+        state.metrics.requests.add(1);
+        let (mut parts, body) = request.into_parts();
+        if let Some(response) = refused(&parts.method) {
+            return Box::pin(ready(Ok(response)));
+        }
+        if is_last_hop(&parts.method, &mut parts.headers) {
+            return Box::pin(ready(Ok(Response::new(AnswerBody::empty()))));
+        }
+        let settings = state.settings();
+        let length = (!body.is_end_stream()).then(|| body.size_hint().exact());
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let head = Head::of(parts, length, &settings);
+        let body = length.map(|_| RequestBody::new(body, is_idempotent(&head.method)));
+        let upgrade = upgrade.filter(|_| head.offers_upgrade);
+        let forward = Forward::new(state, settings, head, body, upgrade);
+        Box::pin(async { Ok(forward.run().await) })
+    }
+}
+
+impl<B> Service<Request<B>> for Proxy
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<B>) -> Answer {
+        self.answer(request)
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Proxy
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    /// Ready at once: requests wait on their own.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        self.answer(request)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    pub(crate) fn upstream(&self) -> Arc<Upstream> {
+        Arc::clone(&self.upstream.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The application has taken a request: whoever waits may go on.
+    pub(super) fn taken(&self, permit: &mut Permit) {
+        if let Some(away) = permit.taken() {
+            let (upstream, seconds) = (self.upstream(), away.as_secs_f64());
+            tracing::info!(address = %upstream, away_seconds = seconds, "the application is back");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The application's address, and connections to it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+
+use crate::proxy::connection::Connection;
+use crate::proxy::pool::Pool;
+use crate::sockets::address::Address;
+use crate::sockets::stream::Stream;
+
+/// An address, and the connections to it.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// An error says what is wrong with it.
+    pub(crate) address: Result<Address, String>,
+    pub(super) pool: Arc<Pool>,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(super) fn new(address: Result<Address, String>) -> Arc<Self> {
+        Arc::new(Self { address, pool: Arc::default() })
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.address, Ok(Address::Unix(_)))
+    }
+
+    /// How many connections are kept.
+    #[cfg(feature = "admin")]
+    pub(crate) fn kept(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// A fresh connection.
+    ///
+    /// # Errors
+    /// When the application does not listen, its queue is full (`EAGAIN` on a Unix socket), or it does not answer
+    /// within `limit`.
+    pub(super) async fn connect(&self, limit: Duration) -> io::Result<Connection> {
+        let address = self.address.as_ref().map_err(|error| io::Error::other(error.clone()))?;
+        let fd = match (address, address.tcp()) {
+            (Address::Unix(path), _) => connect_unix(path)?,
+            (_, Some(address)) => timeout(limit, connect_tcp(address))
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
+            (_, None) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Connection::new(Stream::connected(fd)?, self.is_unix()).await
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Ok(address) => address.fmt(f),
+            Err(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Connects at once, or not at all: a Unix socket's queue has room or not.
+fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream.into_std()?.into())
+}

@@ -1,0 +1,63 @@
+//! What a failed attempt proves, and so whether the request may be sent again.
+//!
+//! # The rule
+//! A request is sent again when its application provably has not read it, whatever its method; or when its method is
+//! idempotent, and all of its body is still there. Otherwise the client gets 502.
+//!
+//! # The proof
+//! An application executes a request when it has read its whole head: before the empty line there is no request
+//! (RFC 9112 section 2.1). So it is enough to know that the head's last byte was not read.
+//!
+//! 1. *The head has not been written whole* ([`Wire::is_head_sent`]). Then its last byte was never sent.
+//! 2. *The connection is a Unix socket, everything that we have written ends with the head's last byte, and the kernel
+//!    says `ECONNRESET`.* On a Unix stream the kernel says so for one reason: the peer's end was closed while bytes
+//!    were in its queue, or before anybody had accepted it (`unix_release_sock` in net/unix/af_unix.c). The queue is
+//!    first in, first out. So the last byte that we have written was not read, and it is the head's last.
+//!
+//! For the second to hold for requests with a body, the head goes first: the body is not read from the client, and
+//! not sent, until the application has taken all of the head. On a Unix socket the kernel tells that: `SIOCOUTQ` is 0
+//! as soon as the peer's queue is empty, and the socket becomes writable with it, so nothing is polled for.
+//!
+//! # Its limits
+//! - On TCP a reset proves nothing: a process that has read everything sends one as well, if it closes with
+//!   `SO_LINGER` at 0; and acknowledged bytes were taken by the kernel, not by the application. There only the first
+//!   holds, and connections that were refused. So a request whose method is not idempotent never goes over a kept TCP
+//!   connection, which the application may be about to close.
+//! - Something between us and the application that is a process of its own, such as `docker-proxy` or
+//!   `systemd-socket-proxyd`, reads for it: what that has read counts as read.
+//! - An application that closes after the head was read and before it has done anything looks like one that has.
+//! - An application that acts on half a head is not one that speaks HTTP.
+//!
+//! # Source
+//! RFC 9110 section 9.2.2 (idempotent methods; what a proxy may repeat); unix(7); tcp(7), `SO_LINGER` in socket(7).
+
+use http::Method;
+
+use crate::proxy::wire::Wire;
+
+/// What the application has seen of a request whose attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Seen {
+    /// Not its head's last byte: it was not executed.
+    NotItsHead,
+    /// Perhaps all of it: it may have been executed.
+    PerhapsAll,
+    /// All of it: an answer had begun.
+    All,
+}
+
+/// Reads off the connection what the application has seen.
+pub(super) fn seen(wire: &Wire) -> Seen {
+    if wire.has_answered() {
+        Seen::All
+    } else if !wire.is_head_sent() || wire.is_head_unread() {
+        Seen::NotItsHead
+    } else {
+        Seen::PerhapsAll
+    }
+}
+
+/// Tells whether a method may be executed twice, RFC 9110 section 9.2.2.
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    method.is_idempotent()
+}

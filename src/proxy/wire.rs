@@ -1,0 +1,181 @@
+//! The connection to the application as hyper sees it, and what is known of how far a request has come on it.
+//!
+//! The gate: while it is shut, a request's body is not read. It opens when the application has taken all that was
+//! written, the head; see [`crate::proxy::verdict`] for why. On TCP that cannot be known, and it opens when the head
+//! has been written. With `Expect: 100-continue` it opens when the application asks for the body.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sockets::stream::Stream;
+
+/// What is known of the request that is on its way. All accesses are by the task that drives the connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    flags: AtomicU32,
+    is_unix: bool,
+}
+
+/// The connection's socket, lent to hyper.
+#[derive(Debug)]
+pub(super) struct UpstreamIo {
+    pub(super) stream: Stream,
+    wire: Arc<Wire>,
+}
+
+/// Bytes were written since the request began.
+const WRITTEN: u32 = 1;
+/// Everything was written that hyper had, once at least: the head is whole.
+const HEAD_SENT: u32 = 1 << 1;
+/// A byte of an answer has come.
+const ANSWERED: u32 = 1 << 2;
+/// The kernel says that the connection was reset.
+const RESET: u32 = 1 << 3;
+/// The body may be read.
+const OPEN: u32 = 1 << 4;
+/// The gate has opened since this was asked last.
+const JUST_OPENED: u32 = 1 << 5;
+/// The application has to ask for the body before the gate opens.
+const EXPECTS: u32 = 1 << 6;
+/// Somebody wants to know when the head is taken, or it has a body.
+const WATCHED: u32 = 1 << 7;
+/// The application has taken everything that was written.
+const TAKEN: u32 = 1 << 8;
+
+// === impl Wire ===
+
+impl Wire {
+    fn new(is_unix: bool) -> Self {
+        Self { flags: AtomicU32::new(0), is_unix }
+    }
+
+    /// A request begins. When its head is taken is to be found out if it is `watched`; its body waits to be asked
+    /// for if it `expects` that.
+    pub(super) fn begin(&self, watched: bool, expects: bool) {
+        let flags = if watched { WATCHED } else { 0 } | if expects { EXPECTS } else { 0 };
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        self.is_unix
+    }
+
+    /// Tells whether all of the head has been written.
+    pub(super) fn is_head_sent(&self) -> bool {
+        self.has(HEAD_SENT)
+    }
+
+    /// Tells whether the kernel has said that the last byte of the head was not read.
+    pub(super) fn is_head_unread(&self) -> bool {
+        self.is_unix && self.has(RESET) && !self.has(OPEN)
+    }
+
+    /// Tells whether an answer has begun to come.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has(ANSWERED)
+    }
+
+    /// Tells whether the application has taken the head; known only of a request that is watched.
+    pub(super) fn is_taken(&self) -> bool {
+        self.has(TAKEN)
+    }
+
+    /// Tells whether the body may be read.
+    pub(super) fn is_open(&self) -> bool {
+        self.has(OPEN)
+    }
+
+    /// Lets the body be read: the application has asked for it, or nobody waits for that any longer.
+    pub(super) fn open(&self) {
+        if !self.is_open() {
+            self.set(OPEN | JUST_OPENED);
+        }
+    }
+
+    /// Tells whether the gate has opened since this was asked last: hyper has to be polled again.
+    pub(super) fn has_just_opened(&self) -> bool {
+        let has = self.has(JUST_OPENED);
+        self.flags.fetch_and(!JUST_OPENED, Ordering::Relaxed);
+        has
+    }
+
+    fn has(&self, flags: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flags != 0
+    }
+
+    fn set(&self, flags: u32) {
+        self.flags.fetch_or(flags, Ordering::Relaxed);
+    }
+}
+
+// === impl UpstreamIo ===
+
+impl UpstreamIo {
+    pub(super) fn new(stream: Stream, is_unix: bool) -> (Self, Arc<Wire>) {
+        let wire = Arc::new(Wire::new(is_unix));
+        (Self { stream, wire: Arc::clone(&wire) }, wire)
+    }
+
+    /// Notes a reset, which is told once.
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                self.wire.set(RESET);
+            }
+        }
+        result
+    }
+}
+
+impl AsyncRead for UpstreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(self.stream.poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.wire.set(ANSWERED);
+        }
+        Poll::Ready(self.noted(read))
+    }
+}
+
+impl AsyncWrite for UpstreamIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.stream.poll_write(cx, buf));
+        if written.is_ok() {
+            self.wire.set(WRITTEN);
+        }
+        Poll::Ready(self.noted(written))
+    }
+
+    /// hyper flushes when its own buffer is empty.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = Arc::clone(&self.wire);
+        if wire.has(WRITTEN) {
+            wire.set(HEAD_SENT);
+            if wire.has(WATCHED) && !wire.has(TAKEN) && self.stream.poll_taken(cx).is_ready() {
+                wire.set(TAKEN);
+                if !wire.has(EXPECTS) {
+                    wire.open();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(cx)
+    }
+}

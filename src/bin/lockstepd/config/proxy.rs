@@ -16,46 +16,46 @@ use super::file::{duration, texts};
 pub(crate) struct ProxySettings {
     /// The application that the public server passes requests on to: unix:/PATH or IP:PORT
     /// [env: LOCKSTEPD_PUBLIC_PROXY] [default: none, a greeting is answered]
-    #[arg(long = "public-proxy", global = true, value_name = "ADDRESS")]
+    #[arg(id = "public-proxy", long, global = true, value_name = "ADDRESS")]
     #[serde(skip)]
     pub(crate) to: Option<Address>,
 
     /// How long a request waits for an application that is away; then 503 [env: LOCKSTEPD_PROXY_WAIT] [default: 30s]
-    #[arg(long = "proxy-wait", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(id = "proxy-wait", long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     #[serde(deserialize_with = "duration")]
     pub(crate) wait: Option<Duration>,
 
     /// Requests that may wait at the same time; one more gets 503 at once [env: LOCKSTEPD_PROXY_MAX_WAITING] [default: 1000]
-    #[arg(long = "proxy-max-waiting", global = true, value_name = "NUMBER")]
+    #[arg(id = "proxy-max-waiting", long, global = true, value_name = "NUMBER")]
     pub(crate) max_waiting: Option<usize>,
 
     /// Time for a connection to the application; then it is tried again [env: LOCKSTEPD_PROXY_CONNECT_TIMEOUT] [default: 5s]
-    #[arg(long = "proxy-connect-timeout", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(id = "proxy-connect-timeout", long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     #[serde(deserialize_with = "duration")]
     pub(crate) connect_timeout: Option<Duration>,
 
     /// Time for the application to begin its answer, from the request's last byte; then 504 [env: LOCKSTEPD_PROXY_RESPONSE_TIMEOUT] [default: 60s]
-    #[arg(long = "proxy-response-timeout", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(id = "proxy-response-timeout", long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     #[serde(deserialize_with = "duration")]
     pub(crate) response_timeout: Option<Duration>,
 
     /// Time without a byte of an answer that has begun; then it is cut off [env: LOCKSTEPD_PROXY_IDLE_TIMEOUT] [default: 5m]
-    #[arg(long = "proxy-idle-timeout", global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(id = "proxy-idle-timeout", long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     #[serde(deserialize_with = "duration")]
     pub(crate) idle_timeout: Option<Duration>,
 
     /// Whether 503 says that the application is starting and has executed nothing, so that the request waits and is
     /// sent again: true or false [env: LOCKSTEPD_PROXY_WAIT_ON_503] [default: false]
-    #[arg(long = "proxy-wait-on-503", global = true, value_name = "BOOL")]
+    #[arg(id = "proxy-wait-on-503", long, global = true, value_name = "BOOL")]
     pub(crate) wait_on_503: Option<bool>,
 
     /// Whether Via is added to requests and answers: true or false [env: LOCKSTEPD_PROXY_VIA] [default: false]
-    #[arg(long = "proxy-via", global = true, value_name = "BOOL")]
+    #[arg(id = "proxy-via", long, global = true, value_name = "BOOL")]
     pub(crate) via: Option<bool>,
 
     /// Proxies in front whose Forwarded and X-Forwarded-* are believed: addresses, networks (10.0.0.0/8), or unix;
     /// several separated by commas [env: LOCKSTEPD_PROXY_TRUSTED_PROXIES] [default: none, everybody's are replaced]
-    #[arg(long = "proxy-trusted-proxies", global = true, value_name = "NETWORK", value_delimiter = ',')]
+    #[arg(id = "proxy-trusted-proxies", long, global = true, value_name = "NETWORK", value_delimiter = ',')]
     #[serde(deserialize_with = "texts")]
     pub(crate) trusted_proxies: Option<Vec<TrustedProxy>>,
 }

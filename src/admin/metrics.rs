@@ -22,6 +22,8 @@ use crate::connections::metrics::{
 use crate::connections::registry::Registry;
 use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::log::lost_lines;
+#[cfg(feature = "proxy")]
+use crate::proxy::overview::ProxyOverview;
 
 /// What is counted of the daemon as a whole.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     reloads: Arc<Reloads>,
     /// What the application counts.
     own: Option<MetricsRegistry>,
+    #[cfg(feature = "proxy")]
+    applications: Vec<ProxyOverview>,
     /// The drains of the processes before this one.
     history: Arc<DrainHistory>,
     started: SystemTime,
@@ -44,7 +48,22 @@ impl Metrics {
         history: Arc<DrainHistory>,
         own: Option<MetricsRegistry>,
     ) -> Self {
-        Self { servers, reloads, own, history, started: SystemTime::now() }
+        Self {
+            servers,
+            reloads,
+            own,
+            #[cfg(feature = "proxy")]
+            applications: Vec::new(),
+            history,
+            started: SystemTime::now(),
+        }
+    }
+
+    /// Counts what the applications behind the servers do as well.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn with_applications(mut self, applications: Vec<ProxyOverview>) -> Self {
+        self.applications = applications;
+        self
     }
 
     /// Everything, in Prometheus' text format.
@@ -159,6 +178,8 @@ impl Collector for Metrics {
                     .try_for_each(|(name, count)| each(name, count.get()))
             },
         )?;
+        #[cfg(feature = "proxy")]
+        super::applications::encode(&self.applications, &mut encoder)?;
         self.drains(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.durations(&mut encoder)

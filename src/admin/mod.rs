@@ -1,9 +1,11 @@
 //! The admin server: its routes, the metrics as text, the status page, and the guard that refuses requests.
 //!
-//! `routes` lists the routes. Uses `http` to serve, `lifecycle` to stop and reload, and reads what it shows from
-//! `handover`, `connections`, `sockets` and `log`. Absent on purpose: opening sockets, and a start or stop of its
+//! `routes` lists the routes. Uses `http` to serve, `lifecycle` to stop and reload, `proxy` to hold applications, and reads what it shows from
+//! `proxy`, `handover`, `connections`, `sockets` and `log`. Absent on purpose: opening sockets, and a start or stop of its
 //! own. To the daemon it is one more server.
 
+#[cfg(feature = "proxy")]
+mod applications;
 pub(crate) mod declared;
 mod events;
 mod guard;

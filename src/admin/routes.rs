@@ -11,6 +11,7 @@
 //! | `GET /events` | the same once a second, as server-sent events, until a stop, a reload or an upgrade |
 //! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
 //! | `POST /reload` | reads the configuration anew, as `SIGHUP` does |
+//! | `POST /hold`, `POST /release` | has requests wait for the application, until it was restarted (feature `proxy`) |
 //! | others | the application's own routes, if it has any |
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+#[cfg(feature = "proxy")]
+use super::applications;
 use super::guard::{self, Guard};
 use super::status::Status;
 use super::{events, page};
@@ -36,6 +39,8 @@ use crate::http::server::Failure;
 use crate::lifecycle::phase::{Latches, Phase, Phases};
 use crate::lifecycle::settings::LiveSettings;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
+#[cfg(feature = "proxy")]
+use crate::proxy::overview::ProxyOverview;
 
 /// The longest reason that is taken from a request, in characters.
 const REASON_MAX: usize = 200;
@@ -59,6 +64,8 @@ pub(crate) struct Admin {
     /// Those of each of the program's servers, which may have settings of its own.
     pub(crate) own_settings: Vec<Arc<HttpSettings>>,
     pub(crate) settings: LiveSettings,
+    #[cfg(feature = "proxy")]
+    pub(crate) applications: Vec<ProxyOverview>,
     /// Asks for a reload.
     pub(crate) reload: Arc<Notify>,
 }
@@ -80,6 +87,10 @@ pub(crate) fn router(admin: Admin, own: Option<Router>, guard: Guard) -> Router 
         .route("/status", get(status))
         .route("/events", get(events::events))
         .route("/reload", post(reload));
+    #[cfg(feature = "proxy")]
+    let router = router
+        .route("/hold", post(applications::hold))
+        .route("/release", post(applications::release));
     #[cfg(feature = "metrics")]
     let router = router.route("/metrics", get(metrics));
     let router = router.with_state(Arc::new(admin));

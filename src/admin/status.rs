@@ -14,6 +14,8 @@ use crate::connections::metrics::Durations;
 use crate::connections::overview::{HandOver, ServerOverview, SocketOverview};
 use crate::http::connection::HttpSettings;
 use crate::log::{Recent, lost_lines, recent_since, rfc3339};
+#[cfg(feature = "proxy")]
+use crate::proxy::overview::{ApplicationStatus, ProxyOverview};
 
 /// The state of the daemon at a moment.
 #[derive(Debug, Serialize)]
@@ -35,6 +37,8 @@ pub(super) struct Status<'a> {
     limits: LimitsStatus,
     settings: SettingsStatus,
     servers: Vec<ServerStatus<'a>>,
+    #[cfg(feature = "proxy")]
+    applications: Vec<ApplicationStatus<'a>>,
     recent_events: Vec<Arc<Recent>>,
     log_lines_lost: u64,
 }
@@ -102,6 +106,8 @@ impl<'a> Status<'a> {
             limits: LimitsStatus::of(&admin.http_settings.limits()),
             settings: SettingsStatus::of(admin),
             servers: ServerStatus::all(admin),
+            #[cfg(feature = "proxy")]
+            applications: admin.applications.iter().map(ProxyOverview::status).collect(),
             recent_events: recent_since(number),
             log_lines_lost: lost_lines(),
         }

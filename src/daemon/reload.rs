@@ -9,6 +9,8 @@ use crate::http::access::AccessLog;
 use crate::lifecycle::settings::LiveSettings;
 #[cfg(feature = "log")]
 use crate::log::Level;
+#[cfg(feature = "proxy")]
+use crate::proxy::service::Proxy;
 
 /// The settings that a reload brings; what is not mentioned stays.
 ///
@@ -44,6 +46,9 @@ pub struct Reload {
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
     pub(crate) idle_exit: Option<Option<Duration>>,
+    /// Each with what it becomes.
+    #[cfg(feature = "proxy")]
+    pub(crate) proxies: Vec<(Proxy, Proxy)>,
     pub(crate) restart_for: Vec<String>,
 }
 
@@ -111,6 +116,28 @@ impl Reload {
         self
     }
 
+    /// Makes `proxy` what `new` is: its address, and its settings. What is in flight at the old address ends there. If
+    /// `new` has a [health path](Proxy::health), the application at a new address has to answer it first; otherwise
+    /// the reload fails, and requests go where they went before.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::{Daemon, Proxy, Reload};
+    ///
+    /// let proxy = Proxy::to("unix:/run/shop/blue.sock").health("/up");
+    /// let daemon = Daemon::new("shop").hyper_server("public", "0.0.0.0:8080", proxy.clone());
+    /// let daemon = daemon.on_reload(move || {
+    ///     let address = std::fs::read_to_string("/etc/shop/address")?;
+    ///     Ok(Reload::new().proxy(&proxy, Proxy::to(address.trim()).health("/up")))
+    /// });
+    /// # let _ = daemon;
+    /// ```
+    #[cfg(feature = "proxy")]
+    pub fn proxy(mut self, proxy: &Proxy, new: Proxy) -> Self {
+        self.proxies.push((proxy.clone(), new));
+        self
+    }
+
     /// Names a setting that was changed but takes effect at the next restart only; the log warns.
     pub fn needs_restart(mut self, setting: impl Into<String>) -> Self {
         self.restart_for.push(setting.into());
@@ -123,6 +150,18 @@ impl Reload {
         self.limits.iter().chain(named).try_for_each(Limits::check)
     }
 
+    /// Finds out whether requests can be passed on where they are to go.
+    ///
+    /// # Errors
+    /// When an application is not well.
+    #[cfg(feature = "proxy")]
+    pub(crate) async fn check_proxies(&self) -> Result<(), BoxError> {
+        for (proxy, new) in &self.proxies {
+            proxy.check_change(new).await?;
+        }
+        Ok(())
+    }
+
     /// Changes the settings that this reload mentions.
     pub(crate) fn apply(&self, settings: &LiveSettings) {
         settings.update(|settings| {
@@ -130,6 +169,10 @@ impl Reload {
             settings.linger = self.linger.unwrap_or(settings.linger);
             settings.idle_exit = self.idle_exit.unwrap_or(settings.idle_exit);
         });
+        #[cfg(feature = "proxy")]
+        for (proxy, new) in &self.proxies {
+            proxy.change_to(new);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connections::registry::Registry;
@@ -158,7 +158,15 @@ impl Running {
     }
 
     async fn reload_with(&mut self, hook: Arc<Hook>) {
-        let read = spawn_blocking(move || hook.0());
+        let read = async {
+            let reload = spawn_blocking(move || hook.0()).await?;
+            #[cfg(feature = "proxy")]
+            let reload = match reload {
+                Ok(reload) => reload.check_proxies().await.map(|()| reload),
+                Err(error) => Err(error),
+            };
+            Ok::<_, JoinError>(reload)
+        };
         let read = tokio::select! {
             read = timeout(RELOAD_TIMEOUT, read) => read,
             // A stop does not wait for the hook.

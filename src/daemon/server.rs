@@ -21,6 +21,8 @@ use crate::http::on_connect::OnConnect;
 use crate::http::probe;
 use crate::http::server::{Serve, ServerOf};
 use crate::http::service::HttpService;
+#[cfg(all(feature = "admin", feature = "proxy"))]
+use crate::proxy::overview::ProxyOverview;
 #[cfg(feature = "proxy")]
 use crate::proxy::service::Proxy;
 use crate::sockets::listen::Listen;
@@ -275,6 +277,13 @@ impl Server {
         self
     }
 
+    /// The application that requests are passed on to, for the admin server.
+    #[cfg(all(feature = "admin", feature = "proxy"))]
+    pub(crate) fn application(&self) -> Option<ProxyOverview> {
+        let (server, proxy) = (self.name.clone(), self.proxy.clone()?);
+        Some(ProxyOverview { server, proxy })
+    }
+
     pub(crate) fn declared_listen(&self) -> DeclaredListen<'_> {
         let has_own = !self.own_listeners.is_empty();
         DeclaredListen { name: &self.name, listen: &self.listen, has_own }
@@ -320,7 +329,9 @@ impl Server {
         #[cfg(feature = "proxy")]
         if let Some(error) = self.proxy.as_ref().and_then(Proxy::problem) {
             let name = &self.name;
-            return Err(Error::Configuration(format!("cannot pass on what \"{name}\" gets: {error}")));
+            return Err(Error::Configuration(format!(
+                "cannot pass on what \"{name}\" gets: {error}"
+            )));
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ use crate::connections::registry::Registry;
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
+#[cfg(all(feature = "admin", feature = "proxy"))]
+use crate::daemon::server::Server;
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
@@ -33,6 +35,8 @@ use crate::lifecycle::shutdown::Shutdown;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
+#[cfg(all(feature = "metrics", feature = "proxy"))]
+use crate::proxy::overview::ProxyOverview;
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::Inherited;
 use crate::sockets::listen::Listen;
@@ -62,6 +66,8 @@ pub(crate) async fn start(
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
+    #[cfg(all(feature = "admin", feature = "proxy"))]
+    let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();
     let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
     let (mut own, mut views) = (Vec::new(), Vec::new());
@@ -96,17 +102,21 @@ pub(crate) async fn start(
             shutdown: daemon.shutdown.clone(),
             failure,
             #[cfg(feature = "metrics")]
-            metrics: Arc::new(Metrics::new(
-                views.iter().map(|view| Arc::clone(&view.registry)).collect(),
-                Arc::clone(&reloads),
-                Arc::clone(&history),
+            metrics: metrics(
+                &views,
+                &reloads,
+                &history,
                 daemon.admin.metrics_registry.take(),
-            )),
+                #[cfg(feature = "proxy")]
+                &applications,
+            ),
             servers: views.clone(),
             hand_over,
             http_settings: Arc::clone(&http_settings),
             own_settings: servers.iter().map(|it| Arc::clone(it.http_settings())).collect(),
             settings: settings.clone(),
+            #[cfg(feature = "proxy")]
+            applications,
             reload: Arc::clone(&reload_request),
         };
         let server = daemon.admin.build(admin, registry, &listeners);
@@ -148,6 +158,22 @@ pub(crate) async fn start(
     };
     running.apply_limits();
     Ok(running)
+}
+
+/// What is counted of the daemon, for `/metrics`.
+#[cfg(feature = "metrics")]
+fn metrics(
+    views: &[ServerOverview],
+    reloads: &Arc<Reloads>,
+    history: &Arc<DrainHistory>,
+    own: Option<prometheus_client::registry::Registry>,
+    #[cfg(feature = "proxy")] applications: &[ProxyOverview],
+) -> Arc<Metrics> {
+    let registries = views.iter().map(|view| Arc::clone(&view.registry)).collect();
+    let metrics = Metrics::new(registries, Arc::clone(reloads), Arc::clone(history), own);
+    #[cfg(feature = "proxy")]
+    let metrics = metrics.with_applications(applications.to_vec());
+    Arc::new(metrics)
 }
 
 /// Has the program's own listeners listen. Before connections are taken over: if it fails, the next start finds them.

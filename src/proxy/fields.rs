@@ -148,7 +148,8 @@ pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
 
 /// Tells whether an answer is of a kind that has no end, such as server-sent events.
 pub(super) fn is_endless(fields: &HeaderMap) -> bool {
-    const KINDS: [&[u8]; 3] = [b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc"];
+    const KINDS: [&[u8]; 3] =
+        [b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc"];
     let kind = fields.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     KINDS.iter().any(|of| kind.get(..of.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(of)))
 }

@@ -229,10 +229,7 @@ impl Forward {
                     return Ok(Next::Away);
                 }
             }
-            _ if is_there
-                && is_idempotent(&self.head.method)
-                && self.repeats < REPEATS_MAX =>
-            {
+            _ if is_there && is_idempotent(&self.head.method) && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 self.state.metrics.retried(Retry::Idempotent);
             }

@@ -114,8 +114,10 @@ mod tests {
             map.append(name, value.parse().unwrap());
         }
         tell(&mut map, Origin { peer, is_trusted, may_be_said: true });
-        let mut told: Vec<_> =
-            map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut told: Vec<_> = map
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
         told.sort();
         told
     }
@@ -133,19 +135,25 @@ mod tests {
 
     #[test]
     fn what_a_client_says_of_itself_is_not_passed_on() {
-        assert_eq!(told(&SAID, Peer::Tcp("[2001:db8::1]:9".parse().unwrap()), false), [
-            "forwarded: for=\"[2001:db8::1]\";proto=http;host=\"shop.example:80\"",
-            "host: shop.example:80",
-            "x-forwarded-for: 2001:db8::1",
-            "x-forwarded-host: shop.example:80",
-            "x-forwarded-proto: http",
-        ]);
-        assert_eq!(told(&SAID, Peer::Unix(None), false), [
-            "forwarded: for=unknown;proto=http;host=\"shop.example:80\"",
-            "host: shop.example:80",
-            "x-forwarded-host: shop.example:80",
-            "x-forwarded-proto: http",
-        ]);
+        assert_eq!(
+            told(&SAID, Peer::Tcp("[2001:db8::1]:9".parse().unwrap()), false),
+            [
+                "forwarded: for=\"[2001:db8::1]\";proto=http;host=\"shop.example:80\"",
+                "host: shop.example:80",
+                "x-forwarded-for: 2001:db8::1",
+                "x-forwarded-host: shop.example:80",
+                "x-forwarded-proto: http",
+            ]
+        );
+        assert_eq!(
+            told(&SAID, Peer::Unix(None), false),
+            [
+                "forwarded: for=unknown;proto=http;host=\"shop.example:80\"",
+                "host: shop.example:80",
+                "x-forwarded-host: shop.example:80",
+                "x-forwarded-proto: http",
+            ]
+        );
     }
 
     #[test]

@@ -24,7 +24,11 @@ pub(crate) mod failure;
 pub(crate) mod fields;
 pub(crate) mod forward;
 pub(crate) mod forwarded;
+pub(crate) mod health;
+pub(crate) mod hold;
 pub(crate) mod metrics;
+#[cfg(feature = "admin")]
+pub(crate) mod overview;
 pub(crate) mod pool;
 pub(crate) mod request_body;
 pub(crate) mod room;

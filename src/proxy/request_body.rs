@@ -91,10 +91,7 @@ impl RequestBody {
 // === impl Source ===
 
 impl Source {
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.has_ended {
             return Poll::Ready(None);
         }

@@ -37,8 +37,10 @@ struct Inner {
     /// How many may try, and do.
     budget: usize,
     trying: usize,
-    /// Nobody may try.
-    is_held: bool,
+    /// Nobody may try, since the hold with this number.
+    held: Option<u64>,
+    /// How many holds there have been.
+    holds: u64,
     /// Since when the application is away.
     away: Option<Instant>,
 }
@@ -80,7 +82,11 @@ impl Room {
     ///
     /// # Cancel safety
     /// A request that is dropped gives its place, or its turn, up.
-    pub(super) async fn enter(self: &Arc<Self>, until: Instant, max: usize) -> Result<Permit, Refused> {
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        until: Instant,
+        max: usize,
+    ) -> Result<Permit, Refused> {
         if self.is_open() {
             return Ok(Permit { room: None });
         }
@@ -117,23 +123,31 @@ impl Room {
     }
 
     /// Lets nobody in until [`Room::release`].
-    pub(super) fn hold(&self) {
+    pub(super) fn hold(&self) -> u64 {
         let mut inner = self.inner();
-        inner.is_held = true;
+        inner.holds += 1;
+        inner.held = Some(inner.holds);
         self.is_open.store(false, Ordering::Release);
+        inner.holds
     }
 
-    /// Ends a hold; answers whether there was one. Whether the application is there has to be seen.
-    pub(super) fn release(self: &Arc<Self>) -> bool {
+    /// Ends the hold with this number, or any; answers whether there was one. Whether the application is there has
+    /// to be seen.
+    pub(super) fn release(self: &Arc<Self>, hold: Option<u64>) -> bool {
         let was_held = {
             let mut inner = self.inner();
-            inner.budget = inner.budget.max(1);
-            std::mem::take(&mut inner.is_held)
+            inner.budget = 1;
+            inner.held.take_if(|held| hold.is_none_or(|hold| hold == *held)).is_some()
         };
         if was_held {
             self.let_in();
         }
         was_held
+    }
+
+    /// Tells whether the hold with this number goes on.
+    pub(super) fn is_held(&self, hold: u64) -> bool {
+        self.inner().held == Some(hold)
     }
 
     /// Waits until no request is with the application.
@@ -165,7 +179,7 @@ impl Room {
 
     pub(crate) fn door(&self) -> Door {
         let inner = self.inner();
-        if inner.is_held {
+        if inner.held.is_some() {
             Door::Held
         } else if inner.away.is_some() {
             Door::Away
@@ -181,7 +195,7 @@ impl Room {
     /// Gives turns to those who wait, as many as may have one; opens the door if nobody waits.
     fn let_in(self: &Arc<Self>) {
         let mut inner = self.inner();
-        while !inner.is_held && inner.trying < inner.budget {
+        while inner.held.is_none() && inner.trying < inner.budget {
             let Some(place) = inner.queue.pop_front() else { break };
             if place.is_closed() {
                 continue;
@@ -201,7 +215,7 @@ impl Room {
             let mut inner = self.inner();
             inner.budget = (inner.budget + 1).min(BUDGET_MAX);
             inner.queue.retain(|place| !place.is_closed());
-            if inner.queue.is_empty() && !inner.is_held {
+            if inner.queue.is_empty() && inner.held.is_none() {
                 self.is_open.store(true, Ordering::Release);
                 inner.away.take().map(|since| since.elapsed())
             } else {

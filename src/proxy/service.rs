@@ -14,6 +14,7 @@ use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
 
 use crate::BoxError;
+use crate::http::probe::is_path;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::failure::refused;
 use crate::proxy::fields::{Head, is_last_hop};
@@ -140,16 +141,29 @@ impl Proxy {
         self.set(|settings| settings.trusted = proxies.into_iter().collect())
     }
 
+    /// Sets the path that the application at another address has to answer with success before a reload sends requests
+    /// there, see [`Reload::proxy`](crate::Reload::proxy). Default: none, it is not asked.
+    #[must_use]
+    pub fn health(self, path: impl Into<String>) -> Self {
+        let path = path.into();
+        self.set(|settings| settings.health = Some(path))
+    }
+
     fn set(self, set: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::clone(&self.0.settings());
         set(&mut settings);
-        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.0.set_settings(Arc::new(settings));
         self
     }
 
-    /// What is wrong with the address.
+    /// What is wrong with the address, or the path that tells whether the application is well.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.0.upstream().address.as_ref().err().cloned()
+        if let Err(error) = &self.0.upstream().address {
+            return Some(error.clone());
+        }
+        let settings = self.0.settings();
+        let path = settings.health.as_deref().filter(|path| !is_path(path))?;
+        Some(format!("\"{}\" is no path (write \"/up\")", path.escape_debug()))
     }
 
     /// What there is to show and to steer.
@@ -221,6 +235,14 @@ impl State {
 
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_upstream(&self, upstream: Arc<Upstream>) {
+        *self.upstream.write().unwrap_or_else(PoisonError::into_inner) = upstream;
+    }
+
+    pub(super) fn set_settings(&self, settings: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// The application has taken a request: whoever waits may go on.

@@ -93,7 +93,9 @@ mod tests {
             assert!(!trusted.is(Peer::Unix(None)), "{trusted}");
         }
         let unix: TrustedProxy = "unix".parse().unwrap();
-        assert!(unix.is(Peer::Unix(None)) && !unix.is(peer("127.0.0.1:9")) && !unix.is(Peer::Other));
+        assert!(
+            unix.is(Peer::Unix(None)) && !unix.is(peer("127.0.0.1:9")) && !unix.is(Peer::Other)
+        );
     }
 
     #[test]

@@ -61,10 +61,6 @@ impl Wire {
         self.flags.store(flags, Ordering::Relaxed);
     }
 
-    pub(super) fn is_unix(&self) -> bool {
-        self.is_unix
-    }
-
     /// Tells whether all of the head has been written.
     pub(super) fn is_head_sent(&self) -> bool {
         self.has(HEAD_SENT)

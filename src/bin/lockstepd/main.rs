@@ -1,12 +1,13 @@
 //! The daemon: a public server, an admin server, one lifecycle.
 
 mod arguments;
+mod ask;
 mod config;
 mod greeting;
 
 use std::process::ExitCode;
 
-use lockstepd::{Daemon, LogSettings};
+use lockstepd::{Daemon, LogSettings, Proxy};
 
 use crate::arguments::Command;
 use crate::config::Config;
@@ -18,21 +19,26 @@ fn main() -> ExitCode {
     match load() {
         Ok(config) => match arguments.command {
             Command::Run => {
-                daemon(config.clone()).on_reload(move || Ok(config.reload(load()?))).run()
+                let proxy = config.proxy.proxy();
+                let daemon = daemon(config.clone(), proxy.clone());
+                daemon.on_reload(move || Ok(config.reload(load()?, proxy.as_ref()))).run()
             }
             Command::Check => {
                 match &config.file {
                     Some(file) => eprintln!("read {}", file.display()),
                     None => eprintln!("there is no configuration file"),
                 }
-                daemon(config).check()
+                let proxy = config.proxy.proxy();
+                daemon(config, proxy).check()
             }
+            Command::Hold(hold) => ask::hold(&config.admin_address, &hold),
+            Command::Release(release) => ask::release(&config.admin_address, &release),
         },
         Err(error) => error.report(),
     }
 }
 
-fn daemon(config: Config) -> Daemon {
+fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {
     let mut log = LogSettings::default();
     log.level = config.log_level;
     log.target = config.log_target;
@@ -40,7 +46,7 @@ fn daemon(config: Config) -> Daemon {
     let unknown = |name| format!("{name} is no setting, and has no effect (see --help)");
     let daemon = Daemon::new("lockstepd");
     let warned = config.unknown.iter().map(unknown).fold(daemon, Daemon::warning);
-    let daemon = match config.proxy.proxy() {
+    let daemon = match proxy {
         Some(proxy) => warned.hyper_server("public", config.public, proxy),
         None => warned.hyper_server("public", config.public, Greeting),
     };

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockstepd::{
-    AccessLog, Address, Daemon, Error, Format, Level, Limits, Listen, LogSettings, Reload, Target,
+    AccessLog, Address, Daemon, Error, Format, Level, Limits, Listen, LogSettings, Proxy, Reload,
+    Target,
 };
 
 use self::environment::Variables;
 pub(crate) use self::proxy::ProxySettings;
 pub(crate) use self::settings::{Mode, Settings};
+
+/// Where the admin server listens unless told otherwise.
+const ADMIN: &str = "127.0.0.1:9091";
 
 /// The whole configuration, every setting decided.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct Config {
     /// The application behind the public server, if there is one.
     pub(crate) proxy: ProxySettings,
     pub(crate) admin: Listen,
+    /// The first of its addresses, for who asks it.
+    pub(crate) admin_address: Address,
     pub(crate) drain_timeout: Duration,
     pub(crate) linger: Duration,
     pub(crate) hand_over: bool,
@@ -63,8 +69,9 @@ impl Config {
             proxy: settings.proxy,
             admin_hosts: settings.admin_hosts.unwrap_or_default(),
             admin_users: settings.admin_users.unwrap_or_default(),
+            admin_address: first(settings.admin.as_deref(), ADMIN),
             public: listen(settings.public, settings.public_socket_mode, "0.0.0.0:9090"),
-            admin: listen(settings.admin, settings.admin_socket_mode, "127.0.0.1:9091"),
+            admin: listen(settings.admin, settings.admin_socket_mode, ADMIN),
             drain_timeout: settings.drain_timeout.unwrap_or(Daemon::DRAIN_TIMEOUT),
             linger: settings.linger.unwrap_or(Daemon::LINGER),
             hand_over: settings.hand_over.unwrap_or(true),
@@ -96,9 +103,13 @@ fn limits(settings: &Settings) -> Limits {
 
 impl Config {
     /// The reload that makes this configuration `new`.
-    pub(crate) fn reload(&self, new: Self) -> Reload {
+    pub(crate) fn reload(&self, new: Self, proxy: Option<&Proxy>) -> Reload {
         let fixed = [
             ("public.listen or public.socket_mode", self.public != new.public),
+            (
+                "public.proxy, which was or is not there,",
+                self.proxy.to.is_some() != new.proxy.to.is_some(),
+            ),
             ("admin.listen or admin.socket_mode", self.admin != new.admin),
             ("admin.hosts", self.admin_hosts != new.admin_hosts),
             ("admin.users", self.admin_users != new.admin_users),
@@ -113,9 +124,19 @@ impl Config {
             .drain_timeout(new.drain_timeout)
             .linger(new.linger)
             .idle_exit(new.idle_exit);
+        let reload = match (proxy, new.proxy.proxy()) {
+            (Some(proxy), Some(new)) => reload.proxy(proxy, new),
+            _ => reload,
+        };
         let changed = fixed.into_iter().filter(|(_, changed)| *changed);
         changed.fold(reload, |reload, (setting, _)| reload.needs_restart(setting))
     }
+}
+
+/// The first of the chosen addresses, or the default.
+fn first(chosen: Option<&[Address]>, default: &str) -> Address {
+    let first = chosen.and_then(|addresses| addresses.first().cloned());
+    first.unwrap_or_else(|| default.parse().expect("the default is an address"))
 }
 
 fn listen(chosen: Option<Vec<Address>>, mode: Option<Mode>, default: &str) -> Listen {

@@ -55,9 +55,20 @@ pub(crate) struct ProxySettings {
 
     /// Proxies in front whose Forwarded and X-Forwarded-* are believed: addresses, networks (10.0.0.0/8), or unix;
     /// several separated by commas [env: LOCKSTEPD_PROXY_TRUSTED_PROXIES] [default: none, everybody's are replaced]
-    #[arg(id = "proxy-trusted-proxies", long, global = true, value_name = "NETWORK", value_delimiter = ',')]
+    #[arg(
+        id = "proxy-trusted-proxies",
+        long,
+        global = true,
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
     #[serde(deserialize_with = "texts")]
     pub(crate) trusted_proxies: Option<Vec<TrustedProxy>>,
+
+    /// Path that an application at a new address has to answer with success before a reload sends requests there
+    /// [env: LOCKSTEPD_PROXY_HEALTH] [default: none, it is not asked]
+    #[arg(id = "proxy-health", long, global = true, value_name = "PATH")]
+    pub(crate) health: Option<String>,
 }
 
 // === impl ProxySettings ===
@@ -75,6 +86,7 @@ impl ProxySettings {
             wait_on_503: variables.one("LOCKSTEPD_PROXY_WAIT_ON_503", bool::from_str)?,
             via: variables.one("LOCKSTEPD_PROXY_VIA", bool::from_str)?,
             trusted_proxies: variables.list("LOCKSTEPD_PROXY_TRUSTED_PROXIES")?,
+            health: variables.one("LOCKSTEPD_PROXY_HEALTH", String::from_str)?,
         })
     }
 
@@ -90,6 +102,7 @@ impl ProxySettings {
             wait_on_503: self.wait_on_503.or(other.wait_on_503),
             via: self.via.or(other.via),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
+            health: self.health.or(other.health),
         }
     }
 
@@ -110,6 +123,9 @@ impl ProxySettings {
         }
         if let Some(time) = self.idle_timeout {
             proxy = proxy.idle_timeout(time);
+        }
+        if let Some(path) = &self.health {
+            proxy = proxy.health(path);
         }
         let trusted = self.trusted_proxies.iter().flatten().copied();
         let proxy = proxy.trusted_proxies(trusted).via(self.via.unwrap_or_default());

@@ -50,7 +50,9 @@ pub(super) fn hint(key: &str) -> &'static str {
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
-            if ["timeout", "linger", "idle_exit", "keepalive", "wait"].iter().any(|end| key.ends_with(end))
+            if ["timeout", "linger", "idle_exit", "keepalive", "wait"]
+                .iter()
+                .any(|end| key.ends_with(end))
             {
                 " (write a time such as \"20s\" or \"1m 30s\")"
             } else if key.ends_with("socket_mode") {

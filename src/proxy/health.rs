@@ -1,0 +1,75 @@
+//! Another address: whether the application there is well, and the change to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http::header::{HOST, HeaderValue, USER_AGENT};
+
+use crate::proxy::attempt::{Attempt, End};
+use crate::proxy::request_body::AttemptBody;
+use crate::proxy::service::Proxy;
+
+/// How long the application at a new address may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Why requests do not go to another address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot pass requests on to {address}: {problem}; they go to {before} as before")]
+pub(crate) struct NotWell {
+    address: String,
+    problem: String,
+    before: String,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Finds out whether the application of `new` is well, if it is another and there is a path to ask for.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) async fn check_change(&self, new: &Self) -> Result<(), NotWell> {
+        let (before, upstream) = (self.state().upstream(), new.state().upstream());
+        if before.address == upstream.address {
+            return Ok(());
+        }
+        let not_well = |problem: String| NotWell {
+            address: upstream.to_string(),
+            problem,
+            before: before.to_string(),
+        };
+        if let Some(problem) = new.problem() {
+            return Err(not_well(problem));
+        }
+        let settings = new.state().settings();
+        let Some(path) = &settings.health else { return Ok(()) };
+        let mut request = Request::get(path)
+            .body(AttemptBody::none())
+            .map_err(|error| not_well(format!("health path \"{path}\": {error}")))?;
+        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lockstepd-health"));
+        let connected = upstream.connect(LIMIT.min(settings.connect_timeout)).await;
+        let mut connection = connected.map_err(|error| not_well(error.to_string()))?;
+        connection.wire.begin(false, false);
+        let attempt =
+            Attempt { connection: &mut connection, body: None, limit: LIMIT, expects: false };
+        match attempt.run(request, None::<fn()>).await {
+            End::Answered(answer) if answer.status().is_success() => Ok(()),
+            End::Answered(answer) => Err(not_well(format!("{path} answers {}", answer.status()))),
+            End::Broken(error) => Err(not_well(format!("{path}: {error}"))),
+            End::TimedOut => Err(not_well(format!("{path} is not answered within 5 s"))),
+        }
+    }
+
+    /// Sends new requests where `new` does, with the settings of that; what is in flight ends where it is.
+    pub(crate) fn change_to(&self, new: &Self) {
+        let (before, upstream) = (self.state().upstream(), new.state().upstream());
+        self.state().set_settings(new.state().settings());
+        if before.address != upstream.address {
+            tracing::info!(%before, address = %upstream, "requests go to another address");
+            self.state().set_upstream(Arc::clone(&upstream));
+            before.pool.clear();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A hold: an announced restart of the application.
+//!
+//! New requests wait, those that are with the application finish, and then it may be stopped. The hold ends when
+//! somebody releases it; or, where nobody does, when the application has been seen to be away and to be back, or when
+//! its time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::proxy::service::{Proxy, State};
+
+/// The time between two looks at the application.
+const LOOK: Duration = Duration::from_millis(100);
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Has new requests wait, and waits until none is with the application, `limit` at most; answers whether that is
+    /// so. Server-sent events and tunnels are not waited for.
+    ///
+    /// The application can be stopped then without a request noticing. The hold ends with [`Proxy::release`]; without it
+    /// when the application was away and is back, and in any case after `longest`. Waiting requests are answered with
+    /// 503 when their own time is over, see [`Proxy::wait`].
+    ///
+    /// # Cancel safety
+    /// The hold goes on if the future is dropped.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use lockstepd::Proxy;
+    ///
+    /// # async fn migrate() {}
+    /// async fn migration(proxy: Proxy) {
+    ///     if proxy.hold(Duration::from_secs(20), Duration::from_secs(60)).await {
+    ///         migrate().await;
+    ///     }
+    ///     proxy.release();
+    /// }
+    /// # let _ = migration;
+    /// ```
+    pub async fn hold(&self, limit: Duration, longest: Duration) -> bool {
+        let state = Arc::clone(self.state());
+        let hold = state.room.hold();
+        tracing::info!(address = %state.upstream(), "new requests wait: the application is held");
+        tokio::spawn(watch(Arc::clone(&state), hold, longest));
+        timeout(limit, state.room.at_rest()).await.is_ok()
+    }
+
+    /// Ends a hold, if there is one; answers whether there was.
+    pub fn release(&self) -> bool {
+        let state = self.state();
+        let was_held = state.room.release(None);
+        if was_held {
+            tracing::info!(address = %state.upstream(), "the application is held no longer");
+        }
+        was_held
+    }
+}
+
+/// Ends the hold with this number where nobody else does.
+async fn watch(state: Arc<State>, hold: u64, longest: Duration) {
+    let end = Instant::now() + longest;
+    let mut was_away = false;
+    while state.room.is_held(hold) {
+        sleep(LOOK).await;
+        let is_away = state.upstream().connect(LOOK).await.is_err();
+        let is_back = was_away && !is_away;
+        was_away |= is_away;
+        let is_over = Instant::now() >= end;
+        if (is_back || is_over) && state.room.release(Some(hold)) {
+            let (address, why) =
+                (state.upstream(), if is_back { "it is back" } else { "the hold's time is over" });
+            tracing::info!(%address, why, "the application is held no longer");
+        }
+    }
+}

@@ -16,6 +16,8 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry as MetricsRegistry, Unit};
 
+#[cfg(feature = "proxy")]
+use super::application_metrics;
 use crate::connections::metrics::{
     BOUNDS_US, Count, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
 };
@@ -179,7 +181,7 @@ impl Collector for Metrics {
             },
         )?;
         #[cfg(feature = "proxy")]
-        super::applications::encode(&self.applications, &mut encoder)?;
+        application_metrics::encode(&self.applications, &mut encoder)?;
         self.drains(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.durations(&mut encoder)

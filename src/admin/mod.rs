@@ -4,6 +4,8 @@
 //! `proxy`, `handover`, `connections`, `sockets` and `log`. Absent on purpose: opening sockets, and a start or stop of its
 //! own. To the daemon it is one more server.
 
+#[cfg(all(feature = "metrics", feature = "proxy"))]
+mod application_metrics;
 #[cfg(feature = "proxy")]
 mod applications;
 pub(crate) mod declared;

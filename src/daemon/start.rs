@@ -21,8 +21,7 @@ use crate::connections::registry::Registry;
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
-#[cfg(all(feature = "admin", feature = "proxy"))]
-use crate::daemon::server::Server;
+use crate::daemon::server::{Own, Server};
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
@@ -69,21 +68,10 @@ pub(crate) async fn start(
     #[cfg(all(feature = "admin", feature = "proxy"))]
     let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();
-    let mut servers: Vec<Arc<dyn Serve>> = Vec::new();
-    let (mut own, mut views) = (Vec::new(), Vec::new());
-    for mut plan in daemon.servers {
-        let name = plan.name.clone();
-        let own_listeners = std::mem::take(&mut plan.own_listeners);
-        let (server, particular) = plan.build(&http_settings);
-        server.registry().set_tcp(server.http_settings().limits().tcp_options());
-        own.push(particular);
-        let listeners = register(sockets.next())?;
-        views.push(ServerOverview::new(server.registry(), &listeners, own_listeners.len()));
-        // The sender is dropped: only the admin server can be asked to fail.
-        let (_, failures) = Failure::channel();
-        group.spawn(name, server::run(Arc::clone(&server), listeners, own_listeners, failures));
-        servers.push(server);
-    }
+    let Spawned { servers, own, views } =
+        spawn(daemon.servers, &mut sockets, &http_settings, &mut group)?;
+    #[cfg(feature = "admin")]
+    let mut views = views;
     #[cfg(not(feature = "admin"))]
     let (admin, _) = (None, hand_over);
     #[cfg(feature = "admin")]
@@ -158,6 +146,38 @@ pub(crate) async fn start(
     };
     running.apply_limits();
     Ok(running)
+}
+
+/// The program's servers, which run.
+#[derive(Default)]
+struct Spawned {
+    servers: Vec<Arc<dyn Serve>>,
+    own: Vec<Own>,
+    views: Vec<ServerOverview>,
+}
+
+fn spawn(
+    plans: Vec<Server>,
+    sockets: &mut impl Iterator<Item = Vec<Bound>>,
+    http_settings: &Arc<HttpSettings>,
+    group: &mut Group,
+) -> Result<Spawned, Error> {
+    let mut spawned = Spawned::default();
+    for mut plan in plans {
+        let name = plan.name.clone();
+        let own_listeners = std::mem::take(&mut plan.own_listeners);
+        let (server, particular) = plan.build(http_settings);
+        server.registry().set_tcp(server.http_settings().limits().tcp_options());
+        spawned.own.push(particular);
+        let listeners = register(sockets.next())?;
+        let view = ServerOverview::new(server.registry(), &listeners, own_listeners.len());
+        spawned.views.push(view);
+        // The sender is dropped: only the admin server can be asked to fail.
+        let (_, failures) = Failure::channel();
+        group.spawn(name, server::run(Arc::clone(&server), listeners, own_listeners, failures));
+        spawned.servers.push(server);
+    }
+    Ok(spawned)
 }
 
 /// What is counted of the daemon, for `/metrics`.

@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request, response};
+use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
 use crate::http::request_fields::names;
@@ -39,6 +40,15 @@ pub(super) struct Head {
     pub(super) offers_upgrade: bool,
 }
 
+/// How long a request's body is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Length {
+    /// There is none.
+    Nothing,
+    Bytes(u64),
+    Unknown,
+}
+
 /// What one pass over the fields finds.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is about a field of its own")]
@@ -61,18 +71,14 @@ struct Found {
 
 impl Head {
     /// The head that goes to the application.
-    pub(super) fn of(
-        parts: request::Parts,
-        length: Option<Option<u64>>,
-        settings: &Settings,
-    ) -> Self {
+    pub(super) fn of(parts: request::Parts, length: Length, settings: &Settings) -> Self {
         let request::Parts { method, uri, version, headers: mut fields, extensions, .. } = parts;
         let found = Found::of(&fields);
         let offers_upgrade =
-            length.is_none() && found.connection && found.upgrade && is_offer(&fields);
+            length == Length::Nothing && found.connection && found.upgrade && is_offer(&fields);
         let wants_trailers =
             found.te && fields.get_all(TE).iter().any(|value| names(value, b"trailers"));
-        let expects = found.expect && length.is_some() && version >= Version::HTTP_11;
+        let expects = found.expect && length != Length::Nothing && version >= Version::HTTP_11;
         found.remove_hop_by_hop(&mut fields, offers_upgrade);
         if offers_upgrade {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -84,10 +90,10 @@ impl Head {
             fields.remove(EXPECT);
         }
         match length {
-            None if !found.length => {}
-            None => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(0))),
-            Some(Some(length)) => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
-            Some(None) => {
+            Length::Nothing if !found.length => {}
+            Length::Nothing => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(0))),
+            Length::Bytes(length) => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+            Length::Unknown => {
                 fields.remove(CONTENT_LENGTH);
                 fields.insert(TRANSFER_ENCODING, CHUNKED);
             }
@@ -125,6 +131,17 @@ fn target(method: &Method, uri: Uri) -> Uri {
         Some(path) if is_absolute && is_of_server(&path) => Uri::from_static("*"),
         Some(path) => path.into(),
         None => Uri::from_static("/"),
+    }
+}
+
+// === impl Length ===
+
+impl Length {
+    pub(super) fn of(body: &impl Body) -> Self {
+        if body.is_end_stream() {
+            return Self::Nothing;
+        }
+        body.size_hint().exact().map_or(Self::Unknown, Self::Bytes)
     }
 }
 

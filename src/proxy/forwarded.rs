@@ -89,14 +89,14 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
 }
 
 /// Adds to the end of a list, which may stand in several fields.
-fn append(fields: &mut HeaderMap, name: HeaderName, last: String) {
+fn append(fields: &mut HeaderMap, name: HeaderName, added: String) {
     let before = fields.get_all(&name).iter().filter_map(|value| value.to_str().ok());
     let mut list = before.collect::<Vec<_>>().join(", ");
     let value = if list.is_empty() {
-        last
+        added
     } else {
         list.push_str(", ");
-        list + &last
+        list + &added
     };
     if let Ok(value) = HeaderValue::try_from(value) {
         fields.insert(name, value);

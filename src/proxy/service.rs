@@ -17,7 +17,7 @@ use crate::BoxError;
 use crate::http::probe::is_path;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::failure::refused;
-use crate::proxy::fields::{Head, is_last_hop};
+use crate::proxy::fields::{Head, Length, is_last_hop};
 use crate::proxy::forward::Forward;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::request_body::RequestBody;
@@ -185,10 +185,11 @@ impl Proxy {
             return Box::pin(ready(Ok(Response::new(AnswerBody::empty()))));
         }
         let settings = state.settings();
-        let length = (!body.is_end_stream()).then(|| body.size_hint().exact());
+        let length = Length::of(&body);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let head = Head::of(parts, length, &settings);
-        let body = length.map(|_| RequestBody::new(body, is_idempotent(&head.method)));
+        let has_body = length != Length::Nothing;
+        let body = has_body.then(|| RequestBody::new(body, is_idempotent(&head.method)));
         let upgrade = upgrade.filter(|_| head.offers_upgrade);
         let forward = Forward::new(state, settings, head, body, upgrade);
         Box::pin(async { Ok(forward.run().await) })

@@ -11,7 +11,7 @@
 //! 1. *The head has not been written whole* ([`Wire::is_head_sent`]). Then its last byte was never sent.
 //! 2. *The connection is a Unix socket, everything that we have written ends with the head's last byte, and the kernel
 //!    says `ECONNRESET`.* On a Unix stream the kernel says so for one reason: the peer's end was closed while bytes
-//!    were in its queue, or before anybody had accepted it (`unix_release_sock` in net/unix/af_unix.c). The queue is
+//!    were in its queue, or before anybody had accepted it (`unix_release_sock` in `net/unix/af_unix.c`). The queue is
 //!    first in, first out. So the last byte that we have written was not read, and it is the head's last.
 //!
 //! For the second to hold for requests with a body, the head goes first: the body is not read from the client, and

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
+use crate::command::Command;
 use crate::config::{Mode, ProxySettings, Settings};
 
 /// What the command line asks for.
@@ -14,54 +15,6 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     pub(crate) config: Option<PathBuf>,
     pub(crate) settings: Settings,
-}
-
-/// What to do.
-#[derive(Clone, Debug, Default, Subcommand)]
-pub(crate) enum Command {
-    /// Serve until told to stop (the default)
-    #[default]
-    Run,
-    /// Validate configuration and environment as a start would, without binding; exit 0 or 78
-    Check,
-    /// Have a running daemon's requests wait, until none is with the application: for its ExecStop=
-    Hold(Hold),
-    /// Let the requests go on that wait since `hold`: for the application's ExecStartPost=
-    Release(Release),
-}
-
-/// A hold of the application behind a running daemon, which is asked on its admin server (--admin).
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Hold {
-    /// Server whose application is meant
-    #[arg(long, value_name = "NAME", default_value = "public")]
-    pub(crate) server: String,
-
-    /// How long to wait for the requests that the application has; keep it below its TimeoutStopSec=
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "20s")]
-    pub(crate) timeout: Duration,
-
-    /// After how long the hold ends by itself; requests wait for --proxy-wait of the daemon at most
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
-    pub(crate) longest: Duration,
-
-    /// Exit with 1 where it did not work. Without, the exit code is 0 in any case: a daemon that is away must not
-    /// keep the application from stopping
-    #[arg(long)]
-    pub(crate) strict: bool,
-}
-
-/// The end of a hold.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Release {
-    /// Server whose application is meant
-    #[arg(long, value_name = "NAME", default_value = "public")]
-    pub(crate) server: String,
-
-    /// Exit with 1 where it did not work. Without, the exit code is 0 in any case: a daemon that is away must not
-    /// keep the application from starting
-    #[arg(long)]
-    pub(crate) strict: bool,
 }
 
 /// A systemd-native HTTP daemon: two servers, one lifecycle, restarts that no client notices.

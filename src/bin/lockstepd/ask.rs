@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime;
 use tokio::time::timeout;
 
-use crate::arguments::{Hold, Release};
+use crate::command::{Hold, Release};
 
 /// The longest answer that is shown.
 const ANSWER_MAX: usize = 64 << 10;

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ask;
+mod command;
 mod config;
 mod greeting;
 
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use lockstepd::{Daemon, LogSettings, Proxy};
 
-use crate::arguments::Command;
+use crate::command::Command;
 use crate::config::Config;
 use crate::greeting::Greeting;
 

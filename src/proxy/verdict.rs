@@ -15,8 +15,10 @@
 //!    first in, first out. So the last byte that we have written was not read, and it is the head's last.
 //!
 //! For the second to hold for requests with a body, the head goes first: the body is not read from the client, and
-//! not sent, until the application has taken all of the head. On a Unix socket the kernel tells that: `SIOCOUTQ` is 0
-//! as soon as the peer's queue is empty, and the socket becomes writable with it, so nothing is polled for.
+//! not sent, until the application has taken all of the head. On a Unix socket the kernel tells that: `SIOCOUTQ` is
+//! (nearly) 0 when the peer's queue is empty, and the socket becomes writable with it, so nothing is polled for. It is
+//! 0 as well when the peer has closed and the queue was thrown away; so it counts only while the peer's end is open. The
+//! kernel tells a reset once: nobody but the reader may ask for it (`SO_ERROR`, `MSG_PEEK`).
 //!
 //! # Its limits
 //! - On TCP a reset proves nothing: a process that has read everything sends one as well, if it closes with
@@ -26,7 +28,8 @@
 //! - Something between us and the application that is a process of its own, such as `docker-proxy` or
 //!   `systemd-socket-proxyd`, reads for it: what that has read counts as read.
 //! - An application that closes after the head was read and before it has done anything looks like one that has.
-//! - An application that acts on half a head is not one that speaks HTTP.
+//! - An application that acts on less than a whole head, such as a script that reads one line, or on bytes that it has
+//!   only peeked at, may be asked twice. No HTTP server that is known of does.
 //!
 //! # Source
 //! RFC 9110 section 9.2.2 (idempotent methods; what a proxy may repeat); unix(7); tcp(7), `SO_LINGER` in socket(7).

@@ -13,6 +13,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+#[cfg(feature = "proxy")]
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketType, getpeername, send, sockopt};
 #[cfg(feature = "proxy")]
@@ -259,12 +261,13 @@ impl Stream {
     }
 
     /// Ready once the peer of a Unix socket has read everything that was written, and at once for any other, of which
-    /// that cannot be known. Where the peer's end is closed, only a read tells more.
+    /// that cannot be known. Never ready where the peer's end is closed: what was in its queue is thrown away then, and
+    /// only a read tells whether there was anything.
     #[cfg(feature = "proxy")]
     pub(crate) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Socket::Unix(stream) = &mut self.socket else { return Poll::Ready(()) };
         let is_taken = || match unread_by_peer(stream.as_fd()) {
-            Ok(0) => Ok(()),
+            Ok(bytes) if bytes < SMALLEST_UNREAD && !is_closed_by_peer(stream.as_fd()) => Ok(()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         };
         // The kernel tells that the socket is writable whenever the peer has read something. What is known of that is
@@ -319,6 +322,19 @@ pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
 /// that always has something to send, or to receive, must not keep a thread to itself.
 fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(cx)
+}
+
+/// The least that [`unread_by_peer`] tells while something is unread. It is not 0 at once when all has been read: the
+/// kernel wakes us before it takes the last byte of its account off, and not again afterwards.
+#[cfg(feature = "proxy")]
+const SMALLEST_UNREAD: libc::c_int = 256;
+
+/// Tells whether the peer's end of a Unix socket is closed; whether it was reset is left for the next read to say.
+#[cfg(feature = "proxy")]
+fn is_closed_by_peer(socket: BorrowedFd<'_>) -> bool {
+    let mut watched = [PollFd::new(&socket, PollFlags::empty())];
+    let polled = retry_on_intr(|| rustix::event::poll(&mut watched, Some(&Timespec::default())));
+    polled.is_err() || watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// How many bytes of memory hold what the peer of a Unix socket has not read, `SIOCOUTQ`.

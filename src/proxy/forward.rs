@@ -153,7 +153,9 @@ impl Forward {
             Err(error) => {
                 self.last = error.to_string();
                 self.state.metrics.connect_failures.add(1);
-                self.state.metrics.retried(Retry::Away);
+                if self.misses == 0 {
+                    self.state.metrics.retried(Retry::Away);
+                }
                 return Ok(Next::Away);
             }
         };

@@ -118,12 +118,9 @@ where
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(failed)?;
         Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     };
-    tokio::pin!(connection);
-    let (status, text) = tokio::select! {
-        answered = answered => answered?,
-        // Its error, if any, is the answer's as well.
-        _ = &mut connection => return Err(failed("the connection was closed".into())),
-    };
+    // Its error, if any, is the answer's as well.
+    tokio::spawn(connection);
+    let (status, text) = answered.await?;
     if status.is_success() {
         Ok(text)
     } else {

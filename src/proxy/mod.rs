@@ -39,3 +39,6 @@ pub(crate) mod tunnel;
 pub(crate) mod upstream;
 pub(crate) mod verdict;
 pub(crate) mod wire;
+
+#[cfg(test)]
+mod model;

@@ -15,7 +15,7 @@ use crate::BoxError;
 use crate::proxy::wire::Wire;
 
 /// How much of the body of a request with an idempotent method is kept, so that it can be sent again: 64 KiB.
-const KEPT_MAX: usize = 64 << 10;
+pub(super) const KEPT_MAX: usize = 64 << 10;
 
 /// A request's body, which outlives the attempts to send it.
 #[derive(Clone)]

@@ -41,7 +41,7 @@
 //! `systemctl status shop` says in one line what it is doing. A test builds this very program from these
 //! lines, and restarts it twenty times under load.
 //!
-//! More: [`guide`] has a page for programs that use `axum::serve` now, and one on
+//! More: [`guide`] has a page for programs that use `axum::serve` now, one for services behind a load balancer, and one on
 //! the alternatives; `examples/` has a program for each of: a queue that is emptied at the end,
 //! a database, static files, server-sent events, a chat over `WebSocket`s, hyper without a framework, a
 //! tracing subscriber or a runtime of your own, two servers with all the trimmings.
@@ -57,6 +57,7 @@
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
+//! | a load balancer in front | [`Daemon::lame_duck`], [`guide::behind_a_load_balancer`] |
 //! | configuration | [`Daemon::check`], [`Daemon::warning`], [`Daemon::on_reload`], [`Reload`] |
 //! | stopping when there are no requests | [`Daemon::idle_exit`] |
 //! | the watchdog | [`Daemon::watchdog_check`] |
@@ -73,8 +74,10 @@
 //!
 //! ```text
 //! Starting ──every latch down──► Ready ◄──reload, upgrade──► Reloading
-//!     │                            │
-//!     └───────────── stop ─────────┴──► Draining ──everything at rest──► Stopped
+//!     │                            ├──stop, where a time for it is set──► LameDuck
+//!     │                            │                                          │
+//!     └───────────── stop ─────────┴──► Draining ◄────────────────────────────┘
+//!                                          └──everything at rest──► Stopped
 //! ```
 //!
 //! | phase | systemd sees | clients |
@@ -82,6 +85,7 @@
 //! | Starting | activating | are served as soon as there are sockets; `/ready` says 503 |
 //! | Ready | active | are served |
 //! | Reloading | reloading | are served |
+//! | `LameDuck` | deactivating | are served as before; `/ready` says 503 |
 //! | Draining | deactivating | are served until what was in flight is done; `/ready` says 503 |
 //! | Stopped | inactive, or failed, with the cause in STATUS | wait in the sockets' queue |
 //!
@@ -99,12 +103,13 @@
 //!
 //! ## At a stop
 //!
-//! The cause is recorded, the first one wins. [`Shutdown::triggered`] and [`Shutdown::draining`]
-//! complete. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where no next process
+//! The cause is recorded, the first one wins. [`Shutdown::triggered`] completes, and `/ready` says 503. With a
+//! [`Daemon::lame_duck`] time, clients are served as before until that is over, new ones too. Then
+//! [`Shutdown::draining`] completes. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where no next process
 //! takes them over, idle connections linger for [`Daemon::linger`], and are answered once more with
 //! `Connection: close`. Then [`Shutdown::at_rest`] completes, tasks are joined, and the exit code
 //! tells: 0 for a clean stop, 1 for a member that failed, 3 if something was cut off. A second signal
-//! cuts off what is still in flight.
+//! cuts off what is still in flight; during the lame duck time it loses nothing, and begins the drain.
 //!
 //! ## At a restart
 //!

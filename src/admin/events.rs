@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A stream is a request in flight, and a hand-over waits for those. So a stream ends with its first event in
-//!   another phase than Starting or Ready. The browser connects again after [`RETRY`], by then perhaps to the
+//!   another phase than Starting, Ready or `LameDuck`. The browser connects again after [`RETRY`], by then perhaps to the
 //!   next process.
 //! - A stream tells each log line once.
 //! - An open stream is activity: while a page is shown there is no idle exit. The page closes its stream when
@@ -72,7 +72,7 @@ impl Source {
             _ = self.phases.changed() => {}
         }
         let phase = *self.phases.borrow_and_update();
-        self.is_last = !matches!(phase, Phase::Starting | Phase::Ready);
+        self.is_last = !matches!(phase, Phase::Starting | Phase::Ready | Phase::LameDuck);
         let status = Status::of(&self.admin, self.told.unwrap_or(0));
         let retry = match self.told {
             None => format!("retry: {}\n", RETRY.as_millis()),

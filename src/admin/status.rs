@@ -76,6 +76,7 @@ struct LimitsStatus {
 /// What else a reload may have changed.
 #[derive(Debug, Serialize)]
 struct SettingsStatus {
+    lame_duck_seconds: f64,
     drain_timeout_seconds: f64,
     linger_seconds: f64,
     hand_over: bool,
@@ -176,6 +177,7 @@ impl SettingsStatus {
     fn of(admin: &Admin) -> Self {
         let settings = admin.settings.now();
         Self {
+            lame_duck_seconds: settings.lame_duck.as_secs_f64(),
             drain_timeout_seconds: settings.drain_timeout.as_secs_f64(),
             linger_seconds: settings.linger.as_secs_f64(),
             hand_over: settings.hand_over,

@@ -52,7 +52,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const HURRY: Duration = Duration::from_millis(250);
 
 /// The longest time-out that is counted, decades: a clock cannot express the end of a longer one.
-const ENDLESS: Duration = Duration::from_secs(1 << 30);
+pub(crate) const ENDLESS: Duration = Duration::from_secs(1 << 30);
 
 /// What did not come to rest.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -66,6 +66,7 @@ impl Running {
 
     pub(crate) fn apply(&self, reload: Reload) {
         reload.apply(&self.settings);
+        self.prepare_lame_duck();
         #[cfg(feature = "log")]
         if let Some(level) = &reload.level {
             self.process.level.set(level);

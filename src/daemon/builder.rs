@@ -41,6 +41,7 @@ use crate::sockets::listen::Listen;
 /// fn main() -> std::process::ExitCode {
 ///     let daemon = Daemon::new("shop")
 ///         .server("public", "0.0.0.0:8080", Router::new())
+///         .lame_duck(Duration::from_secs(10))
 ///         .drain_timeout(2 * Daemon::DRAIN_TIMEOUT)
 ///         .linger(Daemon::LINGER / 2)
 ///         .hand_over(true)
@@ -73,6 +74,7 @@ pub struct Daemon {
     pub(crate) monitor: Monitor,
     pub(crate) inherited: Option<Inherited>,
     pub(crate) checks: Vec<Check>,
+    pub(crate) lame_duck: Duration,
     pub(crate) drain_timeout: Duration,
     /// None: not said.
     pub(crate) linger: Option<Duration>,
@@ -112,6 +114,7 @@ impl Daemon {
             monitor: Monitor::new(),
             inherited: None,
             checks: Vec::new(),
+            lame_duck: Duration::ZERO,
             drain_timeout: Self::DRAIN_TIMEOUT,
             linger: None,
             hand_over: true,
@@ -253,7 +256,7 @@ impl Daemon {
     /// Adds a member of your own, that lives and ends with the servers.
     ///
     /// `start` is called once the runtime runs. The future should end soon after
-    /// [`Shutdown::triggered`], or, where handlers still give it work, after
+    /// [`Shutdown::triggered`], or, where handlers still need it, after
     /// [`Shutdown::at_rest`]; at the drain time-out it is dropped. If it ends before, with or
     /// without an error, everything ends.
     ///
@@ -286,6 +289,23 @@ impl Daemon {
     /// before the log is set up. [`Daemon::check`] writes it to standard error.
     pub fn warning(mut self, text: impl Into<String>) -> Self {
         self.warnings.push(text.into());
+        self
+    }
+
+    /// Sets for how long clients are served as before, at a stop, while `/ready` says 503 already. Default: not at all.
+    ///
+    /// It is for load balancers that look at `/ready` and go on sending requests until they have seen that it fails,
+    /// see [behind a load balancer](crate::guide::behind_a_load_balancer): longer than that takes. New connections
+    /// are accepted, and no answer says `Connection: close`. Then the drain begins.
+    ///
+    /// A signal and a [request](crate::Cause::Request) are followed by it, once the daemon has been ready. A failure is not, and
+    /// ends it; nor is an idle exit, or an upgrade in place. It always lasts its whole time, unless a second signal
+    /// ends it. A unit's `TimeoutStopSec=` does not.
+    ///
+    /// Where systemd restarts the service and holds its sockets, no client notices a restart, and this only makes it
+    /// longer: nobody can know at a stop that it is half a restart.
+    pub fn lame_duck(mut self, time: Duration) -> Self {
+        self.lame_duck = time;
         self
     }
 

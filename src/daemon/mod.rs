@@ -10,6 +10,7 @@ pub(crate) mod check;
 pub(crate) mod declared;
 pub(crate) mod error;
 pub(crate) mod idle_exit;
+pub(crate) mod lame_duck;
 pub(crate) mod monitor;
 pub(crate) mod overseer;
 pub(crate) mod reload;

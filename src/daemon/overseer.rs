@@ -2,7 +2,7 @@
 //!
 //! Handlers and members may block the runtime's threads. The overseer has a thread of its own, and a runtime
 //! in which nothing else runs. It triggers the shutdown when a signal asks for it, and ends the process if the
-//! stop has not ended some time after the drain time-out.
+//! stop has not ended some time after the lame duck time and the drain time-out.
 //!
 //! # Invariants
 //! - Nothing that the overseer waits for depends on a task, on a lock that is held while a handler or member
@@ -33,12 +33,13 @@ use crate::log::finish;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 
-/// How much longer than the drain time-out a stop may take: members end, connections are handed over, the log is
-/// written.
+/// How much longer than the lame duck time and the drain time-out a stop may take: members end, connections are
+/// handed over, the log is written.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A signal that comes sooner than this after the shutdown was triggered is taken for a repetition: a terminal
-/// and a wrapper that was started in it both pass one on.
+/// and a wrapper that was started in it both pass one on. So is one that comes sooner after the drain has begun: it
+/// may have been meant to end the lame duck time.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 
 /// How long the runtime gets to deliver a signal that came just before the signals are blocked.
@@ -78,7 +79,9 @@ pub(crate) struct OverseerGuard {
 /// A stop that has begun.
 #[derive(Clone, Copy, Debug)]
 struct Stop {
-    triggered: Instant,
+    /// When it was triggered; or when the drain has begun, if that was later.
+    since: Instant,
+    is_draining: bool,
     /// When it has to have ended.
     end: Instant,
 }
@@ -143,6 +146,9 @@ impl Overseer {
                 }
                 event = signals.next() => self.handle(event, &mut stop),
                 () = self.shutdown.triggered(), if stop.is_none() => self.begin(&mut stop),
+                () = self.shutdown.drain_begun(), if stop.is_some_and(|stop| !stop.is_draining) => {
+                    self.begin(&mut stop);
+                }
                 () = is_over(end) => return,
             }
         }
@@ -153,8 +159,15 @@ impl Overseer {
             Event::Order(order) => self.orders.give(order),
             Event::Stop(cause) => {
                 self.shutdown.trigger(cause);
-                let Some(Stop { triggered, end }) = stop else { return self.begin(stop) };
-                if triggered.elapsed() >= SECOND_SIGNAL_AFTER && !self.shutdown.is_forced() {
+                let Some(Stop { since, is_draining, end }) = stop else { return self.begin(stop) };
+                if since.elapsed() < SECOND_SIGNAL_AFTER {
+                    return;
+                }
+                if !*is_draining {
+                    tracing::info!("ending the lame duck time: a second signal came");
+                    self.shutdown.begin_drain();
+                    self.begin(stop);
+                } else if !self.shutdown.is_forced() {
                     tracing::warn!("ending at once: a second signal came");
                     self.shutdown.force();
                     *end = (*end).min(Instant::now() + GRACE);
@@ -163,13 +176,18 @@ impl Overseer {
         }
     }
 
-    /// Notes that the stop begins, and by when it has to have ended.
+    /// Notes that the stop, or its drain, begins, and by when it has to have ended.
     fn begin(&self, stop: &mut Option<Stop>) {
         let now = Instant::now();
-        *stop = Some(Stop {
-            triggered: now,
-            end: after(now, self.drain_timeout().saturating_add(GRACE)),
-        });
+        let is_draining = self.shutdown.is_drain_begun();
+        let lame_duck = if is_draining { Duration::ZERO } else { self.lame_duck() };
+        let time = lame_duck.saturating_add(self.drain_timeout()).saturating_add(GRACE);
+        *stop = Some(Stop { since: now, is_draining, end: after(now, time) });
+    }
+
+    fn lame_duck(&self) -> Duration {
+        let running = self.members.0.get();
+        running.map_or(Duration::ZERO, |running| running.settings.now().lame_duck)
     }
 
     fn drain_timeout(&self) -> Duration {

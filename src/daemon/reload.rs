@@ -28,6 +28,7 @@ use crate::proxy::service::Proxy;
 ///         .access_log(AccessLog::All)
 ///         .limits(Limits::default())
 ///         .server_limits("uploads", uploads)
+///         .lame_duck(Duration::from_secs(5))
 ///         .linger(Duration::from_secs(2))
 ///         .idle_exit(None)
 ///         .needs_restart("public.listen"))
@@ -43,6 +44,7 @@ pub struct Reload {
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) limits: Option<Limits>,
     pub(crate) server_limits: Vec<(String, Limits)>,
+    pub(crate) lame_duck: Option<Duration>,
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
     pub(crate) idle_exit: Option<Option<Duration>>,
@@ -95,6 +97,12 @@ impl Reload {
     /// Changes the limits of a server that has its own, see [`Server::limits`](crate::Server::limits).
     pub fn server_limits(mut self, server: impl Into<String>, limits: Limits) -> Self {
         self.server_limits.push((server.into(), limits));
+        self
+    }
+
+    /// Changes for how long clients are served on, at a stop, before the drain.
+    pub fn lame_duck(mut self, time: Duration) -> Self {
+        self.lame_duck = Some(time);
         self
     }
 
@@ -165,6 +173,7 @@ impl Reload {
     /// Changes the settings that this reload mentions.
     pub(crate) fn apply(&self, settings: &LiveSettings) {
         settings.update(|settings| {
+            settings.lame_duck = self.lame_duck.unwrap_or(settings.lame_duck);
             settings.drain_timeout = self.drain_timeout.unwrap_or(settings.drain_timeout);
             settings.linger = self.linger.unwrap_or(settings.linger);
             settings.idle_exit = self.idle_exit.unwrap_or(settings.idle_exit);

@@ -79,6 +79,8 @@ impl Running {
     }
 
     fn ready(&self) {
+        // Before somebody sees that it is ready, and stops it.
+        self.prepare_lame_duck();
         self.phases.set(Phase::Ready);
         let startup = self.process.started.elapsed();
         tracing::info!(

@@ -217,6 +217,7 @@ async fn listen(daemon: &mut Daemon) -> Result<(), Error> {
 
 fn live_settings(daemon: &Daemon) -> LiveSettings {
     LiveSettings::new(Settings {
+        lame_duck: daemon.lame_duck,
         drain_timeout: daemon.drain_timeout,
         linger: daemon.linger.unwrap_or(Daemon::LINGER),
         hand_over: daemon.hand_over,

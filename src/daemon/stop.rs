@@ -1,5 +1,5 @@
-//! The stop: the cause is recorded → STOPPING=1 → `/ready` says 503 → the servers come to rest →
-//! the other members are joined → exit code.
+//! The stop: the cause is recorded → STOPPING=1 → `/ready` says 503 → the lame duck time, if there is one → the
+//! servers come to rest → the other members are joined → exit code.
 
 use std::io;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ impl Running {
             // To the service manager a service that ends before it was ready has failed.
             notifier.ready("Stopping before the start was finished");
         }
-        self.phases.set(Phase::Draining);
+        let lame_duck = self.lame_duck_after(&cause);
+        self.phases.set(if lame_duck.is_zero() { Phase::Draining } else { Phase::LameDuck });
         let member = cause.member();
         if cause.is_failure() {
             tracing::error!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
@@ -52,7 +53,13 @@ impl Running {
         } else {
             tracing::info!(message_id = message_id::STOPPING, cause = %cause, member, "stopping");
         }
-        notifier.stopping(&format!("Stopping: {cause}"));
+        if lame_duck.is_zero() {
+            notifier.stopping(&format!("Stopping: {cause}"));
+        } else {
+            self.serve_as_lame_duck(&cause, lame_duck).await;
+            self.phases.set(Phase::Draining);
+        }
+        self.shutdown.begin_drain();
 
         let drain = self.drain();
         let deadline = drain.started + drain.timeout;

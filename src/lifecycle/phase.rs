@@ -3,10 +3,13 @@
 //! ```text
 //! Starting ──every latch down──► Ready ◄──► Reloading
 //!     │                            │
-//!     └────────── stop ────────────┴──► Draining ──everything ended──► Stopped
+//!     │                            ├──stop──► LameDuck
+//!     │                            │             ▼
+//!     └────────── stop ────────────┴────────► Draining ──everything ended──► Stopped
 //! ```
 //!
-//! A stop may come while `Reloading`, too; a start that fails goes to `Stopped` at once. `/ready` answers 200 in
+//! A stop may come while `Reloading`, too; a start that fails goes to `Stopped` at once. `LameDuck` is only where a
+//! time for it is set. `/ready` answers 200 in
 //! `Ready` and `Reloading` alone.
 
 use std::fmt;
@@ -24,7 +27,10 @@ pub enum Phase {
     Ready,
     /// Still serving, while the configuration or the program is being replaced.
     Reloading,
-    /// The stop has begun; what is in flight is being finished.
+    /// The stop has been asked for; clients are served as before for a time, so that load balancers see in `/ready`
+    /// that they should send no more, see [`Daemon::lame_duck`](crate::Daemon::lame_duck).
+    LameDuck,
+    /// What is in flight is being finished.
     Draining,
     /// Everything has ended.
     Stopped,
@@ -69,6 +75,7 @@ impl fmt::Display for Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Reloading => "reloading",
+            Self::LameDuck => "lame duck",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
         })

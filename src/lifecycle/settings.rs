@@ -6,6 +6,8 @@ use std::time::Duration;
 /// How a daemon stops.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// Zero: the drain begins at once.
+    pub(crate) lame_duck: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) linger: Duration,
     pub(crate) hand_over: bool,

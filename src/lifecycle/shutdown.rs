@@ -3,8 +3,11 @@
 //! Invariants:
 //! - The first cause wins and never changes; it decides STATUS, log and exit code.
 //! - A trigger is never lost: a task that waits only later gets it, too.
+//! - The drain begins with the trigger, or, where there is a lame duck time and the cause leaves the daemon whole, at
+//!   the end of that time. A failure begins it at once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
@@ -83,25 +86,45 @@ pub enum Cause {
 struct Inner {
     cause: OnceLock<Cause>,
     token: CancellationToken,
-    /// From the trigger on, and during the attempt of an upgrade in place.
-    draining: watch::Sender<bool>,
+    draining: watch::Sender<Draining>,
+    /// A stop that leaves the daemon whole does not begin the drain: the daemon does, when its lame duck time is over.
+    has_lame_duck: AtomicBool,
     at_rest: CancellationToken,
     forced: CancellationToken,
+}
+
+/// Whether requests in flight should come to their end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Draining {
+    #[default]
+    No,
+    /// During the attempt of an upgrade in place.
+    Attempt,
+    /// For a stop; this never ends.
+    Stop,
 }
 
 // === impl Shutdown ===
 
 impl Shutdown {
     /// Starts the shutdown; answers whether this call was the first and so set the cause.
-    #[expect(clippy::must_use_candidate, reason = "most callers only trigger it")]
     pub fn trigger(&self, cause: Cause) -> bool {
+        let is_failure = cause.is_failure();
         let first = self.inner.cause.set(cause).is_ok();
         self.inner.token.cancel();
-        self.set_draining(true);
+        let may_wait = self.cause().is_some_and(Cause::leaves_whole)
+            && self.inner.has_lame_duck.load(Ordering::Relaxed);
+        // A member that fails during the lame duck time ends it.
+        if is_failure || !may_wait {
+            self.begin_drain();
+        }
         first
     }
 
     /// Waits until the shutdown has been triggered. The future borrows nothing.
+    ///
+    /// With a [lame duck time](crate::Daemon::lame_duck) clients are served on as before after this, until
+    /// [`Shutdown::draining`].
     ///
     /// # Cancel safety
     /// Cancel safe: dropping the future loses nothing.
@@ -112,7 +135,8 @@ impl Shutdown {
     /// Waits until requests in flight should come to their end. A stream that would go on for ever,
     /// such as server-sent events or a WebSocket, has to listen to this.
     ///
-    /// That is the case from [`Shutdown::triggered`] on, and also while the program is being replaced in
+    /// That is the case from [`Shutdown::triggered`] on, or from the end of the
+    /// [lame duck time](crate::Daemon::lame_duck), if there is one; and also while the program is being replaced in
     /// place (`SIGUSR2`), which needs every connection at rest but stops nothing: if the upgrade fails,
     /// streams that begin later go on.
     ///
@@ -124,7 +148,7 @@ impl Shutdown {
         let inner = Arc::clone(&self.inner);
         async move {
             // The sender lives in `inner`, so the channel cannot close while this waits.
-            let _ = inner.draining.subscribe().wait_for(|draining| *draining).await;
+            let _ = inner.draining.subscribe().wait_for(|now| *now != Draining::No).await;
         }
     }
 
@@ -142,7 +166,7 @@ impl Shutdown {
     /// Tells whether requests in flight should come to their end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        *self.inner.draining.borrow()
+        *self.inner.draining.borrow() != Draining::No
     }
 
     /// Tells whether the shutdown has been triggered.
@@ -162,11 +186,38 @@ impl Shutdown {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Begins or ends a drain; after the trigger it never ends.
+    /// Begins or ends the drain of an attempt; that of a stop never ends.
     pub(crate) fn set_draining(&self, draining: bool) {
-        let triggered = || self.inner.token.is_cancelled();
-        // Checked under the channel's lock: a trigger at the same time is not undone.
-        self.inner.draining.send_modify(|now| *now = draining || triggered());
+        // Under the channel's lock: a stop at the same time is not undone.
+        self.inner.draining.send_modify(|now| {
+            if *now != Draining::Stop {
+                *now = if draining { Draining::Attempt } else { Draining::No };
+            }
+        });
+    }
+
+    /// Has the daemon begin the drain, some time after a trigger that leaves it whole; or no longer.
+    pub(crate) fn set_lame_duck(&self, has_lame_duck: bool) {
+        self.inner.has_lame_duck.store(has_lame_duck, Ordering::Relaxed);
+    }
+
+    /// Begins the drain of a stop, once it has been triggered; the lame duck time is over.
+    pub(crate) fn begin_drain(&self) {
+        self.inner.draining.send_replace(Draining::Stop);
+    }
+
+    /// Waits until the drain of a stop has begun.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future loses nothing.
+    pub(crate) async fn drain_begun(&self) {
+        // The sender lives in self, so the channel cannot close while this waits.
+        let _ = self.inner.draining.subscribe().wait_for(|now| *now == Draining::Stop).await;
+    }
+
+    /// Tells whether the drain of a stop has begun.
+    pub(crate) fn is_drain_begun(&self) -> bool {
+        *self.inner.draining.borrow() == Draining::Stop
     }
 
     /// Ends the waiting: what is still in flight is cut off.
@@ -201,6 +252,12 @@ impl Cause {
     #[must_use]
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Panicked { .. } | Self::Upgrade)
+    }
+
+    /// Tells whether everything still runs, and somebody wants it to stop: then clients can be served for the lame
+    /// duck time. With [`Cause::Idle`] there are none.
+    pub(crate) fn leaves_whole(&self) -> bool {
+        matches!(self, Self::Terminate | Self::Interrupt | Self::Request(_))
     }
 
     /// The member that caused the stop, where it was one.
@@ -255,6 +312,52 @@ mod tests {
         shutdown.trigger(Cause::Terminate);
         shutdown.set_draining(false);
         shutdown.draining().await;
+    }
+
+    #[tokio::test]
+    async fn with_a_lame_duck_time_the_drain_begins_later_and_not_by_itself() {
+        let shutdown = Shutdown::default();
+        shutdown.set_lame_duck(true);
+        shutdown.set_draining(true);
+        shutdown.trigger(Cause::Terminate);
+        // The upgrade in place is called off.
+        shutdown.set_draining(false);
+        assert!(shutdown.is_triggered() && !shutdown.is_draining());
+        // A task that has heard of the stop ends.
+        shutdown.trigger(Cause::Ended { member: "mailer".to_owned() });
+        assert!(!shutdown.is_draining());
+        shutdown.begin_drain();
+        shutdown.set_draining(false);
+        shutdown.drain_begun().await;
+        assert!(shutdown.is_draining());
+    }
+
+    #[test]
+    fn what_is_broken_or_idle_is_no_lame_duck() {
+        let member = || "mailer".to_owned();
+        for cause in [
+            Cause::Idle,
+            Cause::Upgrade,
+            Cause::Ended { member: member() },
+            Cause::Failed { member: member(), error: String::new() },
+            Cause::Panicked { member: member(), message: String::new() },
+        ] {
+            let shutdown = Shutdown::default();
+            shutdown.set_lame_duck(true);
+            shutdown.trigger(cause);
+            assert!(shutdown.is_drain_begun());
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_the_lame_duck_time() {
+        let shutdown = Shutdown::default();
+        shutdown.set_lame_duck(true);
+        shutdown.trigger(Cause::Interrupt);
+        assert!(!shutdown.is_draining());
+        shutdown.trigger(Cause::Failed { member: "mailer".to_owned(), error: String::new() });
+        assert!(shutdown.is_drain_begun());
+        assert_eq!(shutdown.cause(), Some(&Cause::Interrupt));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! | signal | meaning |
 //! |---|---|
-//! | `SIGTERM`, `SIGINT` | stop cleanly; another one, half a second later or more, ends at once |
+//! | `SIGTERM`, `SIGINT` | stop cleanly; another one, half a second later or more, ends the lame duck time, or cuts off what is in flight |
 //! | `SIGUSR2` | replace the program in place |
 //! | `SIGHUP` | reload |
 //!

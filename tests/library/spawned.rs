@@ -15,7 +15,7 @@ use hyper::service::Service;
 use lockstepd::{Body, Cause, Daemon, Exit, Phase, Server};
 use tokio::task::yield_now;
 
-use crate::support::get as ask;
+use crate::support::{PATIENCE, get as ask, wait_until};
 
 fn daemon(answer: &'static str) -> Daemon {
     let router = Router::new().route("/", get(async move || answer));
@@ -143,4 +143,31 @@ async fn a_service_can_be_called_without_a_server() {
         let answer = service.call(request).await.unwrap().into_body().collect().await.unwrap();
         assert_eq!(answer.to_bytes(), length);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drain_begins_when_the_lame_duck_time_is_over() {
+    let running = daemon("one").lame_duck(Duration::from_secs(600)).spawn().await.unwrap();
+    let (monitor, shutdown) = (running.monitor(), running.shutdown());
+    assert!(monitor.ready().await);
+    shutdown.trigger(Cause::Request("the test".to_owned()));
+    shutdown.triggered().await;
+    wait_until("it is a lame duck", PATIENCE, || monitor.phase() == Phase::LameDuck);
+    assert!(!shutdown.is_draining() && !monitor.phase().is_ready());
+    assert_eq!(ask(&running.addr("public").to_string(), "/").body, "one");
+    // A failure ends it; the cause stays.
+    let failed = Cause::Failed { member: "mailer".to_owned(), error: "no route".to_owned() };
+    assert!(!shutdown.trigger(failed));
+    shutdown.draining().await;
+    assert_eq!(running.ended().await, Exit::Clean);
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_never_ready_is_no_lame_duck() {
+    let daemon = daemon("one").lame_duck(Duration::from_secs(600));
+    let _cache = daemon.latch("cache");
+    let running = daemon.spawn().await.unwrap();
+    let shutdown = running.shutdown();
+    assert_eq!(running.stop().await, Exit::Clean);
+    assert!(shutdown.is_draining());
 }

@@ -63,7 +63,7 @@ fn a_variable_takes_several_addresses() {
 #[test]
 fn every_key_of_the_file_is_understood() {
     let ended = check(
-        "drain_timeout = \"1m 30s\"\nlinger = \"0s\"\nhand_over = false\n\
+        "lame_duck = \"5s\"\ndrain_timeout = \"1m 30s\"\nlinger = \"0s\"\nhand_over = false\n\
          [log]\nlevel = \"info,hyper=warn\"\ntarget = \"stderr\"\nformat = \"json\"\naccess = \"all\"\n\
          [public]\nlisten = [\"0.0.0.0:9090\", \"[::]:9090\"]\nsocket_mode = \"0600\"\n\
          [admin]\nlisten = [\"unix:/run/x.sock\"]\nsocket_mode = \"660\"\n",
@@ -236,6 +236,7 @@ fn an_error_tells_how_the_value_is_written() {
     for (text, remedy) in [
         ("drain_timeout = 20\n", "write a time such as \"20s\""),
         ("linger = \"20\"\n", "write a time such as \"20s\""),
+        ("lame_duck = \"20\"\n", "write a time such as \"20s\""),
         ("[public]\nlisten = \"0.0.0.0:80\"\n", "write a list"),
         ("[public]\nsocket_mode = 0660\n", "with the quotation marks"),
         ("[limits]\nmax_connections = \"many\"\n", "write a whole number"),

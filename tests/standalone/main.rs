@@ -11,6 +11,7 @@ mod configuration;
 mod drain;
 mod ends;
 mod inheritance;
+mod lame_duck;
 mod logging;
 mod members;
 mod notifications;

@@ -299,6 +299,24 @@ impl Daemon {
         });
     }
 
+    /// Sends a signal again and again until the daemon logs `message`: what comes too soon after another is no insisting.
+    #[track_caller]
+    pub(crate) fn insist_until(&mut self, signal: Signal, message: &str) {
+        let deadline = Deadline::after(PATIENCE);
+        let is_it = |line: &String| parse(line).is_some_and(|event| event["message"] == message);
+        while !self.log.iter().any(is_it) {
+            assert!(!deadline.is_over(), "no {message:?} in\n{}", self.log.join("\n"));
+            self.signal(signal);
+            // Only what is not answered is said again.
+            while let Ok(line) = self.lines.next(Deadline::after(Duration::from_millis(200))) {
+                self.log.push(line.expect("it has not ended"));
+                if self.log.last().is_some_and(is_it) {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Sends a signal again and again until the end: what comes too soon after another is no insisting.
     #[track_caller]
     pub(crate) fn insist(self, signal: Signal) -> Ended {

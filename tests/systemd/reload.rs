@@ -111,8 +111,9 @@ fn the_settings_in_force_are_shown() {
         let status = machine.get("http://localhost:9091/status");
         serde_json::from_str::<Value>(&status).unwrap()["settings"].clone()
     };
-    let shown = |drain: f64, linger: f64, access: &str| {
+    let shown = |lame_duck: f64, drain: f64, linger: f64, access: &str| {
         json!({
+            "lame_duck_seconds": lame_duck,
             "drain_timeout_seconds": drain,
             "linger_seconds": linger,
             "hand_over": true,
@@ -120,9 +121,12 @@ fn the_settings_in_force_are_shown() {
             "access_log": access,
         })
     };
-    assert_eq!(settings(), shown(20.0, 1.0, "errors"));
-    reload(&machine, "drain_timeout = \"9s\"\nlinger = \"2s\"\n[log]\naccess = \"all\"\n");
-    assert_eq!(settings(), shown(9.0, 2.0, "all"));
+    assert_eq!(settings(), shown(0.0, 20.0, 1.0, "errors"));
+    reload(
+        &machine,
+        "lame_duck = \"5s\"\ndrain_timeout = \"9s\"\nlinger = \"2s\"\n[log]\naccess = \"all\"\n",
+    );
+    assert_eq!(settings(), shown(5.0, 9.0, 2.0, "all"));
 }
 
 #[test]

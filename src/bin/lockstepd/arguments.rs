@@ -64,6 +64,12 @@ struct Line {
     #[arg(long, global = true, value_name = "UID", value_delimiter = ',')]
     admin_users: Option<Vec<u32>>,
 
+    /// How long clients are served as before, at a stop, while /ready says 503 already; for load
+    /// balancers, which need a time to see that. 0s for not at all
+    /// [env: LOCKSTEPD_LAME_DUCK] [default: 0s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    lame_duck: Option<Duration>,
+
     /// How long requests in flight may take to finish at a stop, such as 20s or 1m; keep it below
     /// TimeoutStopSec= [env: LOCKSTEPD_DRAIN_TIMEOUT] [default: 20s]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -150,7 +156,8 @@ struct Line {
 
 const AFTER: &str = "\
 Signals:
-  SIGTERM, SIGINT  stop cleanly; another, half a second later or more, ends at once
+  SIGTERM, SIGINT  stop cleanly; another, half a second later or more, ends at once,
+                   or during --lame-duck begins the drain
   SIGHUP           reload the configuration; a bad one changes nothing
   SIGUSR2          replace the program in place, keeping every connection
 
@@ -171,6 +178,7 @@ pub(crate) fn parse() -> Arguments {
         admin_socket_mode: line.admin_socket_mode,
         admin_hosts: line.admin_hosts,
         admin_users: line.admin_users,
+        lame_duck: line.lame_duck,
         drain_timeout: line.drain_timeout,
         linger: line.linger,
         hand_over: line.hand_over,

@@ -55,6 +55,7 @@ fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {
         .log(log)
         .access_log(config.access_log)
         .limits(config.limits)
+        .lame_duck(config.lame_duck)
         .drain_timeout(config.drain_timeout)
         .linger(config.linger)
         .hand_over(config.hand_over)

@@ -77,6 +77,7 @@ impl Settings {
             admin_socket_mode: variables.one("LOCKSTEPD_ADMIN_SOCKET_MODE", Mode::from_str)?,
             admin_hosts: variables.list("LOCKSTEPD_ADMIN_HOSTS")?,
             admin_users: variables.list("LOCKSTEPD_ADMIN_USERS")?,
+            lame_duck: variables.one("LOCKSTEPD_LAME_DUCK", humantime::parse_duration)?,
             drain_timeout: variables.one("LOCKSTEPD_DRAIN_TIMEOUT", humantime::parse_duration)?,
             linger: variables.one("LOCKSTEPD_LINGER", humantime::parse_duration)?,
             hand_over: variables.one("LOCKSTEPD_HAND_OVER", bool::from_str)?,

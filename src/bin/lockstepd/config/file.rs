@@ -20,6 +20,8 @@ const DEFAULT_FILE: &str = "/etc/lockstepd/lockstepd.toml";
 #[serde(default, deny_unknown_fields)]
 struct File {
     #[serde(deserialize_with = "duration")]
+    lame_duck: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
     drain_timeout: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     linger: Option<Duration>,
@@ -130,6 +132,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         admin_socket_mode: file.admin.socket_mode,
         admin_hosts: file.admin.hosts,
         admin_users: file.admin.users,
+        lame_duck: file.lame_duck,
         drain_timeout: file.drain_timeout,
         linger: file.linger,
         hand_over: file.hand_over,

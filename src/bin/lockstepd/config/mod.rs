@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) admin: Listen,
     /// The first of its addresses, for who asks it.
     pub(crate) admin_address: Address,
+    pub(crate) lame_duck: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) linger: Duration,
     pub(crate) hand_over: bool,
@@ -72,6 +73,7 @@ impl Config {
             admin_address: first(settings.admin.as_deref(), ADMIN),
             public: listen(settings.public, settings.public_socket_mode, "0.0.0.0:9090"),
             admin: listen(settings.admin, settings.admin_socket_mode, ADMIN),
+            lame_duck: settings.lame_duck.unwrap_or_default(),
             drain_timeout: settings.drain_timeout.unwrap_or(Daemon::DRAIN_TIMEOUT),
             linger: settings.linger.unwrap_or(Daemon::LINGER),
             hand_over: settings.hand_over.unwrap_or(true),
@@ -121,6 +123,7 @@ impl Config {
             .level(new.log_level)
             .access_log(new.access_log)
             .limits(new.limits)
+            .lame_duck(new.lame_duck)
             .drain_timeout(new.drain_timeout)
             .linger(new.linger)
             .idle_exit(new.idle_exit);

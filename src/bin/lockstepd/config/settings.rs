@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) admin_socket_mode: Option<Mode>,
     pub(crate) admin_hosts: Option<Vec<String>>,
     pub(crate) admin_users: Option<Vec<u32>>,
+    pub(crate) lame_duck: Option<Duration>,
     pub(crate) drain_timeout: Option<Duration>,
     pub(crate) linger: Option<Duration>,
     pub(crate) hand_over: Option<bool>,
@@ -50,10 +51,8 @@ pub(super) fn hint(key: &str) -> &'static str {
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
-            if ["timeout", "linger", "idle_exit", "keepalive", "wait"]
-                .iter()
-                .any(|end| key.ends_with(end))
-            {
+            let times = ["timeout", "linger", "idle_exit", "keepalive", "lame_duck", "wait"];
+            if times.iter().any(|end| key.ends_with(end)) {
                 " (write a time such as \"20s\" or \"1m 30s\")"
             } else if key.ends_with("socket_mode") {
                 " (write \"0660\", with the quotation marks in the file)"
@@ -78,6 +77,7 @@ impl Settings {
             admin_socket_mode: self.admin_socket_mode.or(other.admin_socket_mode),
             admin_hosts: self.admin_hosts.or(other.admin_hosts),
             admin_users: self.admin_users.or(other.admin_users),
+            lame_duck: self.lame_duck.or(other.lame_duck),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             linger: self.linger.or(other.linger),
             hand_over: self.hand_over.or(other.hand_over),

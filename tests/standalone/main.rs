@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod answers;
+mod balancer;
 mod binding;
 mod ceiling;
 mod configuration;

@@ -27,6 +27,7 @@
 
 mod daemon;
 mod files;
+mod haproxy;
 mod host;
 mod http;
 mod journal;
@@ -43,6 +44,7 @@ mod webdriver;
 mod wire;
 
 pub(crate) use daemon::{Daemon, Ended, Launch, example};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use host::{BINARY, skip};
 pub(crate) use http::{Client, Response, get};
 pub(crate) use journal::message;

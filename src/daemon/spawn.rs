@@ -54,7 +54,8 @@ impl Daemon {
     ///
     /// Nothing of the process is used: no socket and no message of a service manager, no signal, no log. Any
     /// number of daemons can serve beside each other, each on a port of its own if it asks for port 0. Idle
-    /// connections do not linger at the stop, unless [`Daemon::linger`] asks for it.
+    /// connections do not linger at the stop, unless [`Daemon::linger`] asks for it. A [`Daemon::lame_duck`] time lasts
+    /// as long as anywhere: say it where the program runs the daemon, not where it is declared for tests, too.
     ///
     /// # Errors
     /// When a server cannot have its addresses, or the daemon asks for something that cannot be.

@@ -1,6 +1,6 @@
 //! The lame duck time: clients are served as before, and `/ready` says that no more should come.
 
-use std::os::unix::net::UnixDatagram;
+use std::{net::TcpListener, os::unix::net::UnixDatagram};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -103,6 +103,28 @@ fn a_failure_is_not_followed_by_it_and_ends_it() {
     daemon.event(BEGINS);
     daemon.get_admin("/listener?fail=x");
     daemon.end().assert(0, &["another member failed during the stop", ENDS]);
+}
+
+#[test]
+fn an_upgrade_in_place_is_not_preceded_by_it() {
+    let mut daemon = lame_duck(FOR_EVER);
+    daemon.signal(Signal::USR2);
+    daemon.lines_with(2, "\"message\":\"ready\"");
+    daemon.signal(Signal::TERM);
+    daemon.insist_until(Signal::TERM, ENDS);
+    let ended = daemon.end();
+    ended.assert(0, &[]);
+    assert_eq!(ended.text().matches(BEGINS).count(), 1, "{}", ended.text());
+}
+
+#[test]
+fn an_idle_exit_is_not_followed_by_it() {
+    let bind = || TcpListener::bind(format!("{}:0", Launch::address())).unwrap();
+    let (public, admin) = (bind(), bind());
+    let launch = Launch::bare().inherit("public", public).inherit("admin", admin);
+    let ended = launch.args(["--lame-duck", FOR_EVER, "--idle-exit", "50ms"]).end();
+    ended.assert(0, &["idle"]);
+    assert!(!ended.text().contains(BEGINS), "{}", ended.text());
 }
 
 #[test]

@@ -240,6 +240,20 @@ fn a_drain_longer_than_the_stop_time_out_is_not_killed() {
 }
 
 #[test]
+fn a_lame_duck_time_longer_than_the_stop_time_out_is_not_cut_short() {
+    let Some(machine) = machine() else { return };
+    machine.write("/etc/lockstepd/lockstepd.toml", "lame_duck = \"5s\"\n");
+    drop_in(&machine, "TimeoutStopSec=2s");
+    machine.systemctl(&["start", "lockstepd"]).ok();
+    machine.systemctl(&["stop", "lockstepd"]).ok();
+    assert_eq!(machine.property("lockstepd", "Result"), "success");
+    assert_eq!(machine.property("lockstepd", "ExecMainStatus"), "0");
+    let log = machine.journal(&["-u", "lockstepd"]);
+    let messages: Vec<_> = log.iter().filter_map(|entry| entry["MESSAGE"].as_str()).collect();
+    assert!(messages.contains(&"the lame duck time is over: draining"), "{messages:#?}");
+}
+
+#[test]
 fn a_drain_that_makes_no_progress_ends_at_its_time_out_and_says_so() {
     let Some(machine) = machine() else { return };
     run_example(&machine, "download");

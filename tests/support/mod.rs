@@ -17,7 +17,7 @@
 //!
 //! What needs no machine runs the daemon as a child of the test: a [`Launch`] starts it, on addresses of its
 //! own, a [`Daemon`] is asked and told, [`Ended`] tells how it went; a [`Manager`] hears what it says to the
-//! service manager.
+//! service manager. An [`Application`] is what a proxy has behind it.
 //!
 //! All waiting has a deadline and ends in a panic that says what was waited for. There is nothing here
 //! for a machine that outlives its test, or that several tests share.
@@ -25,6 +25,7 @@
 // Every test crate includes all of it and uses its part.
 #![allow(dead_code, unused_imports)]
 
+mod application;
 mod daemon;
 mod files;
 mod haproxy;
@@ -43,6 +44,7 @@ mod wait;
 mod webdriver;
 mod wire;
 
+pub(crate) use application::{Application, Executed, executed, executed_twice};
 pub(crate) use daemon::{Daemon, Ended, Launch, example};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use host::{BINARY, skip};

@@ -23,6 +23,8 @@ use crate::lifecycle::shutdown::Shutdown;
 #[cfg(feature = "log")]
 use crate::log::LevelHandle;
 use crate::manager::notify::Notifier;
+#[cfg(feature = "proxy")]
+use crate::proxy::service::Proxy;
 use crate::sockets::socket_file::SocketFiles;
 
 /// How long the service manager may take to read its messages. It may be busy with a daemon-reload; clients are
@@ -58,6 +60,9 @@ pub(crate) struct Running {
     pub(crate) shutdown: Shutdown,
     pub(crate) checks: Vec<Check>,
     pub(crate) latches: Latches,
+    /// The applications behind servers.
+    #[cfg(feature = "proxy")]
+    pub(crate) proxies: Vec<Proxy>,
     pub(crate) reload: Option<Arc<Hook>>,
     /// Notified when the admin server is asked for a reload.
     pub(crate) reload_request: Arc<Notify>,

@@ -65,6 +65,8 @@ pub(crate) async fn start(
     let mut group = Group::new(daemon.shutdown.clone());
     let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
+    #[cfg(feature = "proxy")]
+    let proxies = daemon.servers.iter().filter_map(|server| server.proxy.clone()).collect();
     #[cfg(all(feature = "admin", feature = "proxy"))]
     let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();
@@ -140,6 +142,8 @@ pub(crate) async fn start(
         shutdown: daemon.shutdown,
         checks: daemon.checks,
         latches: daemon.monitor.latches,
+        #[cfg(feature = "proxy")]
+        proxies,
         reload: daemon.reload,
         reload_request,
         settings,

@@ -30,6 +30,10 @@ pub(crate) const EXTENSION: Duration = Duration::from_secs(10);
 /// the metrics of this drain would be lost.
 const SHORT_MANAGER_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// How long before the end of the drain requests that wait for an application are answered by the proxy.
+#[cfg(feature = "proxy")]
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// How long a member that was cancelled may take to end.
 pub(crate) const ABORT: Duration = Duration::from_millis(100);
 
@@ -63,6 +67,10 @@ impl Running {
 
         let drain = self.drain();
         let deadline = drain.started + drain.timeout;
+        #[cfg(feature = "proxy")]
+        for proxy in &self.proxies {
+            proxy.close_by(deadline.checked_sub(LAST_ANSWERS).unwrap_or(drain.started));
+        }
         let rest = async {
             let unfinished = self.bring_to_rest(&cause, &drain).await;
             self.shutdown.set_at_rest();

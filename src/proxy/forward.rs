@@ -139,7 +139,8 @@ impl Forward {
         self.misses += 1;
         sleep(pause.min(self.patience)).await;
         self.patience = self.patience.saturating_sub(began.elapsed());
-        if self.patience.is_zero() { Err(Failure::Away(self.last.clone())) } else { Ok(()) }
+        let is_over = self.patience.is_zero() || self.state.room.is_closed();
+        if is_over { Err(Failure::Away(self.last.clone())) } else { Ok(()) }
     }
 
     /// Tries once.

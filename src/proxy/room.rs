@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// How many requests may try at the same time at most, before the door is open.
 const BUDGET_MAX: usize = 64;
@@ -29,6 +29,8 @@ pub(crate) struct Room {
     active: AtomicUsize,
     /// Told when none are.
     at_rest: Notify,
+    /// By when the last has to have left: the daemon ends.
+    closing: watch::Sender<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -104,10 +106,34 @@ impl Room {
             turn
         };
         self.let_in();
-        match timeout_at(until, turn).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Refused::Late),
+        tokio::select! {
+            biased;
+            Ok(permit) = turn => Ok(permit),
+            () = self.is_over(until) => Err(Refused::Late),
         }
+    }
+
+    /// Waits until `until`, or until the room closes.
+    pub(super) async fn is_over(&self, until: Instant) {
+        let mut closing = self.closing.subscribe();
+        loop {
+            let end = closing.borrow_and_update().map_or(until, |end| end.min(until));
+            tokio::select! {
+                () = sleep_until(end) => return,
+                // The sender lives as long as the room.
+                _ = closing.changed() => {}
+            }
+        }
+    }
+
+    /// Says by when the last has to have left: the daemon ends.
+    pub(crate) fn close_by(&self, end: Instant) {
+        self.closing.send_replace(Some(end));
+    }
+
+    /// Tells whether nobody may wait any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.borrow().is_some_and(|end| end <= Instant::now())
     }
 
     /// The application cannot be reached: others wait; answers whether they did not before.

@@ -12,6 +12,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::http::probe::is_path;
@@ -164,6 +165,11 @@ impl Proxy {
         let settings = self.0.settings();
         let path = settings.health.as_deref().filter(|path| !is_path(path))?;
         Some(format!("\"{}\" is no path (write \"/up\")", path.escape_debug()))
+    }
+
+    /// Says by when the last request that waits has to be answered: the daemon ends.
+    pub(crate) fn close_by(&self, end: Instant) {
+        self.0.room.close_by(end);
     }
 
     /// What there is to show and to steer.

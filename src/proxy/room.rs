@@ -291,3 +291,6 @@ impl Drop for Active {
         }
     }
 }
+
+#[cfg(test)]
+mod model;

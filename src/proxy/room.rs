@@ -223,9 +223,6 @@ impl Room {
         let mut inner = self.inner();
         while inner.held.is_none() && inner.trying < inner.budget {
             let Some(place) = inner.queue.pop_front() else { break };
-            if place.is_closed() {
-                continue;
-            }
             inner.trying += 1;
             // Dropped under the lock it would lock again: what was refused is taken apart instead.
             if let Err(mut refused) = place.send(Permit { room: Some(Arc::clone(self)) }) {

@@ -17,7 +17,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::fields::{Head, is_endless, pass_back};
 use crate::proxy::metrics::Retry;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
-use crate::proxy::room::{Active, Permit, Refused};
+use crate::proxy::room::{Active, Permit, Refused, Waiting};
 use crate::proxy::service::State;
 use crate::proxy::settings::Settings;
 use crate::proxy::tunnel;
@@ -52,6 +52,8 @@ pub(super) struct Forward {
     misses: usize,
     /// What was wrong when it was away the last time.
     last: String,
+    /// Counts it while it waits.
+    waits: Option<Waiting>,
 }
 
 /// What becomes of a request after an attempt.
@@ -74,7 +76,8 @@ impl Forward {
         upgrade: Option<OnUpgrade>,
     ) -> Self {
         let (patience, last) = (settings.wait, "others wait as well".to_owned());
-        Self { state, settings, head, body, upgrade, patience, repeats: 0, misses: 0, last }
+        let (repeats, misses, waits) = (0, 0, None);
+        Self { state, settings, head, body, upgrade, patience, repeats, misses, last, waits }
     }
 
     /// Has the request answered, by the application or for it.
@@ -116,6 +119,10 @@ impl Forward {
 
     /// Waits for a turn.
     async fn enter(&mut self) -> Result<Permit, Failure> {
+        if self.state.room.is_open() {
+            return Ok(Permit::free());
+        }
+        self.waits.get_or_insert_with(|| self.state.room.wait());
         let began = Instant::now();
         let entered = self.state.room.enter(began + self.patience, self.settings.max_waiting);
         let permit = entered.await.map_err(|refused| match refused {
@@ -135,6 +142,7 @@ impl Forward {
             let error = &self.last;
             tracing::warn!(address = %upstream, error, "the application is away; requests wait for it");
         }
+        self.waits.get_or_insert_with(|| self.state.room.wait());
         let pause = PAUSES[self.misses.min(PAUSES.len() - 1)];
         self.misses += 1;
         sleep(pause.min(self.patience)).await;
@@ -160,6 +168,7 @@ impl Forward {
                 return Ok(Next::Away);
             }
         };
+        self.waits = None;
         let active = self.state.room.begin();
         connection.wire.begin(self.body.is_some() || !permit.is_free(), self.head.expects);
         let body = match &self.body {

@@ -27,6 +27,8 @@ pub(crate) struct Room {
     inner: Mutex<Inner>,
     /// Requests that are with the application, endless answers left out.
     active: AtomicUsize,
+    /// Requests that wait, those that try included.
+    waiting: AtomicUsize,
     /// Told when none are.
     at_rest: Notify,
     /// By when the last has to have left: the daemon ends.
@@ -53,6 +55,10 @@ pub(super) struct Permit {
     /// None: the door is open.
     room: Option<Arc<Room>>,
 }
+
+/// A request that waits for the application.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<Room>);
 
 /// A request that is with the application.
 #[derive(Debug)]
@@ -90,12 +96,12 @@ impl Room {
         max: usize,
     ) -> Result<Permit, Refused> {
         if self.is_open() {
-            return Ok(Permit { room: None });
+            return Ok(Permit::free());
         }
         let turn = {
             let mut inner = self.inner();
             if self.is_open() {
-                return Ok(Permit { room: None });
+                return Ok(Permit::free());
             }
             inner.queue.retain(|place| !place.is_closed());
             if inner.queue.len() >= max {
@@ -198,9 +204,16 @@ impl Room {
         self.active.load(Ordering::Acquire)
     }
 
-    /// How many requests wait.
+    /// A request waits from here on.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(Arc::clone(self))
+    }
+
+    /// How many requests wait for the application, those included that try to reach it.
+    #[cfg(feature = "admin")]
     pub(crate) fn waiting(&self) -> usize {
-        self.inner().queue.iter().filter(|place| !place.is_closed()).count()
+        self.waiting.load(Ordering::Acquire)
     }
 
     pub(crate) fn door(&self) -> Door {
@@ -214,7 +227,7 @@ impl Room {
         }
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
 
@@ -257,6 +270,11 @@ impl Room {
 // === impl Permit ===
 
 impl Permit {
+    /// That of an open door.
+    pub(super) const fn free() -> Self {
+        Self { room: None }
+    }
+
     /// The door was open: this request need not tell how it goes.
     pub(super) fn is_free(&self) -> bool {
         self.room.is_none()
@@ -276,6 +294,14 @@ impl Drop for Permit {
             room.inner().trying -= 1;
             room.let_in();
         }
+    }
+}
+
+// === impl Waiting ===
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::{
     Setup,
-    support::{Client, Launch, PATIENCE, wait_until},
+    support::{Application, Client, Launch, PATIENCE, wait_until},
 };
 
 #[test]
@@ -26,6 +26,28 @@ fn the_page_shows_phase_servers_and_who_opened_their_sockets() {
     assert!(browser.text("#hand-over").contains("Nobody"));
     setup.wait_for_text("#events", "ready");
     setup.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn the_page_shows_the_application_and_whether_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", directory.path().join("app.sock").display());
+    let executed = directory.path().join("executed");
+    let application = Application::start(&address, &executed, &[]);
+    let launch = || Launch::daemon().args(["--public-proxy", &address]);
+    let Some(mut setup) = Setup::with(launch) else { return };
+    assert_eq!(setup.daemon.get_public("/").status, 200);
+    setup.wait_for_text("[data-server=public]", &address);
+    setup.wait_for_text("[data-server=public]", "there");
+    application.kill();
+    let mut client = Client::connect(&setup.daemon.public());
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    setup.wait_for_text("[data-server=public]", "away");
+    setup.wait_for_text("[data-server=public]", "1 waiting");
+    let application = Application::start(&address, &executed, &[]);
+    assert_eq!(client.response("GET").status, 200);
+    setup.wait_for_text("[data-server=public]", "there");
+    application.kill();
 }
 
 #[test]

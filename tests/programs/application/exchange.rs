@@ -40,11 +40,16 @@ pub(crate) fn serve(
 ) -> io::Result<()> {
     let mut wire = Wire { stream };
     for request in 1.. {
-        application.set_idle(number, true);
         wire.stream.set_read_timeout(application.options().keep_alive)?;
-        let Some(line) = wire.request_line()? else { break };
-        application.set_idle(number, false);
+        // What has come when a stop ends the connection stays unread, so that the client is told by a reset.
+        if !application.set_idle(number, true)
+            || wire.is_at_end()?
+            || !application.set_idle(number, false)
+        {
+            break;
+        }
         wire.stream.set_read_timeout(None)?;
+        let line = wire.request_line()?;
         if [&b" /close-unread "[..], b" /close-unread?"].iter().any(|path| has(&line, path)) {
             break;
         }

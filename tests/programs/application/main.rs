@@ -55,6 +55,8 @@ pub(crate) struct Application {
 struct Connection {
     stream: Stream,
     is_idle: bool,
+    /// No request will be read from it.
+    has_ended: bool,
 }
 
 /// The command line.
@@ -144,19 +146,18 @@ impl Application {
         Ok(())
     }
 
-    pub(crate) fn set_idle(&self, number: u64, is_idle: bool) {
+    /// A connection waits for a request, or one has begun to come; false: none may, the process stops.
+    pub(crate) fn set_idle(&self, number: u64, is_idle: bool) -> bool {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connection) = connections.get_mut(&number) {
-            connection.is_idle = is_idle;
-            if is_idle && self.is_stopping() {
-                connection.stream.end_reading();
-            }
-        }
+        let Some(connection) = connections.get_mut(&number) else { return false };
+        connection.is_idle = is_idle;
+        connection.has_ended |= is_idle && self.is_stopping();
+        !connection.has_ended
     }
 
     fn begin(&self, number: u64, stream: Stream) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.insert(number, Connection { stream, is_idle: true });
+        connections.insert(number, Connection { stream, is_idle: true, has_ended: false });
     }
 
     fn end(&self, number: u64) {
@@ -168,10 +169,11 @@ impl Application {
         self.stopping.store(true, SeqCst);
         listener.end();
         drop(listener);
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.values().filter(|connection| connection.is_idle).for_each(|connection| {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.values_mut().filter(|connection| connection.is_idle) {
+            connection.has_ended = true;
             connection.stream.end_reading();
-        });
+        }
         drop(connections);
         while !self.connections.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
             thread::sleep(Duration::from_millis(5));

@@ -34,17 +34,20 @@ pub(crate) enum Body {
 // === impl Wire ===
 
 impl Wire {
-    /// The request line, and not one byte of what follows; `None` if the client has nothing more to ask.
-    pub(crate) fn request_line(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// Waits for a byte, which stays where it is, or the end.
+    pub(crate) fn is_at_end(&self) -> io::Result<bool> {
+        let (seen, _) = retry_on_intr(|| recv(&self.stream, &mut [0; 1], RecvFlags::PEEK))?;
+        Ok(seen == 0)
+    }
+
+    /// The request line, and not one byte of what follows.
+    pub(crate) fn request_line(&self) -> io::Result<Vec<u8>> {
         let line = self.line()?;
-        if line.ends_with(b"\n") || line.is_empty() {
-            return Ok(Some(line).filter(|line| !line.is_empty()));
-        }
-        Err(ErrorKind::UnexpectedEof.into())
+        if line.ends_with(b"\n") { Ok(line) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
     /// The rest of a head that begins with this line, and not one byte of a body.
-    pub(crate) fn head(&mut self, line: Vec<u8>) -> io::Result<Head> {
+    pub(crate) fn head(&self, line: Vec<u8>) -> io::Result<Head> {
         let mut text = line;
         while !text.ends_with(b"\r\n\r\n") {
             let line = self.line()?;
@@ -58,7 +61,7 @@ impl Wire {
 
     /// The next piece of a body; `None` at its end. A chunked body's trailers are added to `trailers` as they came.
     pub(crate) fn piece(
-        &mut self,
+        &self,
         body: &mut Body,
         trailers: &mut Vec<u8>,
     ) -> io::Result<Option<Vec<u8>>> {
@@ -94,12 +97,12 @@ impl Wire {
     }
 
     /// Bytes of no request, after an upgrade; none when the client has ended its side.
-    pub(crate) fn raw(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn raw(&self) -> io::Result<Vec<u8>> {
         self.some(usize::MAX)
     }
 
     /// A line with its end; less, or nothing, if the client ends before.
-    fn line(&mut self) -> io::Result<Vec<u8>> {
+    fn line(&self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
             let mut bytes = [0; 4096];
@@ -114,7 +117,7 @@ impl Wire {
     }
 
     /// As much as is there, and at most so much.
-    fn some(&mut self, most: usize) -> io::Result<Vec<u8>> {
+    fn some(&self, most: usize) -> io::Result<Vec<u8>> {
         let mut bytes = [0; 16 * 1024];
         let most = most.min(bytes.len());
         let count = retry_on_intr(|| rustix::io::read(&self.stream, &mut bytes[..most]))?;

@@ -81,7 +81,7 @@ impl Stream {
         }
     }
 
-    /// Lets its reader read what has come, and then the end.
+    /// Wakes its reader; nothing more comes in.
     pub(crate) fn end_reading(&self) {
         self.shut_down(Shutdown::Read);
     }

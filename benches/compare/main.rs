@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench compare                           everything, as a table in Markdown
 //! cargo bench --bench compare -- pipelined restart      these figures only
+//! cargo bench --bench compare -- proxy                  lockstepd as a proxy only, or proxy-latency and so on
 //! cargo bench --bench compare -- --rounds 9 --seconds 4 more often, and longer
 //! ```
 //!
@@ -19,7 +20,9 @@ mod systemd;
 mod activation;
 mod lifetime;
 mod memory;
+mod paced;
 mod peers;
+mod proxy;
 mod restart;
 mod server;
 mod service;
@@ -30,20 +33,22 @@ mod wrk;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use clap::Parser;
 use peers::{PEERS, Peer, Program};
+use proxy::Proxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Processor, Trouble};
-use table::{Row, markdown};
+use table::{Column, Row, markdown};
 
 /// A figure: its name, and what measures it.
-type Figure = (&'static str, fn(&Setting) -> Result<Vec<Row>, Trouble>);
+type Figure<C> = (&'static str, fn(&Setting) -> Result<Vec<Row<C>>, Trouble>);
 
-const FIGURES: [Figure; 11] = [
+const FIGURES: [Figure<Peer>; 11] = [
     ("keep-alive", throughput::keep_alive),
     ("pipelined", throughput::pipelined),
     ("close", throughput::close),
@@ -57,6 +62,17 @@ const FIGURES: [Figure; 11] = [
     ("sandbox", service::sandbox),
 ];
 
+const PROXY_FIGURES: [Figure<Proxy>; 5] = [
+    ("proxy-keep-alive", proxy::keep_alive),
+    ("proxy-post", proxy::post),
+    ("proxy-latency", proxy::latency),
+    ("proxy-memory", proxy::memory),
+    ("proxy-bulk", proxy::bulk),
+];
+
+/// Stands for all of [`PROXY_FIGURES`].
+const PROXY: &str = "proxy";
+
 #[derive(Debug, Parser)]
 struct Options {
     /// How often each server has its turn.
@@ -69,7 +85,7 @@ struct Options {
     #[arg(long, hide = true)]
     bench: bool,
     /// What to measure; everything if nothing is named.
-    #[arg(value_parser = FIGURES.map(|(name, _)| name))]
+    #[arg(value_parser = names())]
     figures: Vec<String>,
 }
 
@@ -79,6 +95,9 @@ struct Setting {
     rounds: usize,
     duration: Duration,
     programs: Vec<Program>,
+    proxies: Vec<proxy::Program>,
+    /// What the proxies stand before.
+    application: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -91,30 +110,33 @@ fn main() -> ExitCode {
     // Refused, it shows when descriptors run out.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 
-    let mut complete = true;
-    let mut programs = Vec::new();
-    for peer in PEERS {
-        match peer.program() {
-            Ok(program) => programs.push(program),
-            Err(trouble) => {
-                eprintln!("without {peer}: {trouble}");
-                complete = false;
-            }
-        }
-    }
-    let setting = Setting {
+    let mut setting = Setting {
         rounds: options.rounds.into(),
         duration: Duration::from_secs(options.seconds.into()),
-        programs,
+        programs: Vec::new(),
+        proxies: Vec::new(),
+        application: PathBuf::new(),
     };
+    let chosen = options.choose(FIGURES);
+    let chosen_of_proxies = options.choose(PROXY_FIGURES);
+    let mut complete = true;
+    if !chosen.is_empty() {
+        complete &= setting.find_programs() & table(&chosen, &setting);
+    }
+    if !chosen_of_proxies.is_empty() {
+        complete &= setting.find_proxies() & table(&chosen_of_proxies, &setting);
+    }
+    if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Measures and prints these figures; tells whether all could be measured.
+fn table<C: Column>(figures: &[Figure<C>], setting: &Setting) -> bool {
+    let mut complete = true;
     let mut rows = Vec::new();
-    for (name, measure) in FIGURES {
-        if !options.figures.is_empty() && options.figures.iter().all(|figure| figure != name) {
-            continue;
-        }
+    for (name, measure) in figures {
         let begin = Instant::now();
         // A machine that does not do as it is told panics.
-        let measured = catch_unwind(AssertUnwindSafe(|| measure(&setting)))
+        let measured = catch_unwind(AssertUnwindSafe(|| measure(setting)))
             .unwrap_or_else(|_| Err("see above".into()));
         match measured {
             Ok(measured) => rows.extend(measured),
@@ -125,13 +147,65 @@ fn main() -> ExitCode {
         }
         eprintln!("{name}: {:.0} s", begin.elapsed().as_secs_f64());
     }
-    println!("{}", markdown(&rows));
-    if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    println!("{}\n", markdown(&rows));
+    complete && rows.iter().all(Row::is_complete)
+}
+
+/// What can be chosen.
+fn names() -> Vec<&'static str> {
+    let figures = FIGURES.map(|(name, _)| name);
+    let proxy_figures = PROXY_FIGURES.map(|(name, _)| name);
+    figures.into_iter().chain([PROXY]).chain(proxy_figures).collect()
+}
+
+// === impl Options ===
+
+impl Options {
+    fn choose<C, const COUNT: usize>(&self, figures: [Figure<C>; COUNT]) -> Vec<Figure<C>> {
+        let is_chosen = |name: &str| {
+            let is_named =
+                |figure: &String| figure == name || (figure == PROXY && name.starts_with("proxy-"));
+            self.figures.is_empty() || self.figures.iter().any(is_named)
+        };
+        figures.into_iter().filter(|(name, _)| is_chosen(name)).collect()
+    }
 }
 
 // === impl Setting ===
 
 impl Setting {
+    /// Finds what can be compared; tells whether nothing is missing.
+    fn find_programs(&mut self) -> bool {
+        for peer in PEERS {
+            match peer.program() {
+                Ok(program) => self.programs.push(program),
+                Err(trouble) => eprintln!("without {peer}: {trouble}"),
+            }
+        }
+        self.programs.len() == PEERS.len()
+    }
+
+    /// The same for proxies, and what they stand before.
+    fn find_proxies(&mut self) -> bool {
+        let found = proxy::application().and_then(|application| {
+            self.application = application;
+            proxy::Program::all(&self.application)
+        });
+        match found {
+            Ok((proxies, missing)) => {
+                for missing in &missing {
+                    eprintln!("{missing}");
+                }
+                self.proxies = proxies;
+                missing.is_empty()
+            }
+            Err(trouble) => {
+                eprintln!("without proxies: {trouble}");
+                false
+            }
+        }
+    }
+
     fn program(&self, peer: Peer) -> Result<&Program, Trouble> {
         let program = self.programs.iter().find(|program| program.peer == peer);
         program.ok_or_else(|| format!("needs {peer}").into())

@@ -4,7 +4,8 @@ use std::{thread::sleep, time::Duration};
 
 use crate::{
     Setting,
-    peers::{Peer, Program},
+    peers::Peer,
+    server::Server,
     support::{Client, Trouble},
     table::{Row, Samples, Target, grouped},
 };
@@ -28,7 +29,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Row>, Trouble> {
     }
     for _ in 0..ROUNDS.min(setting.rounds) {
         for (at, program) in setting.programs.iter().enumerate() {
-            let memory = look(program)?;
+            let memory = look(&program.start()?, &CONNECTIONS)?;
             rested[at].1.add(memory[0] / f64::from(1 << 20));
             for (row, connections) in CONNECTIONS.into_iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "thousands")]
@@ -52,22 +53,20 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Row>, Trouble> {
     Ok(rows)
 }
 
-/// A server's memory with no connection, and with each number of [`CONNECTIONS`] that have been answered.
+/// A server's memory with no connection, and with each number of `connections` that have been answered.
 #[expect(clippy::cast_precision_loss, reason = "bytes of a process's memory are far below 2^52")]
-fn look(program: &Program) -> Result<[f64; CONNECTIONS.len() + 1], Trouble> {
-    let server = program.start()?;
-    let mut memory = [0.0; CONNECTIONS.len() + 1];
+pub(crate) fn look(server: &Server, connections: &[usize]) -> Result<Vec<f64>, Trouble> {
     sleep(SETTLING);
-    memory[0] = server.memory()? as f64;
+    let mut memory = vec![server.memory()? as f64];
     let mut clients = Vec::new();
-    for (at, connections) in CONNECTIONS.into_iter().enumerate() {
+    for &connections in connections {
         while clients.len() < connections {
             let mut client = Client::connect(server.port)?;
             client.ask(1)?;
             clients.push(client);
         }
         sleep(SETTLING);
-        memory[at + 1] = server.memory()? as f64;
+        memory.push(server.memory()? as f64);
     }
     Ok(memory)
 }

@@ -30,14 +30,21 @@ impl Server {
 
     /// Its resident memory in bytes, that of all its processes.
     pub(crate) fn memory(&self) -> Result<u64, Trouble> {
-        let resident = |pid| {
-            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-            let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-            let kibibytes =
-                line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            kibibytes.map(|kibibytes| kibibytes * 1024).ok_or_else(|| "no Rss".into())
-        };
-        self.processes().into_iter().map(resident).sum()
+        self.processes().into_iter().map(|pid| kibibytes(pid, "smaps_rollup", "Rss:")).sum()
+    }
+
+    /// Lets [`Self::peak`] begin anew.
+    pub(crate) fn forget_peak(&self) -> Result<(), Trouble> {
+        for pid in self.processes() {
+            // proc_pid_clear_refs(5): 5 is the peak of the resident memory.
+            fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+        }
+        Ok(())
+    }
+
+    /// The most that its resident memory was, in bytes; of all its processes, each for itself.
+    pub(crate) fn peak(&self) -> Result<u64, Trouble> {
+        self.processes().into_iter().map(|pid| kibibytes(pid, "status", "VmHWM:")).sum()
     }
 
     /// It and its children; nginx has a worker.
@@ -48,6 +55,14 @@ impl Server {
         let children = children.split_whitespace().filter_map(|child| child.parse().ok());
         [pid].into_iter().chain(children).collect()
     }
+}
+
+/// A line of a file about a process, in bytes.
+fn kibibytes(pid: u32, file: &str, name: &str) -> Result<u64, Trouble> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.map(|kibibytes| kibibytes * 1024).ok_or_else(|| format!("no {name}").into())
 }
 
 /// How long those of a process's threads have been on a processor whose name `counts`.

@@ -2,17 +2,31 @@
 
 use std::fmt::{self, Write};
 
-use crate::peers::{PEERS, Peer};
+use crate::{
+    peers::{PEERS, Peer},
+    support::Trouble,
+};
+
+/// What has a column in a table.
+pub(crate) trait Column: Copy + Eq + fmt::Display + 'static {
+    /// In the table's order.
+    const ALL: &'static [Self];
+    /// The column that is compared with the others.
+    const OURS: Self;
+}
 
 /// What was measured, round by round.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Samples(Vec<f64>);
+pub(crate) struct Samples {
+    samples: Vec<f64>,
+    has_failed: bool,
+}
 
 /// One line of the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct Row<C = Peer> {
     what: String,
-    columns: Vec<(Peer, Samples)>,
+    columns: Vec<(C, Samples)>,
     verdicts: Vec<String>,
 }
 
@@ -23,15 +37,40 @@ pub(crate) enum Target {
     AtMost(f64),
 }
 
+// === impl Column ===
+
+impl Column for Peer {
+    const ALL: &'static [Self] = &PEERS;
+    const OURS: Self = Self::Lockstepd;
+}
+
 // === impl Samples ===
 
 impl Samples {
     pub(crate) fn add(&mut self, sample: f64) {
-        self.0.push(sample);
+        self.samples.push(sample);
+    }
+
+    /// Adds what `measure` finds. What has failed once is said, and not tried again.
+    pub(crate) fn attempt(
+        &mut self,
+        of: impl fmt::Display,
+        measure: impl FnOnce() -> Result<f64, Trouble>,
+    ) {
+        if self.has_failed {
+            return;
+        }
+        match measure() {
+            Ok(sample) => self.add(sample),
+            Err(trouble) => {
+                eprintln!("{of} failed: {trouble}");
+                self.has_failed = true;
+            }
+        }
     }
 
     pub(crate) fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.samples.clone();
         sorted.sort_by(f64::total_cmp);
         match sorted.len() {
             0 => f64::NAN,
@@ -44,8 +83,14 @@ impl Samples {
 /// The median, and the lowest and the highest.
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lowest = self.0.iter().copied().fold(f64::INFINITY, f64::min);
-        let highest = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if self.has_failed {
+            return f.write_str("failed");
+        }
+        if self.samples.is_empty() {
+            return Ok(());
+        }
+        let lowest = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = self.samples.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let [median, lowest, highest] = [self.median(), lowest, highest].map(readable);
         write!(f, "{median} ({lowest}–{highest})")
     }
@@ -77,24 +122,29 @@ pub(crate) fn grouped(whole: &str) -> String {
 
 // === impl Row ===
 
-impl Row {
-    pub(crate) fn new(what: impl Into<String>, columns: Vec<(Peer, Samples)>) -> Self {
+impl<C: Column> Row<C> {
+    pub(crate) fn new(what: impl Into<String>, columns: Vec<(C, Samples)>) -> Self {
         Self { what: what.into(), columns, verdicts: Vec::new() }
     }
 
     /// A line that is only about lockstepd.
     pub(crate) fn of_ours(what: impl Into<String>, samples: Samples) -> Self {
-        Self::new(what, vec![(Peer::Lockstepd, samples)])
+        Self::new(what, vec![(C::OURS, samples)])
     }
 
-    pub(crate) fn median(&self, peer: Peer) -> Option<f64> {
-        let (_, samples) = self.columns.iter().find(|(column, _)| *column == peer)?;
-        Some(samples.median())
+    pub(crate) fn median(&self, column: C) -> Option<f64> {
+        let (_, samples) = self.columns.iter().find(|(candidate, _)| *candidate == column)?;
+        Some(samples.median()).filter(|median| !samples.has_failed && median.is_finite())
+    }
+
+    /// Tells whether nothing of it has failed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.columns.iter().all(|(_, samples)| !samples.has_failed)
     }
 
     /// Compares lockstepd with a peer, if there is one.
-    pub(crate) fn against(self, peer: Peer, target: Target) -> Self {
-        match (self.median(Peer::Lockstepd), self.median(peer)) {
+    pub(crate) fn against(self, peer: C, target: Target) -> Self {
+        match (self.median(C::OURS), self.median(peer)) {
             (Some(ours), Some(theirs)) => self.judge(&peer.to_string(), ours / theirs, target),
             _ => self,
         }
@@ -136,17 +186,17 @@ impl fmt::Display for Target {
 }
 
 /// All lines, in Markdown.
-pub(crate) fn markdown(rows: &[Row]) -> String {
+pub(crate) fn markdown<C: Column>(rows: &[Row<C>]) -> String {
     let mut text = String::from("| |");
-    for peer in PEERS {
-        let _ = write!(text, " {peer} |");
+    for column in C::ALL {
+        let _ = write!(text, " {column} |");
     }
     text.push_str(" lockstepd against (target) |\n|---|");
-    text.push_str(&"---|".repeat(PEERS.len() + 1));
+    text.push_str(&"---|".repeat(C::ALL.len() + 1));
     for row in rows {
         let _ = write!(text, "\n| {} |", row.what);
-        for peer in PEERS {
-            match row.columns.iter().find(|(column, _)| *column == peer) {
+        for column in C::ALL {
+            match row.columns.iter().find(|(candidate, _)| candidate == column) {
                 Some((_, samples)) => drop(write!(text, " {samples} |")),
                 None => text.push_str(" |"),
             }

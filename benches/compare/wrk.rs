@@ -17,6 +17,8 @@ pub(crate) enum Way {
     Pipelined,
     /// A connection for each request.
     Close,
+    /// A body of 1 KiB with each request.
+    Post,
 }
 
 /// What wrk saw, and what that took.
@@ -31,6 +33,10 @@ init = function() requests = string.rep(wrk.format(), 16) end
 request = function() return requests end
 ";
 
+const POST: &str = "wrk.method = 'POST'
+wrk.body = string.rep('x', 1024)
+";
+
 /// Loads the server on `port` for `duration`, and looks at its `time` before and after.
 pub(crate) fn load(
     way: Way,
@@ -43,11 +49,8 @@ pub(crate) fn load(
     wrk.args(["-t1", "-c64", &format!("-d{}", duration.as_secs().max(1))]);
     match way {
         Way::KeepAlive => {}
-        Way::Pipelined => {
-            let script = target().join("tmp/pipeline.lua");
-            fs::write(&script, PIPELINE)?;
-            wrk.arg("-s").arg(script);
-        }
+        Way::Pipelined => script(&mut wrk, "pipeline", PIPELINE)?,
+        Way::Post => script(&mut wrk, "post", POST)?,
         Way::Close => {
             wrk.args(["-H", "Connection: close"]);
         }
@@ -64,6 +67,13 @@ pub(crate) fn load(
         .filter(|_| !report.contains("Non-2xx") && !report.contains("Socket errors"))
         .map(|requests| Answered { requests, time })
         .ok_or_else(|| format!("wrk could not measure:\n{report}").into())
+}
+
+fn script(wrk: &mut Command, name: &str, text: &str) -> Result<(), Trouble> {
+    let file = target().join(format!("tmp/{name}.lua"));
+    fs::write(&file, text)?;
+    wrk.arg("-s").arg(file);
+    Ok(())
 }
 
 fn requests(report: &str) -> Option<f64> {

@@ -1,0 +1,96 @@
+//! 1 GiB through a proxy, in both directions.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+};
+
+use super::{Proxy, as_client, start};
+use crate::{
+    Setting,
+    server::Server,
+    support::{BODY, Trouble},
+    table::{Row, Samples},
+};
+
+const LENGTH: usize = 1 << 30;
+const BUFFER: usize = 256 * 1024;
+const MEBIBYTE: f64 = 1_048_576.0;
+
+type Transfer = fn(u16) -> Result<(), Trouble>;
+
+const DIRECTIONS: [(&str, Transfer); 2] = [("an answer", download), ("an upload", upload)];
+
+pub(crate) fn bulk(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
+    let (servers, _application) = start(setting)?;
+    let columns =
+        || -> Vec<_> { servers.iter().map(|(proxy, _)| (*proxy, Samples::default())).collect() };
+    let mut speeds = DIRECTIONS.map(|_| columns());
+    let mut peaks = DIRECTIONS.map(|_| columns());
+    for _ in 0..setting.rounds {
+        for (at, (proxy, server)) in servers.iter().enumerate() {
+            for (direction, (_, transfer)) in DIRECTIONS.into_iter().enumerate() {
+                let mut peak = None;
+                speeds[direction][at].1.attempt(*proxy, || {
+                    let (speed, memory) = once(server, transfer)?;
+                    peak = Some(memory);
+                    Ok(speed)
+                });
+                if let Some(peak) = peak {
+                    peaks[direction][at].1.add(peak);
+                }
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    for ((speeds, peaks), (name, _)) in speeds.into_iter().zip(peaks).zip(DIRECTIONS) {
+        rows.push(Row::new(format!("MiB per CPU-second, {name} of 1 GiB"), speeds));
+        rows.push(Row::new("… peak resident memory meanwhile, MiB", peaks));
+    }
+    Ok(rows)
+}
+
+/// MiB for each second of the proxy's processor, and the most memory that it had, in MiB.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a process's memory are far below 2^52")]
+fn once(server: &Server, transfer: Transfer) -> Result<(f64, f64), Trouble> {
+    server.forget_peak()?;
+    let before = server.time();
+    as_client(|| transfer(server.port))?;
+    let time = server.time().saturating_sub(before);
+    let peak = server.peak()? as f64;
+    Ok((LENGTH as f64 / MEBIBYTE / time.as_secs_f64(), peak / MEBIBYTE))
+}
+
+fn download(port: u16) -> Result<(), Trouble> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.write_all(b"GET /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    let mut buffer = vec![0; BUFFER];
+    let mut come = stream.read(&mut buffer)?;
+    if !buffer.starts_with(b"HTTP/1.1 200 ") {
+        return Err(String::from_utf8_lossy(&buffer[..come]).into());
+    }
+    loop {
+        match stream.read(&mut buffer)? {
+            0 if come > LENGTH => return Ok(()),
+            0 => return Err(format!("ended after {come} bytes").into()),
+            length => come += length,
+        }
+    }
+}
+
+fn upload(port: u16) -> Result<(), Trouble> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let head = "POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n";
+    stream.write_all(format!("{head}Content-Length: {LENGTH}\r\n\r\n").as_bytes())?;
+    let zeros = vec![0; BUFFER];
+    for _ in 0..LENGTH / BUFFER {
+        stream.write_all(&zeros)?;
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(BODY) {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&answer).into())
+    }
+}

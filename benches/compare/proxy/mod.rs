@@ -1,0 +1,131 @@
+//! lockstepd as a proxy before an application at a Unix socket, beside other proxies.
+//!
+//! All have the same application: an epoll loop that writes canned bytes. It shares a processor with the
+//! load; each proxy has the other one for itself while it has its turn.
+
+mod bulk;
+mod configuration;
+mod latency;
+mod memory;
+mod program;
+mod requests;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Setting,
+    server::Server,
+    support::{Child, LOAD, Priority, Trouble},
+    table::Column,
+};
+
+pub(crate) use bulk::bulk;
+pub(crate) use latency::latency;
+pub(crate) use memory::memory;
+pub(crate) use program::{Program, application};
+pub(crate) use requests::{keep_alive, post};
+
+/// What stands before the application.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Proxy {
+    Lockstepd,
+    Nginx,
+    Haproxy,
+    Caddy,
+    Go,
+    /// Copies bytes, and knows nothing of HTTP.
+    SocketProxyd,
+    Nothing,
+}
+
+/// Those that are programs.
+pub(crate) const PROXIES: [Proxy; 6] =
+    [Proxy::Lockstepd, Proxy::Nginx, Proxy::Haproxy, Proxy::Caddy, Proxy::Go, Proxy::SocketProxyd];
+
+/// The application, while it runs.
+#[derive(Debug)]
+struct Application {
+    _child: Child,
+    directory: TempDir,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+// === impl Proxy ===
+
+impl Column for Proxy {
+    const ALL: &'static [Self] = &[
+        Self::Lockstepd,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Caddy,
+        Self::Go,
+        Self::SocketProxyd,
+        Self::Nothing,
+    ];
+    const OURS: Self = Self::Lockstepd;
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lockstepd => "lockstepd",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "HAProxy",
+            Self::Caddy => "Caddy",
+            Self::Go => "Go ReverseProxy",
+            Self::SocketProxyd => "systemd-socket-proxyd",
+            Self::Nothing => "no proxy",
+        })
+    }
+}
+
+// === impl Application ===
+
+impl Application {
+    fn start(program: &Path) -> Result<Self, Trouble> {
+        let directory = tempfile::tempdir()?;
+        let socket = directory.path().join("application");
+        let mut command = Command::new(program);
+        command.arg(&socket).stdout(Stdio::null());
+        let mut child = Child::start(command, LOAD)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !socket.exists() {
+            if child.has_ended() || Instant::now() > deadline {
+                return Err("the application does not start".into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Self { _child: child, directory })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("application")
+    }
+}
+
+/// The application, and all proxies before it.
+fn start(setting: &Setting) -> Result<(Vec<(Proxy, Server)>, Application), Trouble> {
+    let application = Application::start(&setting.application)?;
+    let start = |program: &Program| Ok((program.proxy, program.start(&application)?));
+    let servers = setting.proxies.iter().map(start).collect::<Result<_, Trouble>>()?;
+    Ok((servers, application))
+}
+
+/// Does what a client does on the load generator's processor, in a thread of its own, so that only that
+/// has to stay there.
+fn as_client<T: Send>(measure: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
+    let measure = || {
+        LOAD.take(Priority::Client)?;
+        measure()
+    };
+    thread::scope(|scope| scope.spawn(measure).join().unwrap_or_else(|_| Err("panicked".into())))
+}

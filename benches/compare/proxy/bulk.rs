@@ -1,8 +1,9 @@
 //! 1 GiB through a proxy, in both directions.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpStream},
+    time::Duration,
 };
 
 use super::{Proxy, as_client, start};
@@ -15,6 +16,10 @@ use crate::{
 
 const LENGTH: usize = 1 << 30;
 const BUFFER: usize = 256 * 1024;
+
+/// How long nothing may move.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 const MEBIBYTE: f64 = 1_048_576.0;
 
 type Transfer = fn(u16) -> Result<(), Trouble>;
@@ -62,35 +67,50 @@ fn once(server: &Server, transfer: Transfer) -> Result<(f64, f64), Trouble> {
 }
 
 fn download(port: u16) -> Result<(), Trouble> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.write_all(b"GET /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+    let mut stream = connect(port)?;
+    stream.write_all(b"GET /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")?;
     let mut buffer = vec![0; BUFFER];
     let mut come = stream.read(&mut buffer)?;
-    if !buffer.starts_with(b"HTTP/1.1 200 ") {
+    let end = buffer[..come].windows(4).position(|end| end == b"\r\n\r\n");
+    let Some(end) = end.filter(|_| buffer.starts_with(b"HTTP/1.1 200 ")) else {
         return Err(String::from_utf8_lossy(&buffer[..come]).into());
-    }
-    loop {
+    };
+    while come < end + 4 + LENGTH {
         match stream.read(&mut buffer)? {
-            0 if come > LENGTH => return Ok(()),
             0 => return Err(format!("ended after {come} bytes").into()),
             length => come += length,
         }
     }
+    Ok(())
 }
 
 fn upload(port: u16) -> Result<(), Trouble> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    let head = "POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n";
-    stream.write_all(format!("{head}Content-Length: {LENGTH}\r\n\r\n").as_bytes())?;
+    let mut stream = connect(port)?;
+    let head =
+        format!("POST /bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {LENGTH}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
     let zeros = vec![0; BUFFER];
     for _ in 0..LENGTH / BUFFER {
         stream.write_all(&zeros)?;
     }
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    if answer.starts_with(b"HTTP/1.1 200 ") && answer.ends_with(BODY) {
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(BODY) {
+        match stream.read(&mut buffer)? {
+            0 => return Err(String::from_utf8_lossy(&answer).into()),
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+    }
+    if answer.starts_with(b"HTTP/1.1 200 ") {
         Ok(())
     } else {
         Err(String::from_utf8_lossy(&answer).into())
     }
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }

@@ -12,6 +12,8 @@ mod requests;
 
 use std::{
     fmt,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -103,6 +105,10 @@ impl Application {
                 return Err("the application does not start".into());
             }
             thread::sleep(Duration::from_millis(1));
+        }
+        // nginx's worker is somebody else.
+        for path in [directory.path(), &socket] {
+            fs::set_permissions(path, Permissions::from_mode(0o777))?;
         }
         Ok(Self { _child: child, directory })
     }

@@ -42,7 +42,7 @@ use clap::Parser;
 use peers::{PEERS, Peer, Program};
 use proxy::Proxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{Processor, Trouble};
+use support::{Application, Processor, Trouble};
 use table::{Column, Row, markdown};
 
 /// A figure: its name, and what measures it.
@@ -187,7 +187,7 @@ impl Setting {
 
     /// The same for proxies, and what they stand before.
     fn find_proxies(&mut self) -> bool {
-        let found = proxy::application().and_then(|application| {
+        let found = Application::program().and_then(|application| {
             self.application = application;
             proxy::Program::all(&self.application)
         });

@@ -10,7 +10,7 @@
 //!
 //! Each figure is the difference of two runs, of N and of 2 N requests, so that start and stop cancel
 //! out, and the lowest of three, so that a busy machine does not count. The daemon has one processor, and
-//! so one worker thread, and the client shares it.
+//! so one worker thread, and the client shares it; the application of the loads that are proxied does as well.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -25,14 +25,28 @@ use std::{env, process::ExitCode};
 
 use figures::{Cost, Figures};
 use run::{REQUESTS, Run};
-use support::{Load, Priority, SERVER, Trouble, daemon, daemon_with_lines};
+use support::{Application, Load, Priority, SERVER, Trouble, daemon, daemon_with_lines};
 
-/// What is counted: a name, and how connections are used.
-const LOADS: [(&str, Load); 4] = [
-    ("keep-alive", Load { connections: 64, depth: 1, close: false }),
-    ("keep-alive-alone", Load { connections: 1, depth: 1, close: false }),
-    ("pipelined-16", Load { connections: 64, depth: 16, close: false }),
-    ("connection-per-request", Load { connections: 64, depth: 1, close: true }),
+/// What is counted: a name, how connections are used, and who answers.
+type Counted = (&'static str, Load, By);
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum By {
+    Itself,
+    /// The daemon is a proxy.
+    Application,
+}
+
+const KEPT: Load = Load { connections: 64, depth: 1, close: false, body: 0 };
+
+const LOADS: [Counted; 6] = [
+    ("keep-alive", KEPT, By::Itself),
+    ("keep-alive-alone", Load { connections: 1, ..KEPT }, By::Itself),
+    ("pipelined-16", Load { depth: 16, ..KEPT }, By::Itself),
+    ("connection-per-request", Load { close: true, ..KEPT }, By::Itself),
+    ("proxied", KEPT, By::Application),
+    ("proxied-post", Load { body: 1024, ..KEPT }, By::Application),
 ];
 
 fn main() -> ExitCode {
@@ -59,32 +73,34 @@ fn main() -> ExitCode {
 }
 
 /// The loads of these names, all if there are none.
-fn chosen(names: &[&str]) -> Result<Vec<(&'static str, Load)>, Trouble> {
-    if let Some(unknown) = names.iter().find(|name| LOADS.iter().all(|(load, _)| load != *name)) {
-        let known = LOADS.map(|(load, _)| load).join(", ");
+fn chosen(names: &[&str]) -> Result<Vec<Counted>, Trouble> {
+    if let Some(unknown) = names.iter().find(|name| LOADS.iter().all(|(load, ..)| load != *name)) {
+        let known = LOADS.map(|(load, ..)| load).join(", ");
         return Err(format!("no load is named {unknown}; there are {known}").into());
     }
-    let is_chosen = |(load, _): &(&str, Load)| names.is_empty() || names.contains(load);
+    let is_chosen = |(load, ..): &Counted| names.is_empty() || names.contains(load);
     Ok(LOADS.into_iter().filter(is_chosen).collect())
 }
 
 /// Tells whether nothing costs more than it did.
-fn compare(loads: &[(&str, Load)]) -> Result<bool, Trouble> {
+fn compare(loads: &[Counted]) -> Result<bool, Trouble> {
     let stored = Figures::stored()?;
     Ok(measure(loads)?.compare(&stored))
 }
 
-fn store(loads: &[(&str, Load)]) -> Result<bool, Trouble> {
+fn store(loads: &[Counted]) -> Result<bool, Trouble> {
     measure(loads)?.store()?;
     Ok(true)
 }
 
-fn measure(loads: &[(&str, Load)]) -> Result<Figures, Trouble> {
+fn measure(loads: &[Counted]) -> Result<Figures, Trouble> {
     let program = daemon()?;
+    let application = Application::program()?;
     take_processor()?;
     let mut figures = Figures::new()?;
-    for &(name, load) in loads {
-        let run = Run { program: &program, load };
+    for &(name, load, by) in loads {
+        let application = (by == By::Application).then_some(&*application);
+        let run = Run { program: &program, load, application };
         let instructions = callgrind::per_request(run.in_slow_motion())?;
         let (syscalls, by_name) = strace::per_request(run)?;
         println!(
@@ -95,11 +111,13 @@ fn measure(loads: &[(&str, Load)]) -> Result<Figures, Trouble> {
     Ok(figures)
 }
 
-fn profile(loads: &[(&str, Load)]) -> Result<bool, Trouble> {
+fn profile(loads: &[Counted]) -> Result<bool, Trouble> {
     let program = daemon_with_lines()?;
+    let application = Application::program()?;
     take_processor()?;
-    for &(name, load) in loads {
-        let run = Run { program: &program, load }.in_slow_motion();
+    for &(name, load, by) in loads {
+        let application = (by == By::Application).then_some(&*application);
+        let run = Run { program: &program, load, application }.in_slow_motion();
         let [once, twice] =
             [REQUESTS, 2 * REQUESTS].map(|requests| callgrind::profile(run, requests));
         println!(

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use crate::support::{Child, Load, SERVER, Trouble, answer, free_ports, get};
+use crate::support::{Application, Child, Load, SERVER, Trouble, answer, free_ports, get};
 
 /// How many connections there are at most where time passes slowly: among 64 under callgrind, each would
 /// be idle for so long that it is parked now and then, as among 3,000 natively.
@@ -19,6 +19,8 @@ const TIMES: usize = 3;
 pub(crate) struct Run<'a> {
     pub(crate) program: &'a Path,
     pub(crate) load: Load,
+    /// The application that the daemon passes requests on to.
+    pub(crate) application: Option<&'a Path>,
 }
 
 // === impl Run ===
@@ -55,6 +57,11 @@ impl Run<'_> {
             .args(["--config", "/dev/null", "--log-level", "warn"])
             .args(["--public", &format!("127.0.0.1:{public}")])
             .args(["--admin", &format!("127.0.0.1:{admin}")]);
+        let application =
+            self.application.map(|program| Application::start(program, SERVER)).transpose()?;
+        if let Some(application) = &application {
+            tool.arg("--public-proxy").arg(format!("unix:{}", application.socket().display()));
+        }
         let mut child = Child::start(tool, SERVER)?;
         answer(&mut child, public)?;
         self.load.run(public, requests)?;

@@ -22,6 +22,8 @@ pub(crate) struct Load {
     pub(crate) depth: usize,
     /// A new connection for each request.
     pub(crate) close: bool,
+    /// How long each request's body is; without one it is a GET, a POST otherwise.
+    pub(crate) body: usize,
 }
 
 /// A connection on which something was or will be asked.
@@ -76,7 +78,7 @@ impl Load {
             for _ in 0..rounds {
                 let mut clients = self.connect(port)?;
                 for client in &mut clients {
-                    client.send(&request(true))?;
+                    client.send(&request(true, 0))?;
                 }
                 for mut client in clients {
                     client.receive_all()?;
@@ -85,7 +87,7 @@ impl Load {
             return Ok(());
         }
         let mut clients = self.connect(port)?;
-        let batch = request(false).repeat(self.depth);
+        let batch = request(false, self.body).repeat(self.depth);
         let Some(first) = clients.first_mut() else { return Ok(()) };
         let length = first.ask(1)?;
         for _ in 0..rounds {
@@ -116,7 +118,7 @@ impl Client {
 
     /// Asks so many times at once; answers the length of one answer, head and body.
     pub(crate) fn ask(&mut self, times: usize) -> io::Result<usize> {
-        self.send(&request(false).repeat(times))?;
+        self.send(&request(false, 0).repeat(times))?;
         let mut answers = Vec::new();
         let mut bytes = [0; 4096];
         while answers.windows(BODY.len()).filter(|window| *window == BODY).count() < times {
@@ -155,7 +157,14 @@ impl Client {
     }
 }
 
-fn request(close: bool) -> Vec<u8> {
+fn request(close: bool, body: usize) -> Vec<u8> {
     let close = if close { "Connection: close\r\n" } else { "" };
-    format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:9090\r\n{close}\r\n").into_bytes()
+    let host = "Host: 127.0.0.1:9090\r\n";
+    if body == 0 {
+        return format!("GET / HTTP/1.1\r\n{host}{close}\r\n").into_bytes();
+    }
+    let head = format!("POST / HTTP/1.1\r\n{host}{close}Content-Length: {body}\r\n\r\n");
+    let mut request = head.into_bytes();
+    request.resize(request.len() + body, b'x');
+    request
 }

@@ -4,11 +4,13 @@
 // Each benchmark includes all of it and uses its part.
 #![allow(dead_code, unused_imports)]
 
+mod application;
 mod build;
 mod child;
 mod client;
 mod processors;
 
+pub(crate) use application::Application;
 pub(crate) use build::{cargo, daemon, daemon_with_lines, require, source, target};
 pub(crate) use child::Child;
 pub(crate) use client::{BODY, Client, Load, answer, free_ports, get};

@@ -1,10 +1,10 @@
 //! What a proxy keeps in memory for clients that are idle.
 
-use super::{Application, Program, Proxy};
+use super::{Program, Proxy};
 use crate::{
     Setting,
     memory::look,
-    support::Trouble,
+    support::{Application, LOAD, Trouble},
     table::{Row, Samples, Target, grouped},
 };
 
@@ -19,7 +19,7 @@ const SOCKET_PROXYD_CONNECTIONS: usize = 1_000;
 
 #[expect(clippy::cast_precision_loss, reason = "thousands")]
 pub(crate) fn memory(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
-    let application = Application::start(&setting.application)?;
+    let application = Application::start(&setting.application, LOAD)?;
     // lockstepd without a proxy is what lockstepd with it is compared with.
     let ours = setting.proxies.iter().find(|program| program.proxy == Proxy::Lockstepd);
     let alone = ours.map(|ours| Program { proxy: Proxy::Nothing, ..ours.clone() });

@@ -10,29 +10,19 @@ mod memory;
 mod program;
 mod requests;
 
-use std::{
-    fmt,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
-
-use tempfile::TempDir;
+use std::{fmt, thread};
 
 use crate::{
     Setting,
     server::Server,
-    support::{Child, LOAD, Priority, Trouble},
+    support::{Application, LOAD, Priority, Trouble},
     table::Column,
 };
 
 pub(crate) use bulk::bulk;
 pub(crate) use latency::latency;
 pub(crate) use memory::memory;
-pub(crate) use program::{Program, application};
+pub(crate) use program::Program;
 pub(crate) use requests::{keep_alive, post};
 
 /// What stands before the application.
@@ -51,15 +41,6 @@ pub(crate) enum Proxy {
 /// Those that are programs.
 pub(crate) const PROXIES: [Proxy; 6] =
     [Proxy::Lockstepd, Proxy::Nginx, Proxy::Haproxy, Proxy::Caddy, Proxy::Go, Proxy::SocketProxyd];
-
-/// The application, while it runs.
-#[derive(Debug)]
-struct Application {
-    _child: Child,
-    directory: TempDir,
-}
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 // === impl Proxy ===
 
@@ -90,37 +71,9 @@ impl fmt::Display for Proxy {
     }
 }
 
-// === impl Application ===
-
-impl Application {
-    fn start(program: &Path) -> Result<Self, Trouble> {
-        let directory = tempfile::tempdir()?;
-        let socket = directory.path().join("application");
-        let mut command = Command::new(program);
-        command.arg(&socket).stdout(Stdio::null());
-        let mut child = Child::start(command, LOAD)?;
-        let deadline = Instant::now() + PATIENCE;
-        while !socket.exists() {
-            if child.has_ended() || Instant::now() > deadline {
-                return Err("the application does not start".into());
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        // nginx's worker is somebody else.
-        for path in [directory.path(), &socket] {
-            fs::set_permissions(path, Permissions::from_mode(0o777))?;
-        }
-        Ok(Self { _child: child, directory })
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("application")
-    }
-}
-
 /// The application, and all proxies before it.
 fn start(setting: &Setting) -> Result<(Vec<(Proxy, Server)>, Application), Trouble> {
-    let application = Application::start(&setting.application)?;
+    let application = Application::start(&setting.application, LOAD)?;
     let start = |program: &Program| Ok((program.proxy, program.start(&application)?));
     let servers = setting.proxies.iter().map(start).collect::<Result<_, Trouble>>()?;
     Ok((servers, application))

@@ -6,10 +6,10 @@ use std::{
     process::Command,
 };
 
-use super::{Application, PROXIES, Proxy, configuration};
+use super::{PROXIES, Proxy, configuration};
 use crate::{
     server::Server,
-    support::{Trouble, answer, cargo, daemon, free_ports, require, source, target},
+    support::{Application, LOAD, Trouble, answer, daemon, free_ports, require, source, target},
 };
 
 /// A proxy that can be started.
@@ -22,19 +22,12 @@ pub(crate) struct Program {
 /// Debian has it in no directory of the path.
 const SOCKET_PROXYD: &str = "/lib/systemd/systemd-socket-proxyd";
 
-/// Builds the application.
-pub(crate) fn application() -> Result<PathBuf, Trouble> {
-    let directory = target().join("peers/rust");
-    cargo("benches/peers/rust", &[], &directory, &[])?;
-    Ok(directory.join("release/upstream"))
-}
-
 // === impl Program ===
 
 impl Program {
     /// All that are there and answer for the application, and why others do not.
     pub(crate) fn all(application: &Path) -> Result<(Vec<Self>, Vec<String>), Trouble> {
-        let application = Application::start(application)?;
+        let application = Application::start(application, LOAD)?;
         let (mut programs, mut missing) = (Vec::new(), Vec::new());
         for proxy in PROXIES {
             let tried = Self::find(proxy).and_then(|program| {
@@ -98,7 +91,7 @@ impl Program {
     ) -> Result<Command, Trouble> {
         let address = format!("127.0.0.1:{port}");
         let socket = application.socket().display().to_string();
-        let directory = application.directory.path();
+        let directory = application.directory();
         let mut command = Command::new(&self.path);
         match self.proxy {
             Proxy::Lockstepd | Proxy::Nothing => {

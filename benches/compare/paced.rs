@@ -13,8 +13,9 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::{
-        Timespec,
+        PollFd, PollFlags, Timespec,
         epoll::{self, CreateFlags, EventData, EventFlags},
+        poll,
     },
     io::Errno,
     net::{RecvFlags, SendFlags, recv, send},
@@ -42,7 +43,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 struct Connection {
     socket: OwnedFd,
-    due: Instant,
+    begun: Instant,
     answer: Vec<u8>,
 }
 
@@ -57,8 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 // === impl Pace ===
 
 impl Pace {
-    /// How long each answer took from the moment at which its request was due: one that has to wait for a
-    /// connection waits as an answer does.
+    /// How long each answer took. A request that has to wait for a connection waits as one for its answer does:
+    /// from the moment at which it was due.
     ///
     /// The thread's timers are precise from then on.
     pub(crate) fn run(self, place: &Place) -> Result<Vec<Duration>, Trouble> {
@@ -68,13 +69,14 @@ impl Pace {
         for at in 0..self.connections {
             let socket = place.connect()?;
             epoll::add(&epoll, &socket, EventData::new_u64(at as u64), EventFlags::IN)?;
-            connections.push(Connection { socket, due: Instant::now(), answer: Vec::new() });
+            connections.push(Connection { socket, begun: Instant::now(), answer: Vec::new() });
         }
         let mut free: VecDeque<_> = (0..self.connections).collect();
         let mut latencies = Vec::new();
         let mut events = Vec::with_capacity(self.connections);
         let interval = Duration::from_secs(1) / self.rate;
         let mut due = Instant::now() + interval;
+        let mut has_waited = false;
         let (begin, end) = (due + self.duration / SETTLING, due + self.duration);
         while due < end || free.len() < self.connections {
             let now = Instant::now();
@@ -82,9 +84,11 @@ impl Pace {
                 && due < end
                 && let Some(at) = free.pop_front()
             {
-                connections[at].ask(due)?;
+                // A timer's lateness is not the server's; that of an answer is.
+                connections[at].ask(if has_waited { due } else { Instant::now() })?;
                 due += interval;
             }
+            has_waited = due <= now && due < end;
             if now > end + PATIENCE {
                 return Err("answers are missing".into());
             }
@@ -92,7 +96,12 @@ impl Pace {
             let wait = if is_timed { due.saturating_duration_since(now) } else { PATIENCE };
             events.clear();
             let wait = Timespec::try_from(wait)?;
-            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&wait)) {
+            // Exact to the nanosecond, which waiting at the epoll itself is not.
+            match poll(&mut [PollFd::new(&epoll, PollFlags::IN)], Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match epoll::wait(&epoll, spare_capacity(&mut events), Some(&Timespec::default())) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -100,8 +109,8 @@ impl Pace {
                 let at = usize::try_from(event.data.u64())?;
                 let connection = &mut connections[at];
                 if connection.receive()? {
-                    if connection.due >= begin {
-                        latencies.push(connection.due.elapsed());
+                    if connection.begun >= begin {
+                        latencies.push(connection.begun.elapsed());
                     }
                     free.push_back(at);
                 }
@@ -134,8 +143,8 @@ impl Place {
 // === impl Connection ===
 
 impl Connection {
-    fn ask(&mut self, due: Instant) -> Result<(), Trouble> {
-        self.due = due;
+    fn ask(&mut self, begun: Instant) -> Result<(), Trouble> {
+        self.begun = begun;
         self.answer.clear();
         let sent = send(&self.socket, REQUEST, SendFlags::NOSIGNAL)?;
         if sent == REQUEST.len() { Ok(()) } else { Err("a request was sent in part".into()) }

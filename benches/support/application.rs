@@ -16,7 +16,7 @@ use super::{Child, Processor, Trouble, cargo, target};
 /// The application, while it runs.
 #[derive(Debug)]
 pub(crate) struct Application {
-    _child: Child,
+    child: Child,
     directory: TempDir,
 }
 
@@ -50,7 +50,11 @@ impl Application {
         for path in [directory.path(), &socket] {
             fs::set_permissions(path, Permissions::from_mode(0o777))?;
         }
-        Ok(Self { _child: child, directory })
+        Ok(Self { child, directory })
+    }
+
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
     }
 
     /// Where files about it can be put; gone when it is.

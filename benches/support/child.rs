@@ -1,14 +1,17 @@
 //! Servers and load generators: children that do not outlive the benchmark.
 
 use std::{
-    env,
+    env, fs,
     os::unix::process::CommandExt,
     process::{self, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::{
+    process::{Pid, Signal, kill_process, set_parent_process_death_signal},
+    thread::gettid,
+};
 
 use super::{
     Trouble,
@@ -64,6 +67,16 @@ impl Child {
         self.child.stdout.take()
     }
 
+    /// Lets it come before everything that is not as urgent.
+    pub(crate) fn come_first(&self) -> Result<(), Trouble> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id()))?;
+        let children =
+            children.split_whitespace().map(str::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut processes = [self.id()].into_iter().chain(children);
+        // With all their threads.
+        processes.try_for_each(|id| chrt(&["--all-tasks", "--fifo", "--pid", "1", &id.to_string()]))
+    }
+
     pub(crate) fn terminate(&self) {
         // It has not been waited for, so the number is still its own.
         let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
@@ -88,6 +101,17 @@ impl Child {
             thread::sleep(Duration::from_micros(200));
         }
     }
+}
+
+/// Gives this thread a priority above everything that is not as urgent.
+pub(crate) fn come_first() -> Result<(), Trouble> {
+    chrt(&["--fifo", "--pid", "1", &gettid().to_string()])
+}
+
+/// Says how urgent something is.
+fn chrt(arguments: &[&str]) -> Result<(), Trouble> {
+    let status = Command::new("chrt").args(arguments).status()?;
+    if status.success() { Ok(()) } else { Err(format!("chrt: {status}").into()) }
 }
 
 impl Drop for Child {

@@ -1,4 +1,6 @@
 //! What a proxy adds to the time until the answer, at a rate that all can bear.
+//!
+//! All that takes part comes before whatever else the machine does, or that would be what is measured.
 
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use super::{Proxy, as_client, start};
 use crate::{
     Setting,
     paced::{Pace, Place},
-    support::Trouble,
+    support::{Trouble, come_first},
     table::{Row, Samples, Target, grouped},
     wrk::{Way, load},
 };
@@ -23,10 +25,13 @@ pub(crate) fn latency(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
     let mut capacity = f64::INFINITY;
     for (_, server) in &servers {
         let answered = load(Way::KeepAlive, server.port, second, || server.time())?;
-        capacity = capacity.min(answered.requests);
+        capacity = capacity.min(answered.per_second());
     }
-    // Half of what the slowest can do in a second, in round numbers.
+    // Half of what the slowest can do in a second of its processor, in round numbers.
     let rate = ((capacity / 200.0) as u32 * 100).max(100);
+    for child in servers.iter().map(|(_, server)| &server.child).chain([application.child()]) {
+        child.come_first()?;
+    }
     let mut places: Vec<_> =
         servers.iter().map(|(proxy, server)| (*proxy, Place::Tcp(server.port))).collect();
     // What the proxies add is reckoned from the round's figure without one.
@@ -43,7 +48,10 @@ pub(crate) fn latency(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
             let mut each = [f64::NAN; RANKS.len()];
             let samples = &mut taken[0][at].1;
             samples.attempt(*proxy, || {
-                let mut latencies = as_client(|| pace.run(place))?;
+                let mut latencies = as_client(|| {
+                    come_first()?;
+                    pace.run(place)
+                })?;
                 latencies.sort_unstable();
                 each = RANKS.map(|(_, rank)| microseconds(&latencies, rank));
                 Ok(each[0])

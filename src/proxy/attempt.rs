@@ -123,9 +123,12 @@ fn poll_attempt(
     cx: &mut Context<'_>,
 ) -> Poll<Attempted> {
     let is_done = connection.poll(cx).is_ready();
-    let polled = answer.as_mut().poll(cx);
-    // hyper tells what has become of the request before it is done.
-    debug_assert!(!is_done || polled.is_ready(), "{connection:?}");
+    let mut polled = answer.as_mut().poll(cx);
+    if is_done && polled.is_pending() {
+        // The connection has ended while the request was on its way to hyper, which gives it back when it is dropped.
+        connection.discard();
+        polled = answer.as_mut().poll(cx);
+    }
     polled
 }
 

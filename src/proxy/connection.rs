@@ -78,6 +78,11 @@ impl Connection {
         !is_done && self.sender.is_ready()
     }
 
+    /// Ends it, whatever hyper has not done yet.
+    pub(super) fn discard(&mut self) {
+        self.hyper = None;
+    }
+
     /// Takes the connection apart, once hyper is done with it; what it has read and not used comes along.
     pub(super) fn into_parts(mut self) -> Option<(Stream, Bytes)> {
         let parts = self.hyper.take()?.into_parts();

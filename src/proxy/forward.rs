@@ -52,6 +52,8 @@ pub(super) struct Forward {
     misses: usize,
     /// What was wrong when it was away the last time.
     last: String,
+    /// The last attempt ended unread, over a fresh connection.
+    was_unread: bool,
     /// Counts it while it waits.
     waits: Option<Waiting>,
 }
@@ -76,8 +78,19 @@ impl Forward {
         upgrade: Option<OnUpgrade>,
     ) -> Self {
         let (patience, last) = (settings.wait, "others wait as well".to_owned());
-        let (repeats, misses, waits) = (0, 0, None);
-        Self { state, settings, head, body, upgrade, patience, repeats, misses, last, waits }
+        Self {
+            state,
+            settings,
+            head,
+            body,
+            upgrade,
+            patience,
+            repeats: 0,
+            misses: 0,
+            last,
+            was_unread: false,
+            waits: None,
+        }
     }
 
     /// Has the request answered, by the application or for it.
@@ -237,7 +250,8 @@ impl Forward {
             Seen::NotItsHead if is_there => {
                 let why = if wire.is_head_sent() { Retry::NotRead } else { Retry::NotSent };
                 self.state.metrics.retried(why);
-                if !is_kept {
+                // One fresh connection may have been closed for a reason of its own; two in a row were not.
+                if !is_kept && std::mem::replace(&mut self.was_unread, true) {
                     return Ok(Next::Away);
                 }
             }

@@ -224,7 +224,8 @@ async fn a_room_that_closes_is_left_by_all_in_time() {
     let first = room.enter(Instant::now() + DAY, MAX).await;
     let waiting = room.enter(Instant::now() + DAY, MAX);
     tokio::pin!(waiting);
-    poll_fn(|cx| Poll::Ready(assert!(waiting.as_mut().poll(cx).is_pending()))).await;
+    let is_waiting = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+    assert!(is_waiting);
     let end = Instant::now() + Duration::from_secs(1);
     room.close_by(end);
     assert_eq!(waiting.await.unwrap_err(), Refused::Late);

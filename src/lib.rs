@@ -121,8 +121,9 @@
 //! `SIGUSR2` does the same in the same process: the program that is at its path now is
 //! started for a dry run, and replaces the running one if it finds configuration and sockets usable.
 //!
-//! Upgraded connections cannot be handed over; their handlers wait for [`Shutdown::draining`]. A plain
-//! `systemctl stop` closes connections, since there is no next process.
+//! Upgraded connections cannot be handed over; their handlers wait for [`Shutdown::draining`]. Those through a
+//! `Proxy` can: a `WebSocket` goes on, and no byte of it is lost. A plain `systemctl stop` closes connections,
+//! since there is no next process.
 //!
 //! # Lines of the unit that matter
 //!
@@ -220,7 +221,8 @@
 //! | room | responsible for | may use |
 //! |---|---|---|
 //! | `daemon` | the builder, and the order of everything: start, serve, reload, stop, upgrade; watchdog; exit codes | all |
-//! | `admin` | the admin routes, metrics as text, the status page | http, handover, connections, sockets, lifecycle, log |
+//! | `admin` | the admin routes, metrics as text, the status page | proxy, http, handover, connections, sockets, lifecycle, log |
+//! | `proxy` | an application behind the daemon: requests passed on, waiting, tunnels | http, handover, connections, sockets, lifecycle, log |
 //! | `http` | a connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log | connections, sockets, log |
 //! | `handover` | what goes to the next process and what came from the one before | connections, sockets, manager, lifecycle |
 //! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |

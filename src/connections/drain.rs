@@ -25,7 +25,7 @@
 //! Where no process takes over, accepting stops, busy connections finish with `Connection: close`, and
 //! idle ones linger: a client whose next request is already on its way gets an answer, and is told
 //! not to send another. The time-out is a ceiling, never a sleep: without connections this is over
-//! at once.
+//! at once. Tunnels have no end to wait for: they go on for as long as others linger, and are closed then.
 
 use std::ptr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The connections that there are: the registry, its modes, the drain, limits and counters.
 //!
 //! `registry` knows every acceptor and connection of a server, `drain` brings them to rest, `parked` is a
-//! connection between two requests. Uses `sockets`, the shutdown broadcast of `lifecycle`, and a time format of
+//! connection between two requests, `tunnel` one that is joined to another. Uses `sockets`, the shutdown broadcast of `lifecycle`, and a time format of
 //! `log`. Absent on purpose: serving, and hyper (`http`). Of a request this room knows what is counted, and what
 //! of its body has not come yet.
 
@@ -14,3 +14,4 @@ pub(crate) mod overview;
 pub(crate) mod parked;
 pub(crate) mod poll_counter;
 pub(crate) mod registry;
+pub(crate) mod tunnel;

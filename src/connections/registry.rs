@@ -5,7 +5,7 @@
 //! [deposited](Registration::deposit) what it holds.
 //!
 //! ```text
-//!           hold ──► each deposits its idle connection or listener
+//!           hold ──► each deposits its idle connection, tunnel or listener
 //!  Serve ◄──────────── release: each takes it back; what did not deposit is a straggler
 //!    │                commit: the deposits are borrowed and sent to the next process
 //!    ├──► Linger ──► Close    no process takes over: idle ones wait a moment, then end
@@ -20,6 +20,7 @@ mod handle;
 mod own;
 mod polls;
 mod room;
+mod tunnels;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ pub(crate) use self::room::{EVICTABLE_AFTER, Room};
 use crate::connections::metrics::ServerMetrics;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Polled;
+use crate::connections::tunnel::Tunnel;
 use crate::sockets::listener::Listener;
 use crate::sockets::tcp::{TcpCell, TcpOptions};
 
@@ -62,6 +64,12 @@ pub(crate) enum Mode {
 pub(crate) enum Deposit {
     Connection(Idle),
     Listener(Listener),
+    /// Boxed: it is larger than a connection, of which there are many.
+    #[cfg_attr(
+        not(any(feature = "proxy", test)),
+        expect(dead_code, reason = "only a proxy has tunnels")
+    )]
+    Tunnel(Box<Tunnel>),
 }
 
 /// The state of one server.
@@ -106,6 +114,7 @@ struct State {
     /// The longest time that a straggler has taken from then on.
     straggled: Duration,
     upgraded: usize,
+    tunnels: usize,
     handed_over: usize,
     /// Connections that are to end to make room, and have not ended yet.
     evicted: usize,
@@ -133,6 +142,7 @@ enum Kind {
     Connection,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
+    Tunnel,
     /// Belongs to the next process, whatever the mode: its deposit is never given back.
     HandedOver,
 }
@@ -257,7 +267,8 @@ impl Registry {
 
     /// Tells whether a request is in flight or a connection speaks another protocol.
     pub(crate) fn is_active(&self) -> bool {
-        self.metrics.in_flight() > 0 || self.lock().upgraded > 0
+        let has_other_protocols = |state: &State| state.upgraded + state.tunnels > 0;
+        self.metrics.in_flight() > 0 || has_other_protocols(&self.lock())
     }
 
     /// Waits until every acceptor has been round its loop; while it is held, one of an own listener also until it has
@@ -332,15 +343,17 @@ impl Registry {
         self.set_mode(Mode::Close);
     }
 
-    /// Waits until every registration has ended but those that were handed over.
+    /// Waits until every registration has ended but those that were handed over, and tunnels, which do not end by
+    /// themselves.
     pub(crate) async fn ended(&self) {
-        self.wait(|state| state.entries.len() == state.handed_over).await;
+        self.wait(|state| state.entries.len() == state.tunnels + state.handed_over).await;
     }
 
     /// How many connections have not deposited; upgraded ones, which cannot, are not counted.
     pub(crate) fn unheld(&self) -> usize {
         let state = self.lock();
-        let busy = |entry: &Entry| entry.kind == Kind::Connection && entry.deposit.is_none();
+        let is_held_back = |kind| matches!(kind, Kind::Connection | Kind::Tunnel);
+        let busy = |entry: &Entry| is_held_back(entry.kind) && entry.deposit.is_none();
         state.entries.iter().filter(|(_, entry)| busy(entry)).count()
     }
 
@@ -363,7 +376,7 @@ impl Registry {
         visit(&mut state.entries.iter().filter_map(|(_, entry)| entry.deposit.as_deref()))
     }
 
-    /// Shows every deposit that has not been sent yet to `visit`, with the flag to set when it has: listeners
+    /// Shows every deposit but tunnels that has not been sent yet to `visit`, with the flag to set when it has: listeners
     /// first, and last the connection that has been idle longest, which is left out if there are too many.
     pub(crate) fn with_unsent_deposits<R>(
         &self,
@@ -371,8 +384,9 @@ impl Registry {
     ) -> R {
         let now = self.now();
         let mut state = self.lock();
-        let is_unsent =
-            |(_, entry): &(usize, &mut Entry)| entry.deposit.is_some() && !entry.is_sent;
+        let is_unsent = |(_, entry): &(usize, &mut Entry)| {
+            entry.deposit.is_some() && !entry.is_sent && entry.kind != Kind::Tunnel
+        };
         let mut entries: Vec<_> = state.entries.iter_mut().filter(is_unsent).collect();
         entries.sort_by_cached_key(|(key, entry)| {
             (entry.kind != Kind::Acceptor, entry.order(now), Reverse(*key))
@@ -387,12 +401,13 @@ impl Registry {
     /// The other connections are left for [`Registry::linger`].
     pub(crate) fn set_handed_over(&self) {
         let mut state = self.lock();
-        let State { entries, acceptors, handed_over, .. } = &mut *state;
+        let State { entries, acceptors, tunnels, handed_over, .. } = &mut *state;
         for (_, entry) in entries {
             if entry.deposit.is_none() || !(entry.is_sent || entry.kind == Kind::Acceptor) {
                 continue;
             }
             *acceptors -= usize::from(entry.kind == Kind::Acceptor);
+            *tunnels -= usize::from(entry.kind == Kind::Tunnel);
             *handed_over += 1;
             entry.kind = Kind::HandedOver;
         }

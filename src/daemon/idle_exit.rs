@@ -84,6 +84,8 @@ fn has_waiting_client(server: &Registry) -> bool {
                     let Some(socket) = idle.stream.socket() else { continue };
                     socket
                 }
+                // It may have begun since the last check.
+                Deposit::Tunnel(_) => return true,
             };
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }

@@ -60,9 +60,9 @@ pub(crate) struct Running {
     pub(crate) shutdown: Shutdown,
     pub(crate) checks: Vec<Check>,
     pub(crate) latches: Latches,
-    /// The applications behind servers.
+    /// The applications behind servers, by the name of the server.
     #[cfg(feature = "proxy")]
-    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) proxies: Vec<(String, Proxy)>,
     pub(crate) reload: Option<Arc<Hook>>,
     /// Notified when the admin server is asked for a reload.
     pub(crate) reload_request: Arc<Notify>,

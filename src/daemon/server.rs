@@ -277,11 +277,16 @@ impl Server {
         self
     }
 
+    /// The proxy that it is, with the server's name.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn named_proxy(&self) -> Option<(String, Proxy)> {
+        Some((self.name.clone(), self.proxy.clone()?))
+    }
+
     /// The application that requests are passed on to, for the admin server.
     #[cfg(all(feature = "admin", feature = "proxy"))]
     pub(crate) fn application(&self) -> Option<ProxyOverview> {
-        let (server, proxy) = (self.name.clone(), self.proxy.clone()?);
-        Some(ProxyOverview { server, proxy })
+        self.named_proxy().map(|(server, proxy)| ProxyOverview { server, proxy })
     }
 
     pub(crate) fn declared_listen(&self) -> DeclaredListen<'_> {

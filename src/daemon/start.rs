@@ -22,6 +22,7 @@ use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
 use crate::daemon::server::{Own, Server};
+use crate::daemon::tunnels::Tunnels;
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
@@ -56,7 +57,7 @@ pub(crate) async fn start(
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     listen(&mut daemon).await?;
     let plan = Plan::of(&daemon)?;
-    let ((connections, surplus, hand_over, history), (sockets, files)) =
+    let ((connections, tunnels, surplus, hand_over, history), (sockets, files)) =
         take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
     drop(plan);
 
@@ -66,7 +67,7 @@ pub(crate) async fn start(
     let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     #[cfg(feature = "proxy")]
-    let proxies = daemon.servers.iter().filter_map(|server| server.proxy.clone()).collect();
+    let proxies = daemon.servers.iter().filter_map(Server::named_proxy).collect();
     #[cfg(all(feature = "admin", feature = "proxy"))]
     let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();
@@ -148,6 +149,7 @@ pub(crate) async fn start(
         reload_request,
         settings,
     };
+    running.open_tunnels(tunnels);
     running.apply_limits();
     Ok(running)
 }
@@ -306,7 +308,7 @@ type Connections = Vec<(String, Idle)>;
 type Surplus = BTreeMap<String, usize>;
 
 /// What the process before this one has handed over.
-type TakenOver = (Connections, Surplus, Option<HandOver>, Arc<DrainHistory>);
+type TakenOver = (Connections, Tunnels, Surplus, Option<HandOver>, Arc<DrainHistory>);
 
 /// Takes what the process before this one handed over, up to `limit` connections of a server; its
 /// listeners go to `received`.
@@ -316,7 +318,7 @@ fn take_over(
     notifier: &Notifier,
     limit: &dyn Fn(&str) -> usize,
 ) -> Result<TakenOver, SocketsError> {
-    let mut connections = Vec::new();
+    let (mut connections, mut tunnels) = (Connections::new(), Tunnels::new());
     let mut surplus = Surplus::new();
     let mut gone = 0;
     let mut history = DrainHistory::default();
@@ -333,15 +335,18 @@ fn take_over(
         gone += contents.gone;
         history = contents.history.unwrap_or(history);
         connections.extend(contents.connections);
+        tunnels.extend(contents.tunnels);
         for (server, count) in contents.surplus {
             *surplus.entry(server).or_default() += count;
         }
         received.add(contents.listeners, contents.files)?;
     }
-    if !connections.is_empty() || gone > 0 {
+    let count = connections.len() + tunnels.len();
+    if count > 0 || gone > 0 {
         tracing::info!(
             message_id = message_id::TAKEN_OVER,
-            connections = connections.len(),
+            connections = count,
+            tunnels = tunnels.len(),
             gone,
             "took connections over",
         );
@@ -349,13 +354,13 @@ fn take_over(
     let has_predecessor = upgrade.is_some() || !carriers.is_empty();
     let hand_over = has_predecessor.then(|| HandOver {
         way: if upgrade.is_some() { "upgrade" } else { "restart" },
-        connections: connections.len(),
+        connections: count,
         gone,
         time: SystemTime::now(),
         drain_seconds: history.last.map(|last| last.duration.as_secs_f64()),
         requests_cut_off: history.last.map(|last| last.requests),
     });
-    Ok((connections, surplus, hand_over, Arc::new(history)))
+    Ok((connections, tunnels, surplus, hand_over, Arc::new(history)))
 }
 
 /// Puts the listeners that this process has bound into the service manager's store: they outlive it, with

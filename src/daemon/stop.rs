@@ -68,7 +68,7 @@ impl Running {
         let drain = self.drain();
         let deadline = drain.started + drain.timeout;
         #[cfg(feature = "proxy")]
-        for proxy in &self.proxies {
+        for (_, proxy) in &self.proxies {
             proxy.close_by(deadline.checked_sub(LAST_ANSWERS).unwrap_or(drain.started));
         }
         let rest = async {

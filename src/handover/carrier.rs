@@ -14,7 +14,7 @@
 //! The memfd holds [`Frame`]s in postcard's encoding, each preceded by its length: one for each message of
 //! the branches, and the [`DrainHistory`] at the end. It is sent first, and written while descriptors are sent: a
 //! memfd for each message would be one more descriptor in flight for each 253.
-//! A reader that does not know the version closes what it received: the clients see an orderly end of their
+//! Tunnels come in an [`annex`]. A reader that does not know the version closes what it received: the clients see an orderly end of their
 //! connections.
 //!
 //! # All that fits
@@ -26,6 +26,7 @@
 //! unix(7) `SCM_RIGHTS`, `ETOOMANYREFS`; systemd.service(5) `FileDescriptorStoreMax=`, `sd_notify(3)`
 //! `FDSTORE=1`.
 
+mod annex;
 mod contents;
 mod loaded;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use self::annex::Annex;
 pub(crate) use self::contents::{CarriedListener, CarrierContents};
 use self::loaded::{CROWDED_TIMEOUT, RETRY_INTERVAL};
 pub(crate) use self::loaded::{Loaded, Shortage};
@@ -81,6 +83,8 @@ pub(crate) struct Carrier {
     written: u64,
     /// The branch that is being filled.
     branch: Option<OwnedFd>,
+    /// The annex that is being filled.
+    annex: Option<Annex>,
     buffer: usize,
     loaded: Loaded,
 }
@@ -130,7 +134,9 @@ impl Carrier {
         send(&write_end, &[records.as_fd()])?;
         let records = records.into();
         let loaded = Loaded::default();
-        Ok((Self { write_end, records, written: 0, branch: None, buffer, loaded }, read_end))
+        let (branch, annex) = (None, None);
+        let carrier = Self { write_end, records, written: 0, branch, annex, buffer, loaded };
+        Ok((carrier, read_end))
     }
 
     /// Puts a new carrier into the service manager's store, where this service has `others` descriptors already;
@@ -198,9 +204,15 @@ impl Carrier {
     }
 
     /// Writes the deposits that have not been written yet, as many as fit now.
-    fn fill<'p>(&mut self, servers: impl IntoIterator<Item = &'p Arc<Registry>>, listeners: bool) {
+    fn fill<'p, S>(&mut self, servers: S, listeners: bool)
+    where
+        S: IntoIterator<Item = &'p Arc<Registry>> + Clone,
+    {
         self.loaded.not_handed_over.clear();
         self.loaded.shortage = None;
+        for server in servers.clone() {
+            self.fill_annex(server);
+        }
         for server in servers {
             server.with_unsent_deposits(|deposits| {
                 let mut batch = Batch::default();
@@ -226,19 +238,12 @@ impl Carrier {
             None => self.send(records, &fds),
             Some(Shortage(error)) => Err(*error),
         };
-        let count = match sent {
-            Ok(()) => {
-                for is_sent in are_sent {
-                    *is_sent = true;
-                }
-                &mut self.loaded.handed_over
+        self.loaded.count(server, connections, sent);
+        if sent.is_ok() {
+            for is_sent in are_sent {
+                *is_sent = true;
             }
-            Err(error) => {
-                self.loaded.shortage = Some(Shortage(error));
-                &mut self.loaded.not_handed_over
-            }
-        };
-        *count.entry(server.to_owned()).or_default() += connections;
+        }
     }
 
     /// Sends descriptors with their records, in a new branch if there is no room in the last.
@@ -266,12 +271,7 @@ impl Carrier {
 
     /// Writes a frame behind those of the messages that were sent; answers its length.
     fn write(&self, frame: &Frame) -> Result<u64, Errno> {
-        let bytes = postcard::to_stdvec(frame).map_err(|_| Errno::INVAL)?;
-        let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?;
-        let bytes = [&length.to_le_bytes(), &bytes[..]].concat();
-        let written = self.records.write_all_at(&bytes, self.written);
-        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        Ok(bytes.len() as u64)
+        append(&self.records, self.written, frame)
     }
 
     /// Writes the last frame: `history`, with this carrier's numbers added.
@@ -288,6 +288,7 @@ impl Carrier {
         let length = self.write(&Frame::End(history))?;
         // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;
+        self.finish_annex()?;
         // A manager that does not keep the carrier may close it late.
         if self.is_open()? { Ok(self.loaded) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
@@ -335,6 +336,8 @@ impl<'d> Batch<'d> {
                 let managers = listener.is_from_manager();
                 (Record::Listener { server, managers }, listener.as_fd())
             }
+            // They have been sent before.
+            Deposit::Tunnel(_) => return,
         };
         self.records.push(record);
         self.fds.push(fd);
@@ -358,17 +361,35 @@ fn is_crowded(error: &io::Error) -> bool {
 
 /// Two connected sockets, to write into the first and read from the second.
 fn pair(buffer: usize) -> Result<(OwnedFd, OwnedFd), Errno> {
+    pair_of(SocketType::STREAM, buffer)
+}
+
+fn pair_of(kind: SocketType, buffer: usize) -> Result<(OwnedFd, OwnedFd), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (write_end, read_end) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let (write_end, read_end) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
     sockopt::set_socket_send_buffer_size(&write_end, buffer)?;
     Ok((write_end, read_end))
 }
 
 fn send(end: &OwnedFd, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    send_with(end, &HEADER, fds)
+}
+
+fn send_with(end: &OwnedFd, header: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fits = ancillary.push(SendAncillaryMessage::ScmRights(fds));
     debug_assert!(fits, "a batch is never larger than a message");
-    sendmsg(end, &[IoSlice::new(&HEADER)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(end, &[IoSlice::new(header)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Writes a frame at a place in the records, with its length before it; answers the length of both.
+fn append(records: &File, place: u64, frame: &impl Serialize) -> Result<u64, Errno> {
+    let bytes = postcard::to_stdvec(frame).map_err(|_| Errno::INVAL)?;
+    let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?;
+    let bytes = [&length.to_le_bytes(), &bytes[..]].concat();
+    let written = records.write_all_at(&bytes, place);
+    written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(bytes.len() as u64)
 }

@@ -1,4 +1,4 @@
-//! What goes to the next process, and what came from the one before: connections, listeners, socket files.
+//! What goes to the next process, and what came from the one before: connections, tunnels, listeners, socket files.
 //!
 //! `carrier` takes every kept connection to the next process at a restart; `assignment` gives each server its
 //! sockets; `program` and `announcement` are for an upgrade in place. Uses `connections`, `sockets`, `manager`,

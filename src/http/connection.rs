@@ -42,7 +42,7 @@ use tokio::time::Instant;
 
 use self::close::close;
 use self::park::{end_of, park};
-use self::upgrade::Switchable;
+use self::upgrade::{Switchable, tell_upgraded};
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Mode, Registration};
@@ -304,7 +304,7 @@ where
     }
     let Some(parts) = connection.into_parts() else {
         // The upgraded stream, wherever it is now, holds the registration.
-        handle.upgraded();
+        tell_upgraded(&handle, &activity);
         return Served::Closed;
     };
     let io = parts.io.into_inner();
@@ -331,7 +331,7 @@ where
 }
 
 /// What hyper has read, and what comes after it.
-fn joined(read: Bytes, unread: Bytes) -> Bytes {
+pub(super) fn joined(read: Bytes, unread: Bytes) -> Bytes {
     match (read.is_empty(), unread.is_empty()) {
         (true, _) => unread,
         (false, true) => read,

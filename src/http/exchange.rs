@@ -26,6 +26,8 @@ use crate::http::refusal::Refusal;
 use crate::http::request_fields::{RequestFields, X_REQUEST_ID};
 use crate::http::request_rules;
 use crate::http::response_rules;
+#[cfg(feature = "proxy")]
+use crate::http::tunnel::BecomesTunnel;
 use crate::log::error_text::chain;
 use crate::sockets::peer::Peer;
 
@@ -185,7 +187,12 @@ where
         let _ = unpanicked(|| this.future.set(None));
         let exchange = this.exchange.take().expect(POLLED_ONCE);
         let response = exchange.answered(response, false);
-        if response.body().exchange.activity.is_switching() {
+        let activity = &response.body().exchange.activity;
+        if activity.is_switching() {
+            #[cfg(feature = "proxy")]
+            if response.extensions().get::<BecomesTunnel>().is_some() {
+                activity.becomes_tunnel();
+            }
             // The connection's task looks whenever hyper has nothing to do.
             cx.waker().wake_by_ref();
             *this.switching = Some(Box::new(response));

@@ -23,3 +23,5 @@ pub(crate) mod response_rules;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod timeouts;
+#[cfg(feature = "proxy")]
+pub(crate) mod tunnel;

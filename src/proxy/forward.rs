@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep};
 
+use crate::http::tunnel::BecomesTunnel;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::attempt::{Attempt, End};
 use crate::proxy::connection::Connection;
@@ -294,7 +295,8 @@ impl Forward {
             let Some((stream, read)) = connection.into_parts() else {
                 return Err(Failure::Closed);
             };
-            tunnel::open(client, stream, read, Arc::clone(&self.state.metrics));
+            parts.extensions.insert(BecomesTunnel);
+            tunnel::open(client, stream, read, &self.state.metrics);
             return Ok(Response::from_parts(parts, AnswerBody::empty()));
         }
         pass_back(&mut parts, &self.settings);

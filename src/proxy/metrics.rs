@@ -1,5 +1,6 @@
 //! What is counted of an application behind a proxy.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub(crate) struct ProxyMetrics {
     pub(crate) tunnels: AtomicUsize,
 }
 
+/// Counts a tunnel for as long as it is open.
+#[derive(Debug)]
+pub(super) struct OpenTunnel(Arc<ProxyMetrics>);
+
 // === impl ProxyMetrics ===
 
 impl ProxyMetrics {
@@ -62,17 +67,23 @@ impl ProxyMetrics {
         self.answer_us.add(us(after));
     }
 
-    #[cfg(feature = "admin")]
+    #[cfg(any(feature = "admin", test))]
     pub(crate) fn tunnels(&self) -> usize {
         self.tunnels.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn tunnel_begins(&self) {
+    /// A tunnel begins; it ends when what is answered is dropped.
+    pub(super) fn tunnel_begins(self: &Arc<Self>) -> OpenTunnel {
         self.tunnels.fetch_add(1, Ordering::Relaxed);
+        OpenTunnel(Arc::clone(self))
     }
+}
 
-    pub(crate) fn tunnel_ends(&self) {
-        self.tunnels.fetch_sub(1, Ordering::Relaxed);
+// === impl OpenTunnel ===
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

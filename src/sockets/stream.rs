@@ -84,7 +84,7 @@ impl Stream {
     /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
     pub(crate) fn connected(fd: OwnedFd) -> io::Result<Self> {
         if sockopt::socket_type(&fd)? != SocketType::STREAM {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "not a stream socket"));
+            return Err(not_a_stream());
         }
         rustix::io::ioctl_fionbio(&fd, true)?;
         match sockopt::socket_domain(&fd)? {
@@ -106,6 +106,30 @@ impl Stream {
     /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
     pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
         let mut stream = Self::connected(fd)?;
+        stream.register()?;
+        Ok(stream)
+    }
+
+    /// Takes one end of a tunnel from another process. Both halves may have been shut down by now, and still have
+    /// something to read; then the socket does not know its peer any more.
+    ///
+    /// # Errors
+    /// When it is not a stream socket.
+    pub(crate) fn adopt_end(fd: OwnedFd) -> io::Result<Self> {
+        if sockopt::socket_type(&fd)? != SocketType::STREAM {
+            return Err(not_a_stream());
+        }
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let mut stream = match sockopt::socket_domain(&fd)? {
+            AddressFamily::INET | AddressFamily::INET6 => {
+                match getpeername(&fd).ok().flatten().and_then(|peer| peer.try_into().ok()) {
+                    Some(peer) => Self::tcp(fd, peer),
+                    None => Self::other(fd),
+                }
+            }
+            AddressFamily::UNIX => Self::unix(fd),
+            _ => Self::other(fd),
+        };
         stream.register()?;
         Ok(stream)
     }
@@ -322,6 +346,10 @@ pub(crate) fn canonical(mut peer: SocketAddr) -> SocketAddr {
 /// that always has something to send, or to receive, must not keep a thread to itself.
 fn poll_turn(cx: &mut Context<'_>) -> Poll<()> {
     pin!(consume_budget()).poll(cx)
+}
+
+fn not_a_stream() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "not a stream socket")
 }
 
 /// The least that [`unread_by_peer`] tells while something is unread. It is not 0 at once when all has been read: the

@@ -42,7 +42,9 @@ async fn between_requests(idle: Idle, registration: &Registration) -> Idle {
     registration.deposit(Deposit::Connection(idle));
     match poll_fn(|cx| registration.poll_released(cx)).await {
         Deposit::Connection(idle) => idle,
-        Deposit::Listener(_) => unreachable!("it has deposited a connection"),
+        Deposit::Listener(_) | Deposit::Tunnel(_) => {
+            unreachable!("it has deposited a connection")
+        }
     }
 }
 

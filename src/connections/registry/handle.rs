@@ -102,6 +102,7 @@ impl Drop for Registration {
                 state.own_acceptors -= 1;
             }
             Kind::Upgraded => state.upgraded -= 1,
+            Kind::Tunnel => state.tunnels -= 1,
             Kind::HandedOver => state.handed_over -= 1,
             Kind::Connection => {
                 state.own.remove(key);
@@ -162,7 +163,11 @@ impl Handle {
         match state.entries.get_mut(self.key) {
             // The service may have dropped the upgraded stream, and with it the registration: then the key
             // may be that of another connection.
-            Some(entry) if Arc::ptr_eq(&entry.signal, &self.signal) => entry.kind = Kind::Upgraded,
+            Some(entry)
+                if Arc::ptr_eq(&entry.signal, &self.signal) && entry.kind == Kind::Connection =>
+            {
+                entry.kind = Kind::Upgraded;
+            }
             _ => return,
         }
         state.own.remove(&self.key);

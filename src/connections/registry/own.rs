@@ -17,8 +17,9 @@ impl Registry {
     pub(crate) fn end_own(&self, mode: Mode) {
         let state = self.lock();
         self.own_mode.store(mode as u8, Ordering::SeqCst);
-        for key in &state.own {
-            state.entries[*key].signal.waker.wake();
+        // Upgraded ones, too: one may be the client's end of a tunnel.
+        for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.signal.is_own) {
+            entry.signal.waker.wake();
         }
     }
 

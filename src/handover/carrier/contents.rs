@@ -10,11 +10,18 @@ use bytes::Bytes;
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 
+use serde::de::DeserializeOwned;
+
+use super::annex::is_annex;
 use super::{DESCRIPTORS_MAX, Frame, HEADER, Record};
 use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
+use crate::connections::tunnel::Tunnel;
 use crate::handover::drain_history::DrainHistory;
 use crate::sockets::stream::Stream;
+
+/// The longest header of a message.
+const HEADER_MAX: usize = 32;
 
 /// The most bytes of records of one message; far above what the limits on heads allow.
 const RECORDS_MAX: u32 = 256 << 20;
@@ -24,6 +31,8 @@ const RECORDS_MAX: u32 = 256 << 20;
 pub(crate) struct CarrierContents {
     /// Connections by the name of their server.
     pub(crate) connections: Vec<(String, Idle)>,
+    /// Tunnels by the name of their server.
+    pub(crate) tunnels: Vec<(String, Box<Tunnel>)>,
     /// Listening sockets by the name of their server.
     pub(crate) listeners: Vec<CarriedListener>,
     /// The files of those that are Unix sockets, and that the writer bound.
@@ -34,7 +43,7 @@ pub(crate) struct CarrierContents {
     /// descriptors. They had been idle longest.
     pub(crate) surplus: BTreeMap<String, usize>,
     /// How many connections each server has been given.
-    counts: BTreeMap<String, usize>,
+    pub(super) counts: BTreeMap<String, usize>,
     /// The drains up to now, if the writer wrote its last frame.
     pub(crate) history: Option<DrainHistory>,
 }
@@ -58,10 +67,10 @@ pub(crate) enum CarrierError {
 }
 
 /// The descriptors of one message.
-struct Message {
-    fds: Vec<OwnedFd>,
+pub(super) struct Message {
+    pub(super) fds: Vec<OwnedFd>,
     /// The kernel dropped some: this process may have no more descriptors.
-    is_cut: bool,
+    pub(super) is_cut: bool,
 }
 
 // === impl CarrierContents ===
@@ -76,26 +85,27 @@ impl CarrierContents {
         limit: &dyn Fn(&str) -> usize,
     ) -> (Self, Option<CarrierError>) {
         let mut contents = Self::default();
-        let error = contents.receive(carrier, limit).err();
-        (contents, error)
+        let mut annex_error = None;
+        let error = contents.receive(carrier, limit, &mut annex_error).err();
+        (contents, error.or(annex_error))
     }
 
     fn receive(
         &mut self,
         carrier: &OwnedFd,
         limit: &dyn Fn(&str) -> usize,
+        annex_error: &mut Option<CarrierError>,
     ) -> Result<(), CarrierError> {
-        let Some(first) = receive(carrier)? else { return Ok(()) };
-        let mut first = first.fds.into_iter();
-        let (Some(records), None) = (first.next(), first.next()) else {
-            return Err(CarrierError::Format);
-        };
-        let mut records = File::from(records);
-        // The writer shares the file's offset; the records begin at the start.
-        records.rewind()?;
-        while let Some(branches) = receive(carrier)? {
+        let Some(first) = receive(carrier, &HEADER)? else { return Ok(()) };
+        let mut records = open_records(first)?;
+        while let Some(branches) = receive(carrier, &HEADER)? {
             for branch in branches.fds {
-                while let Some(message) = receive(&branch)? {
+                if is_annex(&branch) {
+                    // What is behind it has no part in its error.
+                    *annex_error = self.take_annex(&branch).err().or(annex_error.take());
+                    continue;
+                }
+                while let Some(message) = receive(&branch, &HEADER)? {
                     let Some(Frame::Batch(batch)) = next_frame(&mut records)? else {
                         return Err(CarrierError::Format);
                     };
@@ -189,13 +199,27 @@ fn has_unread(socket: &OwnedFd) -> bool {
     ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
-/// The next message, if there is one.
-fn receive(end: &OwnedFd) -> Result<Option<Message>, CarrierError> {
-    let mut header = [0; HEADER.len()];
+/// The records of a carrier, or an annex, which its first message brings.
+pub(super) fn open_records(first: Message) -> Result<File, CarrierError> {
+    let mut first = first.fds.into_iter();
+    let (Some(records), None) = (first.next(), first.next()) else {
+        return Err(CarrierError::Format);
+    };
+    let mut records = File::from(records);
+    // The writer shares the file's offset; the records begin at the start.
+    records.rewind()?;
+    Ok(records)
+}
+
+/// The next message, which has to begin with `header`, if there is one.
+pub(super) fn receive(end: &OwnedFd, header: &[u8]) -> Result<Option<Message>, CarrierError> {
+    let mut bytes = [0; HEADER_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let received = recvmsg(end, &mut [IoSliceMut::new(&mut header)], &mut ancillary, flags);
+    // No more, or it would be the next message's in a stream.
+    let room = &mut bytes[..header.len()];
+    let received = recvmsg(end, &mut [IoSliceMut::new(room)], &mut ancillary, flags);
     let received = match received {
         Ok(received) => received,
         Err(Errno::AGAIN) => return Ok(None),
@@ -208,18 +232,21 @@ fn receive(end: &OwnedFd) -> Result<Option<Message>, CarrierError> {
             fds.extend(part);
         }
     }
-    if received.bytes == 0 {
+    let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
+    let is_empty = fds.is_empty() && !is_cut;
+    if received.bytes == 0 && (is_empty || !header.is_empty()) {
         return Ok(None);
     }
-    let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
-    if received.bytes != HEADER.len() || header != HEADER || (fds.is_empty() && !is_cut) {
+    if bytes[..received.bytes] != *header || is_empty {
         return Err(CarrierError::Format);
     }
     Ok(Some(Message { fds, is_cut }))
 }
 
 /// The next frame of the records, if there is one.
-fn next_frame(records: &mut File) -> Result<Option<Frame>, CarrierError> {
+pub(super) fn next_frame<T: DeserializeOwned>(
+    records: &mut File,
+) -> Result<Option<T>, CarrierError> {
     let mut length = [0; 4];
     match records.read_exact(&mut length) {
         Ok(()) => {}

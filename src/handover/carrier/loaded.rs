@@ -32,6 +32,18 @@ pub(crate) struct Shortage(pub(super) Errno);
 // === impl Loaded ===
 
 impl Loaded {
+    /// Counts connections that were sent, or for which there was no room.
+    pub(super) fn count(&mut self, server: &str, connections: u64, sent: Result<(), Errno>) {
+        let count = match sent {
+            Ok(()) => &mut self.handed_over,
+            Err(error) => {
+                self.shortage = Some(Shortage(error));
+                &mut self.not_handed_over
+            }
+        };
+        *count.entry(server.to_owned()).or_default() += connections;
+    }
+
     /// How many connections are in the carrier.
     pub(crate) fn handed_over(&self) -> u64 {
         self.handed_over.values().sum()

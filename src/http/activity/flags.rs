@@ -37,6 +37,7 @@
 //! | [`PIPELINED`] | the client has sent several requests at once | two begin without a read between (task) | never | each answer is a write of its own |
 //! | [`UPGRADE_OFFERED`] | a request offered another protocol | it begins (task) | the task has looked | hyper's end is believed before it has written the answer: at the end it gives the socket of such a connection away |
 //! | [`SWITCHED`] | the service has agreed to it: what follows is no HTTP | it has answered so (task) | never | what is written may stay in the buffer, and its end does not reach the client |
+//! | [`BECOMES_TUNNEL`] | who has agreed makes a tunnel of the connection | the answer says so (task) | never | a hand-over between its agreement and the tunnel's beginning loses it |
 //! | [`READ_BLOCKED`] | hyper wants to read and the client has sent nothing | a read says so (task) | a read has something (task) | a client times out that has sent what was not read, and a flush is put off though hyper does not read again |
 //! | [`WRITE_BLOCKED`] | hyper wants to write and the client takes nothing | a write, or a flush, says so (task) | one has gone (task) | no write time-out |
 //!
@@ -86,6 +87,8 @@ pub(super) const HALF_CLOSED: u32 = 1 << 21;
 
 pub(super) const RESTING: u32 = 1 << 22;
 pub(super) const HELD: u32 = 1 << 23;
+
+pub(super) const BECOMES_TUNNEL: u32 = 1 << 24;
 
 /// The flags that are set.
 #[derive(Debug, Default)]

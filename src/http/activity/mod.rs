@@ -38,9 +38,10 @@ use atomic_waker::AtomicWaker;
 pub(crate) use self::bodies::LEFTOVER_MAX;
 use self::bodies::Leftover;
 use self::flags::{
-    ANSWERS_CLOSE, AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_WANTED, CLIENT_CLOSES,
-    CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD, NOT_DISCARDED, PIPELINED,
-    READ_BLOCKED, SWITCHED, UNFLUSHED, UNWANTED, UPGRADE_OFFERED, WRITE_BLOCKED,
+    ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_WANTED,
+    CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
+    NOT_DISCARDED, PIPELINED, READ_BLOCKED, SWITCHED, UNFLUSHED, UNWANTED, UPGRADE_OFFERED,
+    WRITE_BLOCKED,
 };
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
@@ -312,6 +313,17 @@ impl Activity {
     pub(crate) fn switching(&self) {
         self.change(SWITCHED, true);
         self.wire().unfollow();
+    }
+
+    /// Who has agreed makes a tunnel of the connection.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn becomes_tunnel(&self) {
+        self.change(BECOMES_TUNNEL, true);
+    }
+
+    /// Tells whether the registry hears of what becomes of the connection from a tunnel.
+    pub(crate) fn is_becoming_tunnel(&self) -> bool {
+        self.has(BECOMES_TUNNEL)
     }
 
     /// Something was written to the socket; it came to nothing if `blocked`.

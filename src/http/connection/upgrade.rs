@@ -14,6 +14,7 @@ use hyper::server::conn::http1::{Connection, Parts, UpgradeableConnection};
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 
+use crate::connections::registry::Handle;
 use crate::http::activity::Activity;
 use crate::http::io::Io;
 
@@ -76,5 +77,12 @@ where
         if let Self::Http(connection) = std::mem::replace(self, Self::Neither) {
             *self = Self::Switching(connection.with_upgrades());
         }
+    }
+}
+
+/// Tells the registry that the connection speaks another protocol; of a tunnel it hears from the tunnel itself.
+pub(super) fn tell_upgraded(handle: &Handle, activity: &Activity) {
+    if !activity.is_becoming_tunnel() {
+        handle.upgraded();
     }
 }

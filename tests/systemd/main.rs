@@ -30,3 +30,4 @@ mod reload;
 mod restart;
 mod sandbox;
 mod socket_order;
+mod tunnels;

@@ -8,6 +8,7 @@ mod crowded;
 mod names;
 mod own_listeners;
 mod socket_files;
+mod tunnels;
 
 use std::{
     fs,

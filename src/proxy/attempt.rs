@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::proxy::connection::{Attempted, Connection};
@@ -77,7 +78,8 @@ impl Attempt<'_> {
             next: taken.is_some().then(|| now + LET_NEXT),
             sleep: None,
         };
-        let mut answer = pin!(connection.send(request));
+        // Only a word from hyper: the runtime's budget must not make it look as if there were none.
+        let mut answer = pin!(unconstrained(connection.send(request)));
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(attempted) = poll_attempt(connection, answer.as_mut(), cx) {
@@ -123,11 +125,11 @@ fn poll_attempt(
     cx: &mut Context<'_>,
 ) -> Poll<Attempted> {
     let is_done = connection.poll(cx).is_ready();
-    let mut polled = answer.as_mut().poll(cx);
+    let polled = answer.as_mut().poll(cx);
     if is_done && polled.is_pending() {
-        // The connection has ended while the request was on its way to hyper, which gives it back when it is dropped.
-        connection.discard();
-        polled = answer.as_mut().poll(cx);
+        // The connection ended before hyper had taken up the request, which it tells only when it is dropped.
+        connection.drop_hyper();
+        return answer.as_mut().poll(cx);
     }
     polled
 }
@@ -144,5 +146,48 @@ impl Clock {
             sleep.as_mut().reset(first);
         }
         sleep.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use tokio::task::{coop, yield_now};
+
+    use super::*;
+    use crate::proxy::verdict::{Seen, seen};
+    use crate::sockets::stream::Stream;
+
+    /// The most that the runtime lets a task do before it lets others.
+    const BUDGET: usize = 128;
+
+    /// Uses up so much of it.
+    async fn spend(budget: usize) {
+        for _ in 0..budget {
+            poll_fn(|cx| coop::poll_proceed(cx).map(|spent| spent.made_progress())).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_told_whatever_is_left_of_the_budget() {
+        for spent in 0..BUDGET {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let stream = Stream::connected(ours.into()).unwrap();
+            let mut connection = Connection::new(stream, true).await.unwrap();
+            assert!(connection.is_usable());
+            drop(theirs);
+            // The runtime looks for what has come, and there is a new budget.
+            yield_now().await;
+            spend(spent).await;
+            connection.wire.begin(false, false);
+            let request = Request::get("/").body(AttemptBody::none()).unwrap();
+            let limit = Duration::from_secs(60);
+            let attempt =
+                Attempt { connection: &mut connection, body: None, limit, expects: false };
+            let end = attempt.run(request, None::<fn()>).await;
+            assert!(matches!(end, End::Broken(_)), "{spent}: {end:?}");
+            assert_eq!(seen(&connection.wire), Seen::NotItsHead, "{spent}");
+        }
     }
 }

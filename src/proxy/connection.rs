@@ -78,8 +78,8 @@ impl Connection {
         !is_done && self.sender.is_ready()
     }
 
-    /// Ends it, whatever hyper has not done yet.
-    pub(super) fn discard(&mut self) {
+    /// Closes the connection; whoever waits for an answer is told that none will come.
+    pub(super) fn drop_hyper(&mut self) {
         self.hyper = None;
     }
 

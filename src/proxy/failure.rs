@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// No answer has come in time.
     #[error("the application did not answer in time")]
     Timeout,
+    /// The client's body is broken, or has not come whole.
+    #[error("the request's body could not be read")]
+    Body,
 }
 
 /// When a client may try again, in seconds: most applications are back by then.
@@ -35,14 +38,15 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH
 // === impl Failure ===
 
 impl Failure {
-    /// Its place in [`FAILURES`](crate::proxy::metrics::FAILURES).
-    pub(super) fn index(&self) -> usize {
+    /// Its place in [`FAILURES`](crate::proxy::metrics::FAILURES); the client's own mistake has none.
+    pub(super) fn index(&self) -> Option<usize> {
         match self {
-            Self::Away(_) => 0,
-            Self::Full => 1,
-            Self::Closed => 2,
-            Self::Malformed(_) => 3,
-            Self::Timeout => 4,
+            Self::Away(_) => Some(0),
+            Self::Full => Some(1),
+            Self::Closed => Some(2),
+            Self::Malformed(_) => Some(3),
+            Self::Timeout => Some(4),
+            Self::Body => None,
         }
     }
 
@@ -59,6 +63,7 @@ impl Failure {
             Self::Timeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "the application did not answer in time\n")
             }
+            Self::Body => (StatusCode::BAD_REQUEST, "the request's body could not be read\n"),
         };
         let mut response = Response::new(AnswerBody::text(text));
         *response.status_mut() = status;

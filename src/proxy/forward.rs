@@ -99,10 +99,11 @@ impl Forward {
         match self.answered().await {
             Ok(response) => response,
             Err(failure) => {
-                let metrics = &self.state.metrics;
-                metrics.failures[failure.index()].add(1);
-                let address = self.state.upstream();
-                tracing::info!(%address, error = %failure, "a request is answered for the application");
+                if let Some(index) = failure.index() {
+                    self.state.metrics.failures[index].add(1);
+                    let address = self.state.upstream();
+                    tracing::info!(%address, error = %failure, "a request is answered for the application");
+                }
                 failure.answer()
             }
         }
@@ -244,6 +245,9 @@ impl Forward {
         self.last = error.to_string();
         if error.is_parse() || error.is_parse_too_large() {
             return Err(Failure::Malformed(self.last.clone()));
+        }
+        if self.body.as_ref().is_some_and(RequestBody::is_broken) {
+            return Err(Failure::Body);
         }
         let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
         let wire = &connection.wire;

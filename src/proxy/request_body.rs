@@ -31,6 +31,8 @@ struct Source {
     /// Nothing was read from the client yet.
     is_whole: bool,
     has_ended: bool,
+    /// The client has not sent what it had announced.
+    is_broken: bool,
     /// Bytes came, or the end, since this was asked last.
     has_moved: bool,
 }
@@ -61,6 +63,7 @@ impl RequestBody {
             kept_bytes: may_repeat.then_some(0),
             is_whole: true,
             has_ended: false,
+            is_broken: false,
             has_moved: false,
         };
         Self(Arc::new(Mutex::new(source)))
@@ -76,6 +79,11 @@ impl RequestBody {
     pub(super) fn is_there(&self) -> bool {
         let source = self.source();
         source.is_whole || source.kept_bytes.is_some()
+    }
+
+    /// Tells whether the client failed to send what it had announced.
+    pub(super) fn is_broken(&self) -> bool {
+        self.source().is_broken
     }
 
     /// Tells whether the client has sent more of it since this was asked last.
@@ -114,7 +122,9 @@ impl Source {
                 }
             }
             // The rest will never come.
-            Poll::Ready(Some(Err(_))) => (self.is_whole, self.kept_bytes) = (false, None),
+            Poll::Ready(Some(Err(_))) => {
+                (self.is_whole, self.kept_bytes, self.is_broken) = (false, None, true);
+            }
             Poll::Ready(None) => (self.has_ended, self.has_moved) = (true, true),
             Poll::Pending => {}
         }

@@ -5,6 +5,7 @@ mod support;
 
 mod corpus;
 mod program;
+mod upstream;
 
 mod admin;
 mod bodies;
@@ -15,4 +16,5 @@ mod limits;
 mod malformed;
 mod metrics;
 mod panics;
+mod proxied;
 mod refusals;

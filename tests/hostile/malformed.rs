@@ -85,8 +85,13 @@ const DEVIATIONS: &[(&str, &[u16], &str)] = &[
     ("a fragment in the target", &[200, 200], "section 3.2 (SHOULD): http::Uri drops it unseen"),
 ];
 
+/// Tells whether hyper understands what it should not: then what follows is a request like any other.
+pub(crate) fn is_deviation(case: &Case) -> bool {
+    DEVIATIONS.iter().any(|deviation| deviation.0 == case.name)
+}
+
 /// The verdict on a case, unless it is known that hyper has another opinion.
-fn judged(case: &Case, heard: &Heard, reads: bool) -> Result<(), String> {
+pub(crate) fn judged(case: &Case, heard: &Heard, reads: bool) -> Result<(), String> {
     match DEVIATIONS.iter().find(|deviation| deviation.0 == case.name) {
         Some((_, statuses, _)) if heard.statuses() == *statuses => Ok(()),
         Some(_) => Err(format!("{}: no known deviation any more: {}", case.name, heard.summary())),
@@ -111,7 +116,7 @@ fn judge_all(cases: &[Case], judge: impl Fn(&Case) -> Result<(), String> + Sync)
 
 /// Nothing panicked, and the daemon stops in order.
 #[track_caller]
-fn assert_unharmed(daemon: Daemon) {
+pub(crate) fn assert_unharmed(daemon: Daemon) {
     let ended = daemon.stop();
     assert_eq!(ended.code, 0, "{}", ended.text());
     for event in ended.events() {

@@ -21,6 +21,7 @@ mod own_listeners;
 mod particular;
 mod probes;
 mod program;
+mod proxy;
 mod set_up;
 mod signals;
 mod socket_files;

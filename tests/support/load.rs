@@ -2,6 +2,7 @@
 //! miss counts.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::SocketAddr,
     path::PathBuf,
@@ -28,7 +29,7 @@ pub(crate) struct Load {
     pub(crate) clients: usize,
     /// The longest pause between an answer and the next request; zero for full load.
     pub(crate) think: Duration,
-    /// What is asked, in turn.
+    /// What is asked, in turn. `{id}` in it becomes a number that no other request of the crowd has.
     pub(crate) requests: Vec<Vec<u8>>,
     /// After how many answers a client closes its connection and opens another; never, if `None`.
     pub(crate) stay: Option<u32>,
@@ -53,6 +54,7 @@ struct Inner {
     answers: AtomicU64,
     connections: AtomicU64,
     told_to_close: AtomicU64,
+    ids: AtomicU64,
     /// How long each answer took.
     times_us: Mutex<Vec<u32>>,
     failures: Mutex<Vec<String>>,
@@ -148,9 +150,10 @@ impl Load {
         number: usize,
         control: &Control,
     ) -> Option<Connection> {
+        let request = control.numbered(request);
         let begin = Instant::now();
         let exchange = async {
-            connection.socket.write_all(request).await?;
+            connection.socket.write_all(&request).await?;
             connection.answer().await
         };
         match timeout(PATIENCE, exchange).await {
@@ -165,8 +168,10 @@ impl Load {
                     return Some(connection);
                 }
             }
-            Ok(Err(error)) => control.fail(format!("client {number}: {error}")),
-            Err(_) => control.fail(format!("client {number}: no answer")),
+            Ok(Err(error)) => {
+                control.fail(format!("client {number}: {}: {error}", first(&request)))
+            }
+            Err(_) => control.fail(format!("client {number}: {}: no answer", first(&request))),
         }
         None
     }
@@ -246,6 +251,15 @@ impl Control {
         self.inner.connections.load(Ordering::Relaxed)
     }
 
+    /// A request with a number of its own, if it wants one.
+    fn numbered<'r>(&self, request: &'r [u8]) -> Cow<'r, [u8]> {
+        const PLACE: &[u8] = b"{id}";
+        let at = request.windows(PLACE.len()).position(|text| text == PLACE);
+        let Some(at) = at else { return Cow::Borrowed(request) };
+        let id = self.inner.ids.fetch_add(1, Ordering::Relaxed).to_string();
+        Cow::Owned([&request[..at], id.as_bytes(), &request[at + PLACE.len()..]].concat())
+    }
+
     fn fail(&self, failure: String) {
         lock(&self.inner.failures).push(failure);
     }
@@ -265,6 +279,12 @@ impl Control {
             failures: lock(failures).clone(),
         }
     }
+}
+
+/// A request's first line.
+fn first(request: &[u8]) -> String {
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    String::from_utf8_lossy(line).into_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

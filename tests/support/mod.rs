@@ -17,7 +17,8 @@
 //!
 //! What needs no machine runs the daemon as a child of the test: a [`Launch`] starts it, on addresses of its
 //! own, a [`Daemon`] is asked and told, [`Ended`] tells how it went; a [`Manager`] hears what it says to the
-//! service manager. An [`Application`] is what a proxy has behind it.
+//! service manager. An [`Application`] is what a proxy has behind it; a [`Played`] one is
+//! the test itself.
 //!
 //! All waiting has a deadline and ends in a panic that says what was waited for. There is nothing here
 //! for a machine that outlives its test, or that several tests share.
@@ -38,6 +39,7 @@ mod machine;
 mod notify;
 mod output;
 mod peer;
+mod played;
 mod service;
 mod tunnel;
 mod unit;
@@ -56,6 +58,7 @@ pub(crate) use machine::Machine;
 pub(crate) use notify::Manager;
 pub(crate) use output::Output;
 pub(crate) use peer::{Options, options};
+pub(crate) use played::{End, Head, Played};
 pub(crate) use tunnel::{Talk, Tunnel};
 pub(crate) use unit::Memory;
 pub(crate) use wait::{Deadline, Lines, PATIENCE, pidfd, wait_until};

@@ -66,6 +66,8 @@ enum Next {
     Again,
     /// The application is away.
     Away,
+    /// The door has been shut meanwhile.
+    Behind,
 }
 
 // === impl Forward ===
@@ -120,6 +122,7 @@ impl Forward {
                 match next {
                     Next::Answer(response) => return Ok(response),
                     Next::Again => {}
+                    Next::Behind => break,
                     Next::Away => {
                         self.away(&upstream, began).await?;
                         if permit.is_free() {
@@ -172,6 +175,7 @@ impl Forward {
         upstream: &Arc<Upstream>,
         permit: &mut Permit,
     ) -> Result<Next, Failure> {
+        let Some(active) = self.state.room.begin(permit) else { return Ok(Next::Behind) };
         let (mut connection, is_kept) = match self.connection(upstream).await {
             Ok(connection) => connection,
             Err(error) => {
@@ -184,7 +188,6 @@ impl Forward {
             }
         };
         self.waits = None;
-        let active = self.state.room.begin();
         connection.wire.begin(self.body.is_some() || !permit.is_free(), self.head.expects);
         let body = match &self.body {
             Some(body) => body.attempt(&connection.wire),

@@ -159,7 +159,7 @@ impl Room {
         let mut inner = self.inner();
         inner.holds += 1;
         inner.held = Some(inner.holds);
-        self.is_open.store(false, Ordering::Release);
+        self.is_open.store(false, Ordering::SeqCst);
         inner.holds
     }
 
@@ -193,15 +193,19 @@ impl Room {
         }
     }
 
-    /// A request is with the application from here on.
-    pub(super) fn begin(self: &Arc<Self>) -> Active {
-        self.active.fetch_add(1, Ordering::AcqRel);
-        Active(Arc::clone(self))
+    /// A request with this permit is with the application from here on; unless the door has been shut since it came
+    /// through.
+    ///
+    /// It counts first, and looks then; a hold shuts the door first, and counts then. One of the two sees the other.
+    pub(super) fn begin(self: &Arc<Self>, permit: &Permit) -> Option<Active> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        let active = Active(Arc::clone(self));
+        (!permit.is_free() || self.is_open.load(Ordering::SeqCst)).then_some(active)
     }
 
     /// How many requests are with the application, endless answers left out.
     pub(crate) fn active(&self) -> usize {
-        self.active.load(Ordering::Acquire)
+        self.active.load(Ordering::SeqCst)
     }
 
     /// A request waits from here on.
@@ -317,3 +321,27 @@ impl Drop for Active {
 
 #[cfg(test)]
 mod model;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout_at;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_counts_a_request_that_came_through_the_door_or_sends_it_back() {
+        let room = Arc::new(Room::new());
+        let until = Instant::now() + Duration::from_secs(1);
+        let through = room.enter(until, 1).await.unwrap();
+        let counted = room.enter(until, 1).await.unwrap();
+        let active = room.begin(&counted).unwrap();
+        let hold = room.hold();
+        assert!(room.begin(&through).is_none());
+        assert!(timeout_at(until, room.at_rest()).await.is_err());
+        drop(active);
+        room.at_rest().await;
+        assert!(room.release(Some(hold)));
+    }
+}

@@ -66,6 +66,10 @@ fn every_key_of_the_file_is_understood() {
         "lame_duck = \"5s\"\ndrain_timeout = \"1m 30s\"\nlinger = \"0s\"\nhand_over = false\n\
          [log]\nlevel = \"info,hyper=warn\"\ntarget = \"stderr\"\nformat = \"json\"\naccess = \"all\"\n\
          [public]\nlisten = [\"0.0.0.0:9090\", \"[::]:9090\"]\nsocket_mode = \"0600\"\n\
+         proxy = \"unix:/run/shop/app.sock\"\n\
+         [proxy]\nwait = \"10s\"\nmax_waiting = 10\nconnect_timeout = \"1s\"\nresponse_timeout = \"9s\"\n\
+         idle_timeout = \"1m\"\nwait_on_503 = true\nvia = true\nhealth = \"/up\"\n\
+         trusted_proxies = [\"10.0.0.0/8\", \"::1\", \"unix\"]\n\
          [admin]\nlisten = [\"unix:/run/x.sock\"]\nsocket_mode = \"660\"\n",
     );
     ended.assert(0, &["configuration is valid"]);

@@ -174,7 +174,7 @@ fn wants_hint(key: &str, text: &str, message: &str) -> bool {
 
 // === Values of the file ===
 
-fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
+pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;

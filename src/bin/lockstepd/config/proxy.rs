@@ -7,7 +7,7 @@ use clap::Args;
 use lockstepd::{Address, Error, Proxy, TrustedProxy};
 
 use super::environment::Variables;
-use super::file::{duration, texts};
+use super::file::{duration, text, texts};
 
 /// The settings of one source; `None` where it does not mention one. The flags and the file's section have the same.
 #[expect(clippy::doc_markdown, reason = "clap shows these comments to operators as they are")]
@@ -68,8 +68,13 @@ pub(crate) struct ProxySettings {
     /// Path that an application at a new address has to answer with success before a reload sends requests there
     /// [env: LOCKSTEPD_PROXY_HEALTH] [default: none, it is not asked]
     #[arg(id = "proxy-health", long, global = true, value_name = "PATH")]
-    pub(crate) health: Option<String>,
+    #[serde(deserialize_with = "text")]
+    pub(crate) health: Option<HealthPath>,
 }
+
+/// A path to ask for. It counts at a reload alone, but is wrong at once, also where there is no application.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HealthPath(String);
 
 // === impl ProxySettings ===
 
@@ -86,7 +91,7 @@ impl ProxySettings {
             wait_on_503: variables.one("LOCKSTEPD_PROXY_WAIT_ON_503", bool::from_str)?,
             via: variables.one("LOCKSTEPD_PROXY_VIA", bool::from_str)?,
             trusted_proxies: variables.list("LOCKSTEPD_PROXY_TRUSTED_PROXIES")?,
-            health: variables.one("LOCKSTEPD_PROXY_HEALTH", String::from_str)?,
+            health: variables.one("LOCKSTEPD_PROXY_HEALTH", HealthPath::from_str)?,
         })
     }
 
@@ -124,11 +129,25 @@ impl ProxySettings {
         if let Some(time) = self.idle_timeout {
             proxy = proxy.idle_timeout(time);
         }
-        if let Some(path) = &self.health {
+        if let Some(HealthPath(path)) = &self.health {
             proxy = proxy.health(path);
         }
         let trusted = self.trusted_proxies.iter().flatten().copied();
         let proxy = proxy.trusted_proxies(trusted).via(self.via.unwrap_or_default());
         Some(proxy.wait_on_503(self.wait_on_503.unwrap_or_default()))
+    }
+}
+
+// === impl HealthPath ===
+
+impl FromStr for HealthPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("\"{}\" is no path (write \"/up\")", text.escape_debug()))
+        }
     }
 }

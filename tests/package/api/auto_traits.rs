@@ -3,10 +3,10 @@
 use std::future::Ready;
 
 use lockstepd::{
-    Accepted, AccessLog, Address, Body, Cause, Connection, Credentials, Daemon, Error, Exit,
-    Format, InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits,
-    LimitsError, Listen, ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Server,
-    Shutdown, SocketsError, SpawnedDaemon, Target,
+    Accepted, AccessLog, Address, AnswerBody, Body, Cause, Connection, Credentials, Daemon, Error,
+    Exit, Format, InheritError, Inherited, InvalidAddress, InvalidSetting, InvalidTrustedProxy,
+    Latch, Level, Limits, LimitsError, Listen, ListenError, LogError, LogSettings, Monitor, Peer,
+    Phase, Proxy, Reload, Server, Shutdown, SocketsError, SpawnedDaemon, Target, TrustedProxy,
 };
 
 use super::items::Kind;
@@ -52,12 +52,12 @@ fn every_type_can_go_to_another_thread_and_nearly_all_be_shared() {
     let shareable = names![
         Shareable;
         AccessLog, Address, Body, Cause, Connection<'static>, Credentials, Error, Exit, Format,
-        InheritError, Inherited, InvalidAddress, InvalidSetting, Latch, Level, Limits, LimitsError, Listen,
-        ListenError, LogError, LogSettings, Monitor, Peer, Phase, Reload, Shutdown, SocketsError,
-        SpawnedDaemon, Target,
+        InheritError, Inherited, InvalidAddress, InvalidSetting, InvalidTrustedProxy, Latch, Level, Limits, LimitsError, Listen,
+        ListenError, LogError, LogSettings, Monitor, Peer, Phase, Proxy, Reload, Shutdown, SocketsError,
+        SpawnedDaemon, Target, TrustedProxy,
     ];
     // They hold what the program gives them, which need not be `Sync`.
-    let movable = names![Movable; Accepted, Daemon, Server];
+    let movable = names![Movable; Accepted, AnswerBody, Daemon, Server];
     let api = of_the_library();
     for name in api.iter().filter(|entry| entry.kind == Kind::Type).map(|entry| &*entry.owner) {
         let is_here = shareable.contains(&name) || movable.contains(&name) || name == "BoxError";

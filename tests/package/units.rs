@@ -86,3 +86,67 @@ fn what_a_unit_cannot_say_is_refused_with_the_remedy_and_nothing_is_written() {
         assert!(files(directory.path()).is_empty(), "{arguments:?}");
     }
 }
+
+const COMMAND: [&str; 4] =
+    ["/opt/shop/bin/gunicorn", "--workers=2", "--bind=unix:/run/shop/app.sock", "a%b:app"];
+
+#[test]
+fn an_application_gets_its_unit_and_the_daemons_drop_ins_and_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = [&["--proxy", "shop", "[fe80::1]:8080%eth0"][..], &COMMAND].concat();
+    assert_eq!(make(directory.path(), &arguments), (Some(0), String::new()));
+    let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
+    for (file, line) in [
+        (
+            "shop.service",
+            "ExecStart=/opt/shop/bin/gunicorn --workers=2 --bind=unix:/run/shop/app.sock a%%b:app",
+        ),
+        ("shop.service", "StopWhenUnneeded=yes"),
+        ("shop.service", "User=shop"),
+        ("lockstepd@shop.service.d/application.conf", "Wants=shop.service"),
+        ("lockstepd@shop.service.d/application.conf", "User=shop"),
+        ("lockstepd@shop.socket.d/address.conf", "ListenStream=[fe80::1]:8080%%eth0"),
+        ("lockstepd@shop.socket.d/address.conf", "NoDelay=yes"),
+        ("shop.toml", "proxy = \"unix:/run/shop/app.sock\""),
+    ] {
+        let text = read(file);
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        assert!(!text.contains("@NAME@"), "{text}");
+    }
+    let units = files(directory.path());
+    assert_eq!(units.len(), 4, "{units:?}");
+}
+
+#[test]
+fn a_configuration_that_is_there_is_kept_and_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shop.toml");
+    fs::write(&path, "mine").unwrap();
+    let arguments = [&["--proxy", "shop", "8080"][..], &COMMAND].concat();
+    let (code, error) = make(directory.path(), &arguments);
+    assert_eq!(code, Some(0));
+    assert!(error.contains("shop.toml is kept; it needs proxy = "), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[test]
+fn what_an_applications_unit_cannot_say_is_refused_and_nothing_is_written() {
+    for (arguments, remedy) in [
+        (&["--proxy", "shop", "8080"][..], "the application's command"),
+        (&["--proxy", "my shop", "8080", "/x"], "letters, digits"),
+        (&["--proxy", "root", "8080", "/x"], "it names the user as well"),
+        (&["--proxy", "9shop", "8080", "/x"], "it names the user as well"),
+        (&["--proxy", "shop", "unix:/run/x", "/x"], "without unix:"),
+        (&["--proxy", "shop", "8080", "bin/x"], "an absolute path"),
+        (&["--proxy", "shop", "8080", "/home/me/x"], "could not see it there"),
+        (&["--proxy", "shop", "8080", "/x", "two words"], "by hand"),
+        (&["--proxy", "shop", "8080", "/x", "$HOME"], "by hand"),
+        (&["--proxy", "shop", "8080", "/x", "a|e id"], "by hand"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (code, error) = make(directory.path(), arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(remedy), "{arguments:?}: {error}");
+        assert!(files(directory.path()).is_empty(), "{arguments:?}");
+    }
+}

@@ -304,6 +304,7 @@ fn systemd_has_nothing_to_say_about_any_unit_with_any_drop_in() {
         ("notify-reload", 253),
         ("preserve", 254),
         ("quick-restart", 254),
+        ("tcp-application", 0),
     ];
     for (name, since) in drop_ins.into_iter().filter(|(_, since)| *since <= version) {
         let said = machine.sh(&format!(

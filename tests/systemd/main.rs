@@ -4,6 +4,7 @@
 mod support;
 
 mod activation;
+mod applications;
 mod configuration;
 mod contract;
 mod crowded;

@@ -41,8 +41,9 @@
 //! `systemctl status shop` says in one line what it is doing. A test builds this very program from these
 //! lines, and restarts it twenty times under load.
 //!
-//! More: [`guide`] has a page for programs that use `axum::serve` now, one for services behind a load balancer, and one on
-//! the alternatives; `examples/` has a program for each of: a queue that is emptied at the end,
+//! More: [`guide`] has a page for programs that use `axum::serve` now, one for services behind a load balancer, one
+//! on applications in other languages behind the daemon, and one on the alternatives; `examples/` has a program for
+//! each of: a queue that is emptied at the end,
 //! a database, static files, server-sent events, a chat over `WebSocket`s, hyper without a framework, a
 //! tracing subscriber or a runtime of your own, two servers with all the trimmings.
 //!
@@ -53,6 +54,7 @@
 //! | servers | [`Daemon::server`], [`Daemon::hyper_server`], [`Server`], [`Listen`], [`Limits`] |
 //! | limits, access log, drain time-out of one server | [`Server`], [`Daemon::add_server`] |
 //! | vsock, tunnels, clients in memory | [`Accept`], [`Server::accept_from`] |
+//! | an application in another language behind it | `Proxy`, [`guide::applications`] |
 //! | who the client is | [`Peer`], [`Server::on_connect`] |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
@@ -156,7 +158,8 @@
 //! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 77 |
 //! | `cli` | command line and configuration file of the program, nothing for a library | – |
 //! | `axum` | axum's `ConnectInfo<SocketAddr>` in requests to a [`Daemon::server`] | 59 |
-//! | `daemon` | all of these | 96 |
+//! | `proxy` | `Proxy`, a service that passes requests on to an application in any language | 47 |
+//! | `daemon` | all of these | 99 |
 //!
 //! # Dependencies
 //!
@@ -175,7 +178,9 @@
 //! | axum (`admin`, `axum`) | the admin server's routes, and yours; `ConnectInfo` |
 //! | serde\_json, humantime (`admin`) | `/status` |
 //! | prometheus-client (`metrics`) | the text format, and the registry in the API |
-//! | clap, toml, http-body-util (`cli`) | the program |
+//! | ipnet (`proxy`) | networks of proxies that are trusted |
+//! | http-body-util (`proxy`, `cli`) | bodies in parts; the program asks its admin server with it |
+//! | clap, toml (`cli`) | the program |
 //!
 //! The smallest supported Rust is 1.85. `.ci/run` checks that no dependency asks for more, that their
 //! licences are those in `deny.toml`, and that no package is there in two versions.
@@ -213,6 +218,9 @@
 //! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them. A program that brings
 //! TLS itself has [`Server::accept_from`]: its connections end in order at a restart.
 //!
+//! Starting and stopping an application behind a `Proxy`: systemd does that. Choosing between several: a proxy
+//! has one address, which a reload may change.
+//!
 //! # Map
 //!
 //! The source has a folder for each of these. A room uses only the rooms that its row names, all of them further
@@ -222,7 +230,7 @@
 //! |---|---|---|
 //! | `daemon` | the builder, and the order of everything: start, serve, reload, stop, upgrade; watchdog; exit codes | all |
 //! | `admin` | the admin routes, metrics as text, the status page | proxy, http, handover, connections, sockets, lifecycle, log |
-//! | `proxy` | an application behind the daemon: requests passed on, waiting, tunnels | http, handover, connections, sockets, lifecycle, log |
+//! | `proxy` | an application behind the daemon: waiting, sending again, tunnels | http, handover, connections, sockets, lifecycle, log |
 //! | `http` | a connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log | connections, sockets, log |
 //! | `handover` | what goes to the next process and what came from the one before | connections, sockets, manager, lifecycle |
 //! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |

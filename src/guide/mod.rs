@@ -1,5 +1,8 @@
 //! Pages for readers; there is nothing here for a program.
 
+#[doc = include_str!("applications.md")]
+pub mod applications {}
+
 #[doc = include_str!("behind_a_load_balancer.md")]
 pub mod behind_a_load_balancer {}
 

@@ -261,6 +261,14 @@ impl From<SocketAddr> for Address {
     }
 }
 
+impl TryFrom<&str> for Address {
+    type Error = InvalidAddress;
+
+    fn try_from(text: &str) -> Result<Self, InvalidAddress> {
+        text.parse()
+    }
+}
+
 impl TryFrom<&Path> for Address {
     type Error = InvalidAddress;
 

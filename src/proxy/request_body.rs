@@ -30,11 +30,19 @@ struct Source {
     kept_bytes: Option<usize>,
     /// Nothing was read from the client yet.
     is_whole: bool,
-    has_ended: bool,
-    /// The client has not sent what it had announced.
-    is_broken: bool,
+    rest: Rest,
     /// Bytes came, or the end, since this was asked last.
     has_moved: bool,
+}
+
+/// What is to come of a body from the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rest {
+    ToCome,
+    /// All has come.
+    Nothing,
+    /// The client has not sent what it had announced.
+    Missing,
 }
 
 /// The body of one attempt, as hyper sees it.
@@ -62,8 +70,7 @@ impl RequestBody {
             trailers: None,
             kept_bytes: may_repeat.then_some(0),
             is_whole: true,
-            has_ended: false,
-            is_broken: false,
+            rest: Rest::ToCome,
             has_moved: false,
         };
         Self(Arc::new(Mutex::new(source)))
@@ -83,7 +90,7 @@ impl RequestBody {
 
     /// Tells whether the client failed to send what it had announced.
     pub(super) fn is_broken(&self) -> bool {
-        self.source().is_broken
+        self.source().rest == Rest::Missing
     }
 
     /// Tells whether the client has sent more of it since this was asked last.
@@ -100,7 +107,7 @@ impl RequestBody {
 
 impl Source {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.has_ended {
+        if self.rest == Rest::Nothing {
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
@@ -123,9 +130,9 @@ impl Source {
             }
             // The rest will never come.
             Poll::Ready(Some(Err(_))) => {
-                (self.is_whole, self.kept_bytes, self.is_broken) = (false, None, true);
+                (self.is_whole, self.kept_bytes, self.rest) = (false, None, Rest::Missing);
             }
-            Poll::Ready(None) => (self.has_ended, self.has_moved) = (true, true),
+            Poll::Ready(None) => (self.rest, self.has_moved) = (Rest::Nothing, true),
             Poll::Pending => {}
         }
         polled

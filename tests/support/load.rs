@@ -169,7 +169,7 @@ impl Load {
                 }
             }
             Ok(Err(error)) => {
-                control.fail(format!("client {number}: {}: {error}", first(&request)))
+                control.fail(format!("client {number}: {}: {error}", first(&request)));
             }
             Err(_) => control.fail(format!("client {number}: {}: no answer", first(&request))),
         }

@@ -116,7 +116,7 @@ impl End {
     #[track_caller]
     pub(crate) fn fill(&mut self, most: usize) -> usize {
         self.set_write_timeout(FULL);
-        let piece = [b'x'; 64 << 10];
+        let piece = vec![b'x'; 64 << 10];
         let mut written = 0;
         while written < most {
             match self.0.get_mut().write(&piece[..piece.len().min(most - written)]) {

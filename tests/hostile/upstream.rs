@@ -167,10 +167,10 @@ fn framing(head: &[u8]) -> Result<Framing, &'static str> {
     if head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r') {
         return Err("a line ends without CR");
     }
-    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     let first: Vec<_> = lines.next().unwrap_or_default().split(|byte| *byte == b' ').collect();
     let &[method, target, b"HTTP/1.1"] = &*first else { return Err("no request line") };
-    if method.is_empty() || !method.iter().all(|byte| byte.is_ascii_graphic()) {
+    if method.is_empty() || !method.iter().all(u8::is_ascii_graphic) {
         return Err("a method that is no token");
     }
     let is_form = target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS");

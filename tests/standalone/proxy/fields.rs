@@ -66,7 +66,7 @@ fn what_a_client_says_of_its_origin_is_replaced() {
     application.send(OK);
     hears_ok(&mut client);
     let ip = client.local_ip();
-    assert_eq!(head.all("x-forwarded-for"), [ip.clone()]);
+    assert_eq!(head.all("x-forwarded-for"), [&*ip]);
     assert_eq!(head.all("forwarded"), [format!("for={ip};proto=http;host=\"shop.example\"")]);
     assert_eq!(head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(head.all("x-forwarded-host"), ["shop.example"]);

@@ -21,7 +21,6 @@ pub(super) const KEPT_MAX: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct RequestBody(Arc<Mutex<Source>>);
 
-#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 struct Source {
     body: UnsyncBoxBody<Bytes, BoxError>,
     /// What has been sent, from the beginning.

@@ -72,6 +72,7 @@ pub(super) enum Refused {
 }
 
 /// What the door is, for people.
+#[cfg(feature = "admin")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Door {
     Open,
@@ -220,6 +221,7 @@ impl Room {
         self.waiting.load(Ordering::Acquire)
     }
 
+    #[cfg(feature = "admin")]
     pub(crate) fn door(&self) -> Door {
         let inner = self.inner();
         if inner.held.is_some() {

@@ -241,7 +241,7 @@ impl Found {
             } else {
                 let name = name.as_str();
                 found.hop_by_hop |= name == "keep-alive" || name == "proxy-connection";
-                found.origins |= forwarded::is_origin(name);
+                found.origins |= forwarded::is_origin(name) || forwarded::has_underscore(name);
             }
         }
         found

@@ -2,7 +2,9 @@
 //!
 //! All of these fields are written anew, unless the client is a proxy that is trusted: an application that reads one
 //! of them must not find what a client has written there. Servers that hand fields on as variables (CGI, WSGI) see
-//! `X_Forwarded_For` and `X-Forwarded-For` as one, so underscores count as hyphens here.
+//! `X_Forwarded_For` and `X-Forwarded-For` as one, so underscores count as hyphens here. gunicorn even takes `SCRIPT_NAME`
+//! for the variable, from whoever connects by its Unix socket, and a client would choose what of the path the
+//! application gets to see: fields with an underscore come from trusted proxies only, as nginx has it.
 //!
 //! # Source
 //! RFC 7239 (Forwarded). The others have no specification; they are as MDN describes them.
@@ -45,13 +47,24 @@ pub(super) fn is_origin(name: &str) -> bool {
     }
 }
 
+/// Tells whether a field may be taken for another, or for a variable that is no field's.
+pub(super) fn has_underscore(name: &str) -> bool {
+    name.contains('_')
+}
+
 /// Tells the application where the request comes from.
 pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
     let host = fields.get(HOST).cloned();
     if origin.may_be_said {
-        // No proxy writes them with underscores.
         let is_said = |name: &&HeaderName| {
-            is_origin(name.as_str()) && (!origin.is_trusted || name.as_str().contains('_'))
+            let (is_origin, has_underscore) =
+                (is_origin(name.as_str()), has_underscore(name.as_str()));
+            // No proxy writes these with underscores.
+            if origin.is_trusted {
+                is_origin && has_underscore
+            } else {
+                is_origin || has_underscore
+            }
         };
         let said: Vec<_> = fields.keys().filter(is_said).cloned().collect();
         for name in said {
@@ -154,6 +167,13 @@ mod tests {
                 "x-forwarded-proto: http",
             ]
         );
+    }
+
+    #[test]
+    fn a_field_that_may_be_taken_for_a_variable_comes_from_trusted_proxies_only() {
+        let (said, peer) = ([("script_name", "/admin")], Peer::Tcp("10.0.0.1:9".parse().unwrap()));
+        let has = |is_trusted| told(&said, peer, is_trusted).concat().contains("script_name");
+        assert!(!has(false) && has(true));
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Attempt<'_> {
                     }
                 }
                 if clock.open.take_if(|open| *open <= now).is_some() {
-                    connection.wire.open();
+                    connection.wire.expect_no_longer();
                 }
                 if clock.due <= now {
                     return Poll::Ready(End::TimedOut);

@@ -66,7 +66,7 @@ enum Next {
     Again,
     /// The application is away.
     Away,
-    /// The door has been shut meanwhile.
+    /// The door has been shut meanwhile, or the application is held.
     Behind,
 }
 
@@ -112,8 +112,9 @@ impl Forward {
     }
 
     async fn answered(&mut self) -> Result<Response<AnswerBody>, Failure> {
+        let mut had_turn = false;
         loop {
-            let mut permit = self.enter().await?;
+            let mut permit = self.enter(had_turn).await?;
             loop {
                 // In each round: a reload may have changed it.
                 let upstream = self.state.upstream();
@@ -125,24 +126,26 @@ impl Forward {
                     Next::Behind => break,
                     Next::Away => {
                         self.away(&upstream, began).await?;
-                        if permit.is_free() {
-                            // Behind those who came before.
+                        if permit.is_free() || self.state.room.is_held_by_any() {
                             break;
                         }
                     }
                 }
             }
+            // One that has had no turn goes behind those who came before.
+            had_turn = !permit.is_free();
         }
     }
 
-    /// Waits for a turn.
-    async fn enter(&mut self) -> Result<Permit, Failure> {
+    /// Waits for a turn, before others where it had one.
+    async fn enter(&mut self, had_turn: bool) -> Result<Permit, Failure> {
         if self.state.room.is_open() {
             return Ok(Permit::free());
         }
         self.waits.get_or_insert_with(|| self.state.room.wait());
         let began = Instant::now();
-        let entered = self.state.room.enter(began + self.patience, self.settings.max_waiting);
+        let max = (!had_turn).then_some(self.settings.max_waiting);
+        let entered = self.state.room.enter(began + self.patience, max);
         let permit = entered.await.map_err(|refused| match refused {
             Refused::Full => Failure::Full,
             Refused::Late => Failure::Away(self.last.clone()),

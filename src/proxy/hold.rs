@@ -4,11 +4,13 @@
 //! somebody releases it; or, where nobody does, when the application has been seen to be away and to be back, or when
 //! its time is over.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::connections::drain::ENDLESS;
 use crate::proxy::service::{Proxy, State};
 
 /// The time between two looks at the application.
@@ -63,13 +65,13 @@ impl Proxy {
 
 /// Ends the hold with this number where nobody else does.
 async fn watch(state: Arc<State>, hold: u64, longest: Duration) {
-    let end = Instant::now() + longest;
+    let end = Instant::now() + longest.min(ENDLESS);
     let mut was_away = false;
     while state.room.is_held(hold) {
         sleep(LOOK).await;
-        let is_away = state.upstream().connect(LOOK).await.is_err();
-        let is_back = was_away && !is_away;
-        was_away |= is_away;
+        let looked = state.upstream().connect(LOOK).await;
+        let is_back = was_away && looked.is_ok();
+        was_away |= looked.is_err_and(|error| is_of_nobody(&error));
         let is_over = Instant::now() >= end;
         if (is_back || is_over) && state.room.release(Some(hold)) {
             let (address, why) =
@@ -77,4 +79,10 @@ async fn watch(state: Arc<State>, hold: u64, longest: Duration) {
             tracing::info!(%address, why, "the application is held no longer");
         }
     }
+}
+
+/// Tells whether nobody listens. One that is busy with what the hold waits for may leave a connection in its queue, or
+/// have no room there: it is not away.
+fn is_of_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }

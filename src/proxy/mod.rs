@@ -41,4 +41,6 @@ pub(crate) mod verdict;
 pub(crate) mod wire;
 
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod model;

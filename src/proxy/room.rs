@@ -87,14 +87,14 @@ impl Room {
         Self { is_open: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn; behind no more than `max` others, or before all where it had one already.
     ///
     /// # Cancel safety
     /// A request that is dropped gives its place, or its turn, up.
     pub(super) async fn enter(
         self: &Arc<Self>,
         until: Instant,
-        max: usize,
+        max: Option<usize>,
     ) -> Result<Permit, Refused> {
         if self.is_open() {
             return Ok(Permit::free());
@@ -105,11 +105,12 @@ impl Room {
                 return Ok(Permit::free());
             }
             inner.queue.retain(|place| !place.is_closed());
-            if inner.queue.len() >= max {
-                return Err(Refused::Full);
-            }
             let (place, turn) = oneshot::channel();
-            inner.queue.push_back(place);
+            match max {
+                Some(max) if inner.queue.len() >= max => return Err(Refused::Full),
+                Some(_) => inner.queue.push_back(place),
+                None => inner.queue.push_front(place),
+            }
             turn
         };
         self.let_in();
@@ -164,6 +165,12 @@ impl Room {
         inner.holds
     }
 
+    /// Tells whether somebody holds the application. A request that is [with it](Room::begin) has to ask after that:
+    /// either the hold sees the request, or the request the hold, however they meet.
+    pub(super) fn is_held_by_any(&self) -> bool {
+        !self.is_open.load(Ordering::SeqCst) && self.inner().held.is_some()
+    }
+
     /// Ends the hold with this number, or any; answers whether there was one. Whether the application is there has
     /// to be seen.
     pub(super) fn release(self: &Arc<Self>, hold: Option<u64>) -> bool {
@@ -187,7 +194,7 @@ impl Room {
     pub(super) async fn at_rest(&self) {
         loop {
             let told = self.at_rest.notified();
-            if self.active() == 0 {
+            if self.active.load(Ordering::SeqCst) == 0 {
                 return;
             }
             told.await;
@@ -201,7 +208,12 @@ impl Room {
     pub(super) fn begin(self: &Arc<Self>, permit: &Permit) -> Option<Active> {
         self.active.fetch_add(1, Ordering::SeqCst);
         let active = Active(Arc::clone(self));
-        (!permit.is_free() || self.is_open.load(Ordering::SeqCst)).then_some(active)
+        let may_begin = if permit.is_free() {
+            self.is_open.load(Ordering::SeqCst)
+        } else {
+            !self.is_held_by_any()
+        };
+        may_begin.then_some(active)
     }
 
     /// How many requests are with the application, endless answers left out.

@@ -15,6 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::BoxError;
+use crate::connections::drain::ENDLESS;
 use crate::http::probe::is_path;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::failure::refused;
@@ -93,7 +94,7 @@ impl Proxy {
     /// `Retry-After`. Default 30 s.
     #[must_use]
     pub fn wait(self, time: Duration) -> Self {
-        self.set(|settings| settings.wait = time)
+        self.set(|settings| settings.wait = time.min(ENDLESS))
     }
 
     /// Sets how many requests may wait at the same time; one more is answered with 503 at once. Default 1000.
@@ -105,21 +106,21 @@ impl Proxy {
     /// Sets how long a connection to the application may take to come about; then it is tried again. Default 5 s.
     #[must_use]
     pub fn connect_timeout(self, time: Duration) -> Self {
-        self.set(|settings| settings.connect_timeout = time)
+        self.set(|settings| settings.connect_timeout = time.min(ENDLESS))
     }
 
     /// Sets how long the application may take to begin its answer, counted from the last byte of the request; then
     /// 504 is answered. Default 60 s.
     #[must_use]
     pub fn response_timeout(self, time: Duration) -> Self {
-        self.set(|settings| settings.response_timeout = time)
+        self.set(|settings| settings.response_timeout = time.min(ENDLESS))
     }
 
     /// Sets how long an answer may stand still that has begun; then it is cut off. Default 5 min: server-sent events
     /// have to have a comment or an event within that time.
     #[must_use]
     pub fn idle_timeout(self, time: Duration) -> Self {
-        self.set(|settings| settings.idle_timeout = time)
+        self.set(|settings| settings.idle_timeout = time.min(ENDLESS))
     }
 
     /// Says that the application answers 503 while it starts, and has executed nothing then: such a request waits and

@@ -2,7 +2,8 @@
 //!
 //! The gate: while it is shut, a request's body is not read. It opens when the application has taken all that was
 //! written, the head; see [`crate::proxy::verdict`] for why. On TCP that cannot be known, and it opens when the head
-//! has been written. With `Expect: 100-continue` it opens when the application asks for the body.
+//! has been written. With `Expect: 100-continue` it opens when the application asks for the body, or has taken the head
+//! and let a time go by.
 
 use std::io;
 use std::pin::Pin;
@@ -86,7 +87,15 @@ impl Wire {
         self.has(OPEN)
     }
 
-    /// Lets the body be read: the application has asked for it, or nobody waits for that any longer.
+    /// Nobody waits any longer for the application to ask for the body; that it has taken the head is waited for.
+    pub(super) fn expect_no_longer(&self) {
+        self.flags.fetch_and(!EXPECTS, Ordering::Relaxed);
+        if self.is_taken() {
+            self.open();
+        }
+    }
+
+    /// Lets the body be read: the application has asked for it, or has taken the head.
     pub(super) fn open(&self) {
         if !self.is_open() {
             self.set(OPEN | JUST_OPENED);

@@ -95,7 +95,7 @@ fn ask(admin: &Address, path: &str, time: Duration) -> Result<String, AskError> 
                 (_, None) => Err(refused(io::ErrorKind::Unsupported.into())),
             }
         };
-        let asked = timeout(time + MARGIN, asked).await;
+        let asked = timeout(time.saturating_add(MARGIN), asked).await;
         asked.unwrap_or_else(|_| Err(AskError::Timeout(admin.clone())))
     })
 }

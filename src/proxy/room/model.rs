@@ -125,7 +125,8 @@ impl Rig {
         match step {
             Step::Enter => {
                 let (room, until) = (Arc::clone(&self.room), Instant::now() + DAY);
-                self.entering.push(Some(Box::pin(async move { room.enter(until, MAX).await })));
+                self.entering
+                    .push(Some(Box::pin(async move { room.enter(until, Some(MAX)).await })));
                 self.permits.push(None);
                 self.refused.push(false);
             }
@@ -221,8 +222,8 @@ proptest! {
 async fn a_room_that_closes_is_left_by_all_in_time() {
     let room = Arc::new(Room::new());
     room.shut();
-    let first = room.enter(Instant::now() + DAY, MAX).await;
-    let waiting = room.enter(Instant::now() + DAY, MAX);
+    let first = room.enter(Instant::now() + DAY, Some(MAX)).await;
+    let waiting = room.enter(Instant::now() + DAY, Some(MAX));
     tokio::pin!(waiting);
     let is_waiting = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
     assert!(is_waiting);

@@ -39,6 +39,8 @@ struct Streamed {
     /// The most time without a byte.
     limit: Duration,
     last: Option<Pin<Box<Sleep>>>,
+    /// They have come: that was all.
+    has_trailers: bool,
 }
 
 /// The application has sent nothing for too long, in the middle of an answer.
@@ -66,8 +68,17 @@ impl AnswerBody {
         limit: Duration,
     ) -> Self {
         let connection = Some(connection);
-        let streamed =
-            Streamed { incoming, connection, pool, metrics, _active: active, limit, last: None };
+        let (last, has_trailers) = (None, false);
+        let streamed = Streamed {
+            incoming,
+            connection,
+            pool,
+            metrics,
+            _active: active,
+            limit,
+            last,
+            has_trailers,
+        };
         Self(Content::Streamed(Box::new(streamed)))
     }
 }
@@ -90,7 +101,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Text(text) => text.is_empty(),
-            Content::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Content::Streamed(streamed) => streamed.has_ended(),
         }
     }
 
@@ -108,13 +119,7 @@ impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.last = None;
-                    if self.incoming.is_end_stream() {
-                        self.give_back();
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(self.passed(frame)))),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),
                 Poll::Ready(None) => {
                     self.give_back();
@@ -131,10 +136,7 @@ impl Streamed {
             // What hyper has read meanwhile.
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => return self.poll_stalled(cx),
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.last = None;
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(self.passed(frame)))),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),
                 Poll::Ready(None) => {
                     self.give_back();
@@ -142,6 +144,20 @@ impl Streamed {
                 }
             }
         }
+    }
+
+    /// A frame that has come. Nothing follows trailers, and hyper does not ask again.
+    fn passed(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.last = None;
+        self.has_trailers |= frame.is_trailers();
+        if self.has_ended() {
+            self.give_back();
+        }
+        frame
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_trailers || self.incoming.is_end_stream()
     }
 
     fn poll_stalled(
@@ -176,7 +192,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         // hyper does not ask a body that says it has ended.
-        if self.incoming.is_end_stream() {
+        if self.has_ended() {
             self.give_back();
         }
     }

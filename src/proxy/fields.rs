@@ -74,8 +74,9 @@ impl Head {
     pub(super) fn of(parts: request::Parts, length: Length, settings: &Settings) -> Self {
         let request::Parts { method, uri, version, headers: mut fields, extensions, .. } = parts;
         let found = Found::of(&fields);
-        let offers_upgrade =
-            length == Length::Nothing && found.connection && found.upgrade && is_offer(&fields);
+        // HTTP/1.0 has no upgrades: hyper would keep the client's socket, and the application have agreed in vain.
+        let may_offer = length == Length::Nothing && version >= Version::HTTP_11;
+        let offers_upgrade = may_offer && found.connection && found.upgrade && is_offer(&fields);
         let wants_trailers =
             found.te && fields.get_all(TE).iter().any(|value| names(value, b"trailers"));
         let expects = found.expect && length != Length::Nothing && version >= Version::HTTP_11;
@@ -151,6 +152,8 @@ pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
     found.remove_hop_by_hop(&mut answer.headers, false);
     if found.transfer_encoding {
         answer.headers.remove(TRANSFER_ENCODING);
+        // It was the coding that told where the body ends, RFC 9112 section 6.3: the client must not go by another.
+        answer.headers.remove(CONTENT_LENGTH);
     }
     if settings.via {
         add_via(&mut answer.headers, found.via);
@@ -161,6 +164,15 @@ pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
     if let Some(reason) = reason {
         answer.extensions.insert(reason);
     }
+}
+
+/// Tells whether an answer comes in a transfer coding that was not asked for: the client would take what is coded for
+/// the content.
+pub(super) fn has_other_coding(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(TRANSFER_ENCODING).iter();
+    let codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut named = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    named.any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Tells whether an answer is of a kind that has no end, such as server-sent events.

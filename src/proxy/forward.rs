@@ -15,7 +15,7 @@ use crate::proxy::answer::AnswerBody;
 use crate::proxy::attempt::{Attempt, End};
 use crate::proxy::connection::Connection;
 use crate::proxy::failure::Failure;
-use crate::proxy::fields::{Head, is_endless, pass_back};
+use crate::proxy::fields::{Head, has_other_coding, is_endless, pass_back};
 use crate::proxy::metrics::Retry;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
 use crate::proxy::room::{Active, Permit, Refused, Waiting};
@@ -308,6 +308,9 @@ impl Forward {
             parts.extensions.insert(BecomesTunnel);
             tunnel::open(client, stream, read, &self.state.metrics);
             return Ok(Response::from_parts(parts, AnswerBody::empty()));
+        }
+        if has_other_coding(&parts.headers) {
+            return Err(Failure::Malformed("a transfer coding that is not chunked".to_owned()));
         }
         pass_back(&mut parts, &self.settings);
         let active = (!is_endless(&parts.headers)).then_some(active);

@@ -43,4 +43,6 @@ pub(crate) mod wire;
 #[cfg(test)]
 mod held;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod model;

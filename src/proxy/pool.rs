@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::connection::Connection;
@@ -47,6 +48,8 @@ impl Pool {
 
     /// Keeps a connection.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+        // An answer may be dropped anywhere.
+        let Ok(runtime) = Handle::try_current() else { return };
         let now = Instant::now();
         let mut inner = self.inner();
         if inner.kept.len() >= MAX {
@@ -56,7 +59,7 @@ impl Pool {
         inner.kept.push((now, connection));
         if !std::mem::replace(&mut inner.has_closer, true) {
             drop(inner);
-            tokio::spawn(close(Arc::downgrade(self), now + KEPT));
+            runtime.spawn(close(Arc::downgrade(self), now + KEPT));
         }
     }
 

@@ -51,7 +51,10 @@ pub(super) enum Seen {
 
 /// Reads off the connection what the application has seen.
 pub(super) fn seen(wire: &Wire) -> Seen {
-    if wire.has_answered() {
+    if !wire.is_begun() {
+        // What has come then is no answer to it.
+        Seen::NotItsHead
+    } else if wire.has_answered() {
         Seen::All
     } else if !wire.is_head_sent() || wire.is_head_unread() {
         Seen::NotItsHead

@@ -47,6 +47,8 @@ const EXPECTS: u32 = 1 << 6;
 const WATCHED: u32 = 1 << 7;
 /// The application has taken everything that was written.
 const TAKEN: u32 = 1 << 8;
+/// The connection has served another request before.
+const KEPT: u32 = 1 << 9;
 
 // === impl Wire ===
 
@@ -58,8 +60,15 @@ impl Wire {
     /// A request begins. When its head is taken is to be found out if it is `watched`; its body waits to be asked
     /// for if it `expects` that.
     pub(super) fn begin(&self, watched: bool, expects: bool) {
-        let flags = if watched { WATCHED } else { 0 } | if expects { EXPECTS } else { 0 };
+        let flags = if watched { WATCHED } else { 0 }
+            | if expects { EXPECTS } else { 0 }
+            | if self.has(WRITTEN | KEPT) { KEPT } else { 0 };
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Tells whether a byte of the request has been written.
+    pub(super) fn is_begun(&self) -> bool {
+        self.has(WRITTEN)
     }
 
     /// Tells whether all of the head has been written.
@@ -126,6 +135,12 @@ impl UpstreamIo {
         (Self { stream, wire: Arc::clone(&wire) }, wire)
     }
 
+    /// What came on a kept connection since its last answer is the answer to nothing: the next request must not take
+    /// it for its own. hyper looks for it as well, but what came since the runtime looked last it does not find.
+    fn has_come_unasked(&mut self) -> bool {
+        self.wire.has(KEPT) && !self.wire.has(WRITTEN) && self.stream.has_unread()
+    }
+
     /// Notes a reset, which is told once.
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
@@ -158,11 +173,20 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.has_come_unasked() {
+            return Poll::Ready(Err(io::Error::other("the application has spoken unasked")));
+        }
         let written = ready!(self.stream.poll_write(cx, buf));
         if written.is_ok() {
             self.wire.set(WRITTEN);
         }
-        Poll::Ready(self.noted(written))
+        let written = self.noted(written);
+        match &written {
+            // The application takes no more of the body, but may have answered. How it ends is for the reads to say,
+            // which hyper always has going.
+            Err(error) if self.wire.is_head_sent() && is_closed(error) => Poll::Pending,
+            _ => Poll::Ready(written),
+        }
     }
 
     /// hyper flushes when its own buffer is empty.
@@ -183,4 +207,9 @@ impl AsyncWrite for UpstreamIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_shutdown(cx)
     }
+}
+
+/// Tells whether the peer has closed its end.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

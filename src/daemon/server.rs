@@ -107,7 +107,7 @@ impl Server {
     /// A server for a hyper service: the shortest way from the socket to your code.
     ///
     /// Sockets are as with [`Server::new`]. Requests carry no extension unless
-    /// [`Server::tell_peer`] asks for it; those to a [`Proxy`](crate::Proxy) do, and the watchdog does not ask it, since
+    /// [`Server::tell_peer`] asks for it; those to a `Proxy` do, and the watchdog does not ask it, since
     /// a restart mends no application.
     pub fn hyper<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
     where

@@ -348,8 +348,8 @@ mod tests {
     async fn a_hold_counts_a_request_that_came_through_the_door_or_sends_it_back() {
         let room = Arc::new(Room::new());
         let until = Instant::now() + Duration::from_secs(1);
-        let through = room.enter(until, 1).await.unwrap();
-        let counted = room.enter(until, 1).await.unwrap();
+        let through = room.enter(until, Some(1)).await.unwrap();
+        let counted = room.enter(until, Some(1)).await.unwrap();
         let active = room.begin(&counted).unwrap();
         let hold = room.hold();
         assert!(room.begin(&through).is_none());

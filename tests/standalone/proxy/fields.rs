@@ -71,7 +71,8 @@ fn what_a_client_says_of_its_origin_is_replaced() {
     assert_eq!(head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(head.all("x-forwarded-host"), ["shop.example"]);
     let told = ["host", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
-    assert_eq!(head.names_but(&told), ["x-other_field"], "{}", head.text);
+    // A program that makes variables of fields would take the last one for another as well.
+    assert_eq!(head.names_but(&told), [""; 0], "{}", head.text);
 }
 
 /// What a proxy in front says.

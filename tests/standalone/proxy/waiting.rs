@@ -196,19 +196,19 @@ fn one_more_than_may_wait_is_refused_at_once() {
     let mut daemon = place.launch().args(["--proxy-max-waiting", "2"]).start();
     let public = daemon.public();
     let mut waiting = vec![End::asking(&public, request("GET /", ""))];
-    assert_away(&mut daemon, 0);
+    assert_away(&mut daemon, 1);
     for behind in 1..=2 {
         waiting.push(End::asking(&public, request("GET /", "")));
-        assert_waiting(&mut daemon, behind);
+        assert_waiting(&mut daemon, 1 + behind);
     }
     let head = End::asking(&public, request("GET /", "")).head();
     assert_eq!((head.status(), head.all("retry-after").len()), (503, 1));
     assert_eq!(application(&mut daemon)["failures"]["full"], 1);
     // A client that leaves makes room.
     waiting.pop().expect("three wait").leave();
-    assert_waiting(&mut daemon, 1);
-    waiting.push(End::asking(&public, request("GET /", "")));
     assert_waiting(&mut daemon, 2);
+    waiting.push(End::asking(&public, request("GET /", "")));
+    assert_waiting(&mut daemon, 3);
     let _there = place.application(&[]);
     for client in &mut waiting {
         assert_eq!(client.head().status(), 200);
@@ -221,11 +221,11 @@ fn a_slow_answer_delays_nobody_who_waits_behind_it() {
     let mut daemon = place.launch().start();
     let public = daemon.public();
     let first = End::asking(&public, request("GET /hang?id=first", ""));
-    assert_away(&mut daemon, 0);
+    assert_away(&mut daemon, 1);
     let mut others = Vec::new();
     for number in 1..=20 {
         others.push(End::asking(&public, request(&format!("GET /?id={number}"), "")));
-        assert_waiting(&mut daemon, number);
+        assert_waiting(&mut daemon, 1 + number);
     }
     let mut there = place.application(&[]);
     // The first one is never answered.
@@ -243,15 +243,15 @@ fn a_waiting_client_that_leaves_is_not_asked_about() {
     let mut daemon = place.launch().start();
     let public = daemon.public();
     let first = End::asking(&public, request("GET /?id=1", ""));
-    assert_away(&mut daemon, 0);
+    assert_away(&mut daemon, 1);
     let second = End::asking(&public, request("GET /?id=2", ""));
-    assert_waiting(&mut daemon, 1);
-    let mut third = End::asking(&public, request("GET /?id=3", ""));
     assert_waiting(&mut daemon, 2);
+    let mut third = End::asking(&public, request("GET /?id=3", ""));
+    assert_waiting(&mut daemon, 3);
     first.leave();
     second.leave();
-    // The third one has the turn, and nobody waits.
-    assert_waiting(&mut daemon, 0);
+    // The third one has the turn.
+    assert_waiting(&mut daemon, 1);
     let there = place.application(&[]);
     assert_eq!(third.head().status(), 200);
     let ids: Vec<_> = there.executed().into_iter().map(|request| request.id).collect();

@@ -1,9 +1,10 @@
 //! Applications that break the rules, or leave in the middle, exact on the wire.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll};
 use std::thread;
@@ -14,6 +15,8 @@ use http::{Method, Request, Response, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::service::Service;
+use tokio::task::consume_budget;
+use tokio::time::timeout;
 
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::service::Proxy;
@@ -48,7 +51,7 @@ impl Case {
         B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
     {
         let answer = Service::call(&self.proxy, request);
-        tokio::time::timeout(Duration::from_secs(60), answer).await.expect("an answer").unwrap()
+        timeout(Duration::from_secs(60), answer).await.expect("an answer").unwrap()
     }
 }
 
@@ -188,6 +191,20 @@ async fn an_upgrade_of_http_1_0_is_not_offered() {
     assert_eq!(text(case.ask(request).await).await, "ok");
     let head = case.told.recv().unwrap();
     assert!(!head.contains("upgrade"), "{head}");
+}
+
+#[tokio::test]
+async fn an_application_that_keeps_its_request_busy_has_no_more_time() {
+    let case = Case::new(|mut stream, _| stream.read_to_end(&mut Vec::new()).map(drop));
+    let proxy = case.proxy.clone().response_timeout(Duration::from_millis(10));
+    let mut answer = Service::call(&proxy, request(Method::GET));
+    let busy = poll_fn(|cx| {
+        // As bytes without an end do, of interim answers say.
+        while pin!(consume_budget()).poll(cx).is_ready() {}
+        answer.as_mut().poll(cx)
+    });
+    let answer = timeout(Duration::from_secs(60), busy).await.expect("an answer").unwrap();
+    assert_eq!(answer.status(), 504);
 }
 
 #[test]

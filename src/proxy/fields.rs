@@ -146,6 +146,28 @@ impl Length {
     }
 }
 
+/// Takes out of trailers what may stand in a head only: there are applications that make one of the two.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    const OF_HEADS: [HeaderName; 7] = [
+        CONNECTION,
+        EXPECT,
+        UPGRADE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+    ];
+    let is_of_head = |name: &&HeaderName| {
+        let text = name.as_str();
+        // hyper leaves Host, the lengths and the like out itself.
+        OF_HEADS.contains(name) || forwarded::is_origin(text) || forwarded::has_underscore(text)
+    };
+    let names: Vec<_> = trailers.keys().filter(is_of_head).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
 /// Makes an answer's head that of an answer to the client.
 pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
     let found = Found::of(&answer.headers);

@@ -11,9 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, header};
+use futures_util::stream::iter;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::service::Service;
 use tokio::task::consume_budget;
 use tokio::time::timeout;
@@ -191,6 +192,27 @@ async fn an_upgrade_of_http_1_0_is_not_offered() {
     assert_eq!(text(case.ask(request).await).await, "ok");
     let head = case.told.recv().unwrap();
     assert!(!head.contains("upgrade"), "{head}");
+}
+
+#[tokio::test]
+async fn trailers_say_nothing_of_where_a_request_comes_from() {
+    let case = Case::new(|mut stream, tell| {
+        read_head(&mut stream)?;
+        // The body and its trailers end as a head does.
+        let _ = tell.send(read_head(&mut stream)?);
+        stream.write_all(OK)
+    });
+    let mut trailers = HeaderMap::new();
+    for name in ["x-a", "x-forwarded-for", "script_name", "connection", "forwarded"] {
+        trailers.insert(name, HeaderValue::from_static("1"));
+    }
+    let frames = [Frame::data(Bytes::from_static(b"x")), Frame::trailers(trailers)];
+    let body = StreamBody::new(iter(frames.map(Ok)));
+    let mut request = request(Method::POST).map(|_| body);
+    let named = "x-a, x-forwarded-for, script_name, connection, forwarded";
+    request.headers_mut().insert(header::TRAILER, HeaderValue::from_static(named));
+    assert_eq!(text(case.ask(request).await).await, "ok");
+    assert_eq!(case.told.recv().unwrap(), "1\r\nx\r\n0\r\nx-a: 1\r\n\r\n");
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ impl Streamed {
 
     /// Keeps the connection for the next request, if it can take one.
     fn give_back(&mut self) {
-        if let Some(mut connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take() {
             if connection.is_usable() {
                 self.pool.put(connection);
             }

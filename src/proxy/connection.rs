@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -31,6 +31,8 @@ pub(super) struct Connection {
     /// None: hyper is done with it.
     hyper: Option<Box<http1::Connection<TokioIo<UpstreamIo>, AttemptBody>>>,
     sender: SendRequest<AttemptBody>,
+    /// hyper has ended it.
+    is_done: bool,
     pub(super) wire: Arc<Wire>,
 }
 
@@ -46,7 +48,7 @@ impl Connection {
         builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(2 * HEAD_MAX);
         let (sender, hyper) =
             builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-        Ok(Self { hyper: Some(Box::new(hyper)), sender, wire })
+        Ok(Self { hyper: Some(Box::new(hyper)), sender, is_done: false, wire })
     }
 
     /// Gives hyper a request.
@@ -61,6 +63,7 @@ impl Connection {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(hyper) = &mut self.hyper {
             if Pin::new(&mut **hyper).poll_without_shutdown(cx).is_ready() {
+                self.is_done = true;
                 return Poll::Ready(());
             }
             // The body may be read from now on: hyper looks when it is polled.
@@ -71,11 +74,10 @@ impl Connection {
         Poll::Ready(())
     }
 
-    /// Tells whether it can take another request: the last one has its answer, and the application goes on.
-    pub(super) fn is_usable(&mut self) -> bool {
-        // Whoever takes it polls it anew.
-        let is_done = self.poll(&mut Context::from_waker(Waker::noop())).is_ready();
-        !is_done && self.sender.is_ready()
+    /// Tells whether it can take another request, as far as hyper has seen: the last one has its answer. Whether the
+    /// application has closed it meanwhile, hyper looks before it writes the next request.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_done && self.sender.is_ready()
     }
 
     /// Closes the connection; whoever waits for an answer is told that none will come.

@@ -205,7 +205,15 @@ impl Forward {
             expects: self.head.expects,
         };
         let taken = (!permit.is_free()).then_some(|| state.taken(permit));
-        match attempt.run(request, taken).await {
+        let end = attempt.run(request, taken).await;
+        if is_kept {
+            if matches!(end, End::Broken(_)) && !connection.wire.is_begun() {
+                // The application had closed it, or said something unasked, before there was a request.
+                return Ok(Next::Again);
+            }
+            self.state.metrics.reused.add(1);
+        }
+        match end {
             End::Answered(answer) => {
                 self.state.taken(permit);
                 self.state.metrics.answered(began.elapsed());
@@ -227,11 +235,8 @@ impl Forward {
         let metrics = &self.state.metrics;
         // Of a kept TCP connection that ends, nobody can say how much of the request was read.
         if upstream.is_unix() || is_idempotent(&self.head.method) {
-            while let Some(mut kept) = upstream.pool.take() {
-                if kept.is_usable() {
-                    metrics.reused.add(1);
-                    return Ok((kept, true));
-                }
+            if let Some(kept) = upstream.pool.take() {
+                return Ok((kept, true));
             }
         }
         let began = Instant::now();

@@ -1,5 +1,6 @@
 //! A request's way to the application and back, however often it has to be tried.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) struct Forward {
     /// How often in a row the application was away.
     misses: usize,
     /// What was wrong when it was away the last time.
-    last: String,
+    last: Cow<'static, str>,
     /// The last attempt ended unread, over a fresh connection.
     was_unread: bool,
     /// Counts it while it waits.
@@ -80,7 +81,7 @@ impl Forward {
         body: Option<RequestBody>,
         upgrade: Option<OnUpgrade>,
     ) -> Self {
-        let (patience, last) = (settings.wait, "others wait as well".to_owned());
+        let (patience, last) = (settings.wait, Cow::Borrowed("others wait as well"));
         Self {
             state,
             settings,
@@ -148,7 +149,7 @@ impl Forward {
         let entered = self.state.room.enter(began + self.patience, max);
         let permit = entered.await.map_err(|refused| match refused {
             Refused::Full => Failure::Full,
-            Refused::Late => Failure::Away(self.last.clone()),
+            Refused::Late => Failure::Away(self.last.to_string()),
         })?;
         if !permit.is_free() {
             self.patience = self.patience.saturating_sub(began.elapsed());
@@ -160,7 +161,7 @@ impl Forward {
     async fn away(&mut self, upstream: &Upstream, began: Instant) -> Result<(), Failure> {
         upstream.pool.clear();
         if self.state.room.shut() {
-            let error = &self.last;
+            let error = &*self.last;
             tracing::warn!(address = %upstream, error, "the application is away; requests wait for it");
         }
         self.waits.get_or_insert_with(|| self.state.room.wait());
@@ -169,7 +170,7 @@ impl Forward {
         sleep(pause.min(self.patience)).await;
         self.patience = self.patience.saturating_sub(began.elapsed());
         let is_over = self.patience.is_zero() || self.state.room.is_closed();
-        if is_over { Err(Failure::Away(self.last.clone())) } else { Ok(()) }
+        if is_over { Err(Failure::Away(self.last.to_string())) } else { Ok(()) }
     }
 
     /// Tries once.
@@ -182,7 +183,7 @@ impl Forward {
         let (mut connection, is_kept) = match self.connection(upstream).await {
             Ok(connection) => connection,
             Err(error) => {
-                self.last = error.to_string();
+                self.last = error.to_string().into();
                 self.state.metrics.connect_failures.add(1);
                 if self.misses == 0 {
                     self.state.metrics.retried(Retry::Away);
@@ -218,7 +219,7 @@ impl Forward {
                 self.state.taken(permit);
                 self.state.metrics.answered(began.elapsed());
                 if answer.status() == StatusCode::SERVICE_UNAVAILABLE && self.may_wait_on_503() {
-                    "the application says 503".clone_into(&mut self.last);
+                    self.last = "the application says 503".into();
                     self.state.metrics.retried(Retry::Starting);
                     return Ok(Next::Away);
                 }
@@ -253,9 +254,9 @@ impl Forward {
         is_kept: bool,
         upstream: &Upstream,
     ) -> Result<Next, Failure> {
-        self.last = error.to_string();
+        self.last = error.to_string().into();
         if error.is_parse() || error.is_parse_too_large() {
-            return Err(Failure::Malformed(self.last.clone()));
+            return Err(Failure::Malformed(self.last.to_string()));
         }
         if self.body.as_ref().is_some_and(RequestBody::is_broken) {
             return Err(Failure::Body);

@@ -9,7 +9,8 @@
 //! # Source
 //! RFC 7239 (Forwarded). The others have no specification; they are as MDN describes them.
 
-use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
 
 use http::header::{Entry, FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -71,27 +72,27 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
             fields.remove(name);
         }
     }
-    let (ip, node) = match origin.peer {
-        Peer::Tcp(address) if address.is_ipv4() => {
-            let ip = address.ip().to_string();
-            (Some(ip.clone()), ip)
+    let node = Node::of(origin.peer);
+    let ip = node.ip();
+    let host_text = host.as_ref().and_then(|host| host.to_str().ok());
+    let element = element(node.as_bytes(), host_text);
+    if !origin.may_be_said {
+        if let Some(ip) = ip.and_then(|ip| HeaderValue::from_bytes(ip).ok()) {
+            fields.insert(FOR, ip);
         }
-        Peer::Tcp(address) => {
-            let ip = address.ip().to_string();
-            let node = format!("\"[{ip}]\"");
-            (Some(ip), node)
+        if let Ok(element) = HeaderValue::try_from(element) {
+            fields.insert(FORWARDED, element);
         }
-        Peer::Unix(_) | Peer::Other => (None, "unknown".to_owned()),
-    };
+        fields.insert(PROTO, HTTP);
+        if let Some(host) = host {
+            fields.insert(FORWARDED_HOST, host);
+        }
+        return;
+    }
     if let Some(ip) = ip {
         append(fields, FOR, ip);
     }
-    let mut element = format!("for={node};proto=http");
-    if let Some(host) = host.as_ref().and_then(|host| host.to_str().ok()) {
-        // A host that has passed has no quotation marks. Writing to a string does not fail.
-        let _ = write!(element, ";host=\"{host}\"");
-    }
-    append(fields, FORWARDED, element);
+    append(fields, FORWARDED, &element);
     // A trusted proxy knows how and as what it was asked.
     if let Entry::Vacant(place) = fields.entry(PROTO) {
         place.insert(HTTP);
@@ -101,23 +102,96 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
     }
 }
 
+/// The element of Forwarded, of its exact length: a header's value is made of it without a copy.
+fn element(node: &[u8], host: Option<&str>) -> Vec<u8> {
+    let none: [&[u8]; 3] = [b"", b"", b""];
+    // A host that has passed has no quotation marks.
+    let host = host.map_or(none, |host| [b";host=\"", host.as_bytes(), b"\""]);
+    let parts = [b"for=", node, b";proto=http", host[0], host[1], host[2]];
+    parts.concat()
+}
+
 /// Adds to the end of a list, which may stand in several fields.
-fn append(fields: &mut HeaderMap, name: HeaderName, added: String) {
+fn append(fields: &mut HeaderMap, name: HeaderName, added: &[u8]) {
     let before = fields.get_all(&name).iter().filter_map(|value| value.to_str().ok());
-    let mut list = before.collect::<Vec<_>>().join(", ");
-    let value = if list.is_empty() {
-        added
-    } else {
-        list.push_str(", ");
-        list + &added
-    };
-    if let Ok(value) = HeaderValue::try_from(value) {
+    let before = before.map(str::as_bytes).filter(|value| !value.is_empty());
+    let list = before.chain([added]).collect::<Vec<_>>().join(&b", "[..]);
+    if let Ok(value) = HeaderValue::try_from(list) {
         fields.insert(name, value);
+    }
+}
+
+/// The longest node, in brackets and quotation marks.
+const NODE_MAX: usize = "\"[]\"".len() + "0000:0000:0000:0000:0000:0000:255.255.255.255".len();
+
+/// The client as Forwarded names it: written for each request, and so without an allocation.
+struct Node {
+    bytes: [u8; NODE_MAX],
+    length: usize,
+    /// Where in it the address is.
+    ip: Range<usize>,
+}
+
+// === impl Node ===
+
+impl Node {
+    fn of(peer: Peer) -> Self {
+        let mut node = Self { bytes: [0; NODE_MAX], length: 0, ip: 0..0 };
+        match peer {
+            Peer::Tcp(address) => match address.ip() {
+                IpAddr::V4(ip) => {
+                    for (at, octet) in ip.octets().into_iter().enumerate() {
+                        if at > 0 {
+                            node.push(b'.');
+                        }
+                        node.push_decimal(octet);
+                    }
+                    node.ip = 0..node.length;
+                }
+                IpAddr::V6(ip) => {
+                    let text = ip.to_string();
+                    b"\"["
+                        .iter()
+                        .chain(text.as_bytes())
+                        .chain(b"]\"")
+                        .for_each(|byte| node.push(*byte));
+                    node.ip = 2..node.length - 2;
+                }
+            },
+            Peer::Unix(_) | Peer::Other => b"unknown".iter().for_each(|byte| node.push(*byte)),
+        }
+        node
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The address alone, if it has one.
+    fn ip(&self) -> Option<&[u8]> {
+        (!self.ip.is_empty()).then(|| &self.bytes[self.ip.clone()])
+    }
+
+    fn push_decimal(&mut self, number: u8) {
+        if number >= 100 {
+            self.push(b'0' + number / 100);
+        }
+        if number >= 10 {
+            self.push(b'0' + number / 10 % 10);
+        }
+        self.push(b'0' + number % 10);
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn told(fields: &[(&str, &str)], peer: Peer, is_trusted: bool) -> Vec<String> {
@@ -174,6 +248,20 @@ mod tests {
         let (said, peer) = ([("script_name", "/admin")], Peer::Tcp("10.0.0.1:9".parse().unwrap()));
         let has = |is_trusted| told(&said, peer, is_trusted).concat().contains("script_name");
         assert!(!has(false) && has(true));
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_writes_them() {
+        for ip in
+            ["0.0.0.0", "9.10.99.100", "255.255.255.255", "::", "2001:db8::1", "::ffff:1.2.3.4"]
+        {
+            let ip: IpAddr = ip.parse().unwrap();
+            let node = Node::of(Peer::Tcp((ip, 9).into()));
+            assert_eq!(node.ip(), Some(ip.to_string().as_bytes()));
+        }
+        let longest = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
+        let node = Node::of(Peer::Tcp(SocketAddr::new(longest, 9)));
+        assert_eq!(node.as_bytes(), format!("\"[{longest}]\"").as_bytes());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::proxy::connection::{Attempted, Connection};
 use crate::proxy::request_body::{AttemptBody, RequestBody};
@@ -38,6 +38,8 @@ pub(super) struct Attempt<'a> {
     pub(super) limit: Duration,
     /// The client waits to be asked for the body.
     pub(super) expects: bool,
+    /// When it begins.
+    pub(super) now: Instant,
 }
 
 /// The times at which something is to be done.
@@ -48,8 +50,6 @@ struct Clock {
     open: Option<Instant>,
     /// The next request may try.
     next: Option<Instant>,
-    /// Made when there is something to wait for.
-    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 // === impl Attempt ===
@@ -62,7 +62,7 @@ impl Attempt<'_> {
         mut request: Request<AttemptBody>,
         mut taken: Option<impl FnMut()>,
     ) -> End {
-        let Self { connection, body, limit, expects } = self;
+        let Self { connection, body, limit, expects, now } = self;
         if expects {
             let wire = Arc::clone(&connection.wire);
             hyper::ext::on_informational(&mut request, move |interim| {
@@ -71,12 +71,10 @@ impl Attempt<'_> {
                 }
             });
         }
-        let now = Instant::now();
         let mut clock = Clock {
             due: now + limit,
             open: expects.then(|| now + CONTINUE),
             next: taken.is_some().then(|| now + LET_NEXT),
-            sleep: None,
         };
         // Only a word from hyper: the runtime's budget must not make it look as if there were none.
         let mut answer = pin!(unconstrained(connection.send(request)));
@@ -97,7 +95,7 @@ impl Attempt<'_> {
                 if body.is_some_and(RequestBody::has_moved) {
                     clock.due = Instant::now() + limit;
                 }
-                if clock.poll(cx).is_pending() {
+                if connection.timer.poll(clock.first(), cx).is_pending() {
                     return Poll::Pending;
                 }
                 let now = Instant::now();
@@ -137,16 +135,10 @@ fn poll_attempt(
 // === impl Clock ===
 
 impl Clock {
-    /// Ready when something is to be done.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let first = [Some(self.due), self.open, self.next].into_iter().flatten().min();
-        let first = first.unwrap_or(self.due);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(first)));
-        if sleep.deadline() != first {
-            sleep.as_mut().reset(first);
-        }
-        // An application that always has something to say uses up all that the task may do in a turn.
-        pin!(unconstrained(sleep.as_mut())).poll(cx)
+    /// When something is to be done.
+    fn first(&self) -> Instant {
+        let others = [self.open, self.next].into_iter().flatten();
+        others.fold(self.due, Instant::min)
     }
 }
 

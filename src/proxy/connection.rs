@@ -17,6 +17,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::proxy::request_body::AttemptBody;
+use crate::proxy::timer::Timer;
 use crate::proxy::wire::{UpstreamIo, Wire};
 use crate::sockets::stream::Stream;
 
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     sender: SendRequest<AttemptBody>,
     /// hyper has ended it.
     is_done: bool,
+    /// Kept with it: most answers come in time, and the next request waits for a later time.
+    pub(super) timer: Timer,
     pub(super) wire: Arc<Wire>,
 }
 
@@ -48,7 +51,13 @@ impl Connection {
         builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(2 * HEAD_MAX);
         let (sender, hyper) =
             builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-        Ok(Self { hyper: Some(Box::new(hyper)), sender, is_done: false, wire })
+        Ok(Self {
+            hyper: Some(Box::new(hyper)),
+            sender,
+            is_done: false,
+            timer: Timer::default(),
+            wire,
+        })
     }
 
     /// Gives hyper a request.

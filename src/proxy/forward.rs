@@ -98,7 +98,7 @@ impl Forward {
     }
 
     /// Has the request answered, by the application or for it.
-    pub(super) async fn run(mut self) -> Response<AnswerBody> {
+    pub(super) async fn run(&mut self) -> Response<AnswerBody> {
         match self.answered().await {
             Ok(response) => response,
             Err(failure) => {
@@ -120,7 +120,7 @@ impl Forward {
                 // In each round: a reload may have changed it.
                 let upstream = self.state.upstream();
                 let began = Instant::now();
-                let next = self.attempt(&upstream, &mut permit).await?;
+                let next = self.attempt(&upstream, &mut permit, began).await?;
                 match next {
                     Next::Answer(response) => return Ok(response),
                     Next::Again => {}
@@ -178,9 +178,10 @@ impl Forward {
         &mut self,
         upstream: &Arc<Upstream>,
         permit: &mut Permit,
+        now: Instant,
     ) -> Result<Next, Failure> {
         let Some(active) = self.state.room.begin(permit) else { return Ok(Next::Behind) };
-        let (mut connection, is_kept) = match self.connection(upstream).await {
+        let (mut connection, is_kept) = match self.connection(upstream, now).await {
             Ok(connection) => connection,
             Err(error) => {
                 self.last = error.to_string().into();
@@ -197,13 +198,15 @@ impl Forward {
             Some(body) => body.attempt(&connection.wire),
             None => AttemptBody::none(),
         };
-        let (began, request) = (Instant::now(), self.head.request(body));
+        let began = if is_kept { now } else { Instant::now() };
+        let request = self.head.request(body);
         let state = Arc::clone(&self.state);
         let attempt = Attempt {
             connection: &mut connection,
             body: self.body.as_ref(),
             limit: self.settings.response_timeout,
             expects: self.head.expects,
+            now: began,
         };
         let taken = (!permit.is_free()).then_some(|| state.taken(permit));
         let end = attempt.run(request, taken).await;
@@ -232,11 +235,15 @@ impl Forward {
     }
 
     /// A connection for this request, and whether it was kept.
-    async fn connection(&self, upstream: &Upstream) -> io::Result<(Connection, bool)> {
+    async fn connection(
+        &self,
+        upstream: &Upstream,
+        now: Instant,
+    ) -> io::Result<(Connection, bool)> {
         let metrics = &self.state.metrics;
         // Of a kept TCP connection that ends, nobody can say how much of the request was read.
         if upstream.is_unix() || is_idempotent(&self.head.method) {
-            if let Some(kept) = upstream.pool.take() {
+            if let Some(kept) = upstream.pool.take(now) {
                 return Ok((kept, true));
             }
         }

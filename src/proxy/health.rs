@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Request;
 use http::header::{HOST, HeaderValue, USER_AGENT};
+use tokio::time::Instant;
 
 use crate::proxy::attempt::{Attempt, End};
 use crate::proxy::request_body::AttemptBody;
@@ -52,8 +53,13 @@ impl Proxy {
         let connected = upstream.connect(LIMIT.min(settings.connect_timeout)).await;
         let mut connection = connected.map_err(|error| not_well(error.to_string()))?;
         connection.wire.begin(false, false);
-        let attempt =
-            Attempt { connection: &mut connection, body: None, limit: LIMIT, expects: false };
+        let attempt = Attempt {
+            connection: &mut connection,
+            body: None,
+            limit: LIMIT,
+            expects: false,
+            now: Instant::now(),
+        };
         match attempt.run(request, None::<fn()>).await {
             End::Answered(answer) if answer.status().is_success() => Ok(()),
             End::Answered(answer) => Err(not_well(format!("{path} answers {}", answer.status()))),

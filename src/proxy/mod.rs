@@ -34,6 +34,7 @@ pub(crate) mod request_body;
 pub(crate) mod room;
 pub(crate) mod service;
 pub(crate) mod settings;
+pub(crate) mod timer;
 pub(crate) mod trusted;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;

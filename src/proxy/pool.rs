@@ -33,10 +33,10 @@ struct Inner {
 
 impl Pool {
     /// The connection that was used last.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
         let mut inner = self.inner();
         let (since, connection) = inner.kept.pop()?;
-        if since.elapsed() < KEPT {
+        if now.duration_since(since) < KEPT {
             return Some(connection);
         }
         // The others are older. Closed when the lock is free again.

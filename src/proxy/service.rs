@@ -198,8 +198,8 @@ impl Proxy {
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, is_idempotent(&head.method)));
         let upgrade = upgrade.filter(|_| head.offers_upgrade);
-        let forward = Forward::new(state, settings, head, body, upgrade);
-        Box::pin(async { Ok(forward.run().await) })
+        let mut forward = Forward::new(state, settings, head, body, upgrade);
+        Box::pin(async move { Ok(forward.run().await) })
     }
 }
 

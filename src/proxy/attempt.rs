@@ -176,8 +176,13 @@ mod tests {
             connection.wire.begin(false, false);
             let request = Request::get("/").body(AttemptBody::none()).unwrap();
             let limit = Duration::from_secs(60);
-            let attempt =
-                Attempt { connection: &mut connection, body: None, limit, expects: false };
+            let attempt = Attempt {
+                connection: &mut connection,
+                body: None,
+                limit,
+                expects: false,
+                now: Instant::now(),
+            };
             let end = attempt.run(request, None::<fn()>).await;
             assert!(matches!(end, End::Broken(_)), "{spent}: {end:?}");
             assert_eq!(seen(&connection.wire), Seen::NotItsHead, "{spent}");

@@ -75,7 +75,7 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
     let node = Node::of(origin.peer);
     let ip = node.ip();
     let host_text = host.as_ref().and_then(|host| host.to_str().ok());
-    let element = element(node.as_bytes(), host_text);
+    let element = forwarded(node.as_bytes(), host_text);
     if !origin.may_be_said {
         if let Some(ip) = ip.and_then(|ip| HeaderValue::from_bytes(ip).ok()) {
             fields.insert(FOR, ip);
@@ -103,10 +103,10 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
 }
 
 /// The element of Forwarded, of its exact length: a header's value is made of it without a copy.
-fn element(node: &[u8], host: Option<&str>) -> Vec<u8> {
-    let none: [&[u8]; 3] = [b"", b"", b""];
+fn forwarded(node: &[u8], host: Option<&str>) -> Vec<u8> {
+    let nothing: [&[u8]; 3] = [b"", b"", b""];
     // A host that has passed has no quotation marks.
-    let host = host.map_or(none, |host| [b";host=\"", host.as_bytes(), b"\""]);
+    let host = host.map_or(nothing, |host| [b";host=\"", host.as_bytes(), b"\""]);
     let parts = [b"for=", node, b";proto=http", host[0], host[1], host[2]];
     parts.concat()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::routes::Admin;
 use crate::proxy::overview::ProxyOverview;
@@ -24,6 +25,9 @@ pub(super) struct Asked {
 
 type Answer = (StatusCode, String);
 
+/// How many may wait for a hold at the same time: the admin server has few connections, and other things to do.
+static HOLDS: Semaphore = Semaphore::const_new(4);
+
 /// `POST /hold`: new requests wait. Answers when none is with the application, or when the time for that is over.
 pub(super) async fn hold(State(admin): State<Arc<Admin>>, Query(asked): Query<Asked>) -> Answer {
     let times = (time(asked.timeout, TIMEOUT), time(asked.longest, LONGEST));
@@ -32,6 +36,10 @@ pub(super) async fn hold(State(admin): State<Arc<Admin>>, Query(asked): Query<As
         return (StatusCode::BAD_REQUEST, text);
     };
     let Some(views) = named(&admin, asked.server.as_deref()) else { return none(asked.server) };
+    let Ok(_hold) = HOLDS.try_acquire() else {
+        let text = "as many wait for a hold already as may\n".to_owned();
+        return (StatusCode::TOO_MANY_REQUESTS, text);
+    };
     let mut text = String::new();
     for view in views {
         let is_at_rest = view.proxy.hold(limit, longest).await;

@@ -168,7 +168,8 @@ mod tests {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let stream = Stream::connected(ours.into()).unwrap();
             let mut connection = Connection::new(stream, true).await.unwrap();
-            assert!(connection.is_usable());
+            let is_pending = poll_fn(|cx| Poll::Ready(connection.poll(cx).is_pending())).await;
+            assert!(is_pending && connection.is_usable());
             drop(theirs);
             // The runtime looks for what has come, and there is a new budget.
             yield_now().await;

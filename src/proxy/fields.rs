@@ -19,6 +19,8 @@ use crate::proxy::request_body::AttemptBody;
 use crate::proxy::settings::Settings;
 use crate::sockets::peer::Peer;
 
+/// What CGI would hand on as `HTTP_PROXY`, which many programs take for the address of their own proxy.
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -37,7 +39,7 @@ pub(super) struct Head {
     /// The client waits to be asked for the body.
     pub(super) expects: bool,
     /// The client offers another protocol, which the application may agree to.
-    pub(super) offers_upgrade: bool,
+    pub(super) offer: Option<HeaderValue>,
 }
 
 /// How long a request's body is.
@@ -76,12 +78,13 @@ impl Head {
         let found = Found::of(&fields);
         // HTTP/1.0 has no upgrades: hyper would keep the client's socket, and the application have agreed in vain.
         let may_offer = length == Length::Nothing && version >= Version::HTTP_11;
-        let offers_upgrade = may_offer && found.connection && found.upgrade && is_offer(&fields);
+        let may_offer = may_offer && found.connection && found.upgrade;
+        let offer = if may_offer { offered(&fields) } else { None };
         let wants_trailers =
             found.te && fields.get_all(TE).iter().any(|value| names(value, b"trailers"));
         let expects = found.expect && length != Length::Nothing && version >= Version::HTTP_11;
-        found.remove_hop_by_hop(&mut fields, offers_upgrade);
-        if offers_upgrade {
+        found.remove_hop_by_hop(&mut fields, offer.is_some());
+        if offer.is_some() {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         } else if wants_trailers {
             fields.insert(TE, TRAILERS);
@@ -109,7 +112,7 @@ impl Head {
         if settings.via {
             add_via(&mut fields, found.via);
         }
-        Self { target: target(&method, uri), method, fields, expects, offers_upgrade }
+        Self { target: target(&method, uri), method, fields, expects, offer }
     }
 
     /// The request, for one attempt.
@@ -222,16 +225,16 @@ pub(super) fn is_last_hop(method: &Method, fields: &mut HeaderMap) -> bool {
     }
 }
 
-/// Tells whether the client offers a protocol that a tunnel is made for. HTTP/2 and TLS are not: what is said in them
+/// The protocol that the client offers, if a tunnel is made for it. HTTP/2 and TLS are not: what is said in them
 /// would be requests that nobody has looked at.
-fn is_offer(fields: &HeaderMap) -> bool {
+fn offered(fields: &HeaderMap) -> Option<HeaderValue> {
     let is_asked = fields.get_all(CONNECTION).iter().any(|value| names(value, b"upgrade"));
     let mut offers = fields.get_all(UPGRADE).iter();
-    let (Some(offer), None) = (offers.next(), offers.next()) else { return false };
-    let offer = offer.as_bytes().trim_ascii().to_ascii_lowercase();
+    let (Some(value), None) = (offers.next(), offers.next()) else { return None };
+    let offer = value.as_bytes().trim_ascii().to_ascii_lowercase();
     let is_one = !offer.is_empty() && !offer.contains(&b',');
     let is_hidden = [&b"h2"[..], b"http", b"tls"].iter().any(|other| offer.starts_with(other));
-    is_asked && is_one && !is_hidden
+    (is_asked && is_one && !is_hidden).then(|| value.clone())
 }
 
 fn add_via(fields: &mut HeaderMap, has_via: bool) {
@@ -274,7 +277,8 @@ impl Found {
                 found.origins = true;
             } else {
                 let name = name.as_str();
-                found.hop_by_hop |= name == "keep-alive" || name == "proxy-connection";
+                found.hop_by_hop |=
+                    name == "keep-alive" || name == "proxy-connection" || name == "proxy";
                 found.origins |= forwarded::is_origin(name) || forwarded::has_underscore(name);
             }
         }
@@ -294,7 +298,9 @@ impl Found {
             fields.remove(CONNECTION);
         }
         if self.hop_by_hop {
-            for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+            for name in
+                [PROXY, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION]
+            {
                 fields.remove(name);
             }
         }

@@ -306,8 +306,11 @@ impl Forward {
         let (mut parts, incoming) = answer.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             drop(active);
-            let agreed = parts.headers.get(header::UPGRADE).cloned();
-            let (Some(agreed), Some(client)) = (agreed, self.upgrade.take()) else {
+            let agreed = parts.headers.get(header::UPGRADE).filter(|agreed| {
+                let offer = self.head.offer.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+                agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(offer.trim_ascii())
+            });
+            let (Some(agreed), Some(client)) = (agreed.cloned(), self.upgrade.take()) else {
                 return Err(Failure::Malformed("it switches protocols, unasked".to_owned()));
             };
             pass_back(&mut parts, &self.settings);

@@ -18,6 +18,9 @@ use crate::proxy::wire::Wire;
 /// How much of the body of a request with an idempotent method is kept, so that it can be sent again: 64 KiB.
 pub(super) const KEPT_MAX: usize = 64 << 10;
 
+/// What a piece that is kept counts at least: it takes memory of its own besides its bytes.
+const PIECE_MIN: usize = 256;
+
 /// A request's body, which outlives the attempts to send it.
 #[derive(Clone)]
 pub(super) struct RequestBody(Arc<Mutex<Source>>);
@@ -120,7 +123,7 @@ impl Source {
                 self.is_whole = false;
                 self.has_moved = true;
                 if let (Some(data), Some(kept)) = (frame.data_ref(), self.kept_bytes) {
-                    let bytes = kept + data.len();
+                    let bytes = kept + data.len().max(PIECE_MIN);
                     self.kept_bytes = (bytes <= KEPT_MAX).then_some(bytes);
                     if self.kept_bytes.is_some() {
                         self.kept.push(data.clone());

@@ -197,7 +197,7 @@ impl Proxy {
         let head = Head::of(parts, length, &settings);
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, is_idempotent(&head.method)));
-        let upgrade = upgrade.filter(|_| head.offers_upgrade);
+        let upgrade = upgrade.filter(|_| head.offer.is_some());
         let mut forward = Forward::new(state, settings, head, body, upgrade);
         Box::pin(async move { Ok(forward.run().await) })
     }

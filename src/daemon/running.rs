@@ -113,7 +113,10 @@ impl Running {
 
     /// The status line while serving; trouble comes first, since a long line is cut at the end.
     pub(crate) fn serving(&self) -> String {
-        let trouble = self.trouble.iter().flat_map(|trouble| [trouble, "; "]);
-        trouble.chain(["Serving ", &self.addresses]).collect()
+        let troubles = self.trouble.iter().cloned();
+        #[cfg(feature = "proxy")]
+        let troubles = troubles.chain(self.proxies.iter().filter_map(|(_, proxy)| proxy.trouble()));
+        let troubles: String = troubles.map(|trouble| trouble + "; ").collect();
+        format!("{troubles}Serving {}", self.addresses)
     }
 }

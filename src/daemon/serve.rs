@@ -205,6 +205,7 @@ impl Running {
 struct LiveStatus {
     requests: u64,
     shown: (usize, u64),
+    serving: String,
 }
 
 impl LiveStatus {
@@ -212,12 +213,16 @@ impl LiveStatus {
         let requests = servers.iter().map(|server| server.metrics.requests()).sum::<u64>();
         let rate = requests - std::mem::replace(&mut self.requests, requests);
         let connections = servers.iter().map(|server| server.connections()).sum();
-        if running.phases.current() == Phase::Ready && self.shown != (connections, rate) {
+        if running.phases.current() != Phase::Ready {
+            return;
+        }
+        // An application that goes away, or comes back, changes it as well.
+        let serving = running.serving();
+        if self.shown != (connections, rate) || self.serving != serving {
             self.shown = (connections, rate);
-            running.process.notifier.status(&format!(
-                "{}; {connections} connections, {rate} requests/s",
-                running.serving(),
-            ));
+            let status = format!("{serving}; {connections} connections, {rate} requests/s");
+            running.process.notifier.status(&status);
+            self.serving = serving;
         }
     }
 }

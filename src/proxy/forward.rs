@@ -160,7 +160,7 @@ impl Forward {
     /// The application could not be reached: others wait as well, and this one for a moment.
     async fn away(&mut self, upstream: &Upstream, began: Instant) -> Result<(), Failure> {
         upstream.pool.clear();
-        if self.state.room.shut() {
+        if self.state.room.shut(&self.last) {
             let error = &*self.last;
             tracing::warn!(address = %upstream, error, "the application is away; requests wait for it");
         }

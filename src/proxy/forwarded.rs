@@ -89,10 +89,18 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
         }
         return;
     }
+    // A trusted proxy that speaks one of the two languages only is not contradicted in the other.
+    let says_forwarded = fields.contains_key(FORWARDED);
+    let says_others = [FOR, PROTO, FORWARDED_HOST].iter().any(|name| fields.contains_key(name));
+    if says_forwarded || !says_others {
+        append(fields, FORWARDED, &element);
+    }
+    if says_forwarded && !says_others {
+        return;
+    }
     if let Some(ip) = ip {
         append(fields, FOR, ip);
     }
-    append(fields, FORWARDED, &element);
     // A trusted proxy knows how and as what it was asked.
     if let Entry::Vacant(place) = fields.entry(PROTO) {
         place.insert(HTTP);

@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use http::Request;
 use http::header::{HOST, HeaderValue, USER_AGENT};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::proxy::attempt::{Attempt, End};
+use crate::proxy::connection::Connection;
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::service::Proxy;
 
 /// How long the application at a new address may take to answer.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// How long it may take to be there, and well: a deploy starts it and reloads. A reload takes ten seconds at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two questions.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why requests do not go to another address.
 #[derive(Debug, thiserror::Error)]
@@ -45,26 +52,14 @@ impl Proxy {
         }
         let settings = new.state().settings();
         let Some(path) = &settings.health else { return Ok(()) };
-        let mut request = Request::get(path)
-            .body(AttemptBody::none())
-            .map_err(|error| not_well(format!("health path \"{path}\": {error}")))?;
-        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
-        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lockstepd-health"));
-        let connected = upstream.connect(LIMIT.min(settings.connect_timeout)).await;
-        let mut connection = connected.map_err(|error| not_well(error.to_string()))?;
-        connection.wire.begin(false, false);
-        let attempt = Attempt {
-            connection: &mut connection,
-            body: None,
-            limit: LIMIT,
-            expects: false,
-            now: Instant::now(),
-        };
-        match attempt.run(request, None::<fn()>).await {
-            End::Answered(answer) if answer.status().is_success() => Ok(()),
-            End::Answered(answer) => Err(not_well(format!("{path} answers {}", answer.status()))),
-            End::Broken(error) => Err(not_well(format!("{path}: {error}"))),
-            End::TimedOut => Err(not_well(format!("{path} is not answered within 5 s"))),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match upstream.connect(LIMIT.min(settings.connect_timeout)).await {
+                Ok(connection) => return ask(connection, path).await.map_err(not_well),
+                // It may have been started just now.
+                Err(_) if Instant::now() < until => sleep(PAUSE).await,
+                Err(error) => return Err(not_well(error.to_string())),
+            }
         }
     }
 
@@ -77,5 +72,28 @@ impl Proxy {
             self.state().set_upstream(Arc::clone(&upstream));
             before.pool.clear();
         }
+    }
+}
+
+/// Asks the application for `path`; an error says why it is not well.
+async fn ask(mut connection: Connection, path: &str) -> Result<(), String> {
+    let mut request = Request::get(path)
+        .body(AttemptBody::none())
+        .map_err(|error| format!("health path \"{path}\": {error}"))?;
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lockstepd-health"));
+    connection.wire.begin(false, false);
+    let attempt = Attempt {
+        connection: &mut connection,
+        body: None,
+        limit: LIMIT,
+        expects: false,
+        now: Instant::now(),
+    };
+    match attempt.run(request, None::<fn()>).await {
+        End::Answered(answer) if answer.status().is_success() => Ok(()),
+        End::Answered(answer) => Err(format!("{path} answers {}", answer.status())),
+        End::Broken(error) => Err(format!("{path}: {error}")),
+        End::TimedOut => Err(format!("{path} is not answered within 3 s")),
     }
 }

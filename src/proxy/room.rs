@@ -47,6 +47,8 @@ struct Inner {
     holds: u64,
     /// Since when the application is away.
     away: Option<Instant>,
+    /// What was wrong the last time.
+    trouble: String,
 }
 
 /// A request's turn; gone when it is dropped.
@@ -145,9 +147,10 @@ impl Room {
     }
 
     /// The application cannot be reached: others wait; answers whether they did not before.
-    pub(super) fn shut(&self) -> bool {
+    pub(super) fn shut(&self, trouble: &str) -> bool {
         let mut inner = self.inner();
         inner.budget = 1;
+        trouble.clone_into(&mut inner.trouble);
         let is_news = inner.away.is_none();
         if is_news {
             inner.away = Some(Instant::now());
@@ -228,7 +231,6 @@ impl Room {
     }
 
     /// How many requests wait for the application, those included that try to reach it.
-    #[cfg(feature = "admin")]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
@@ -243,6 +245,18 @@ impl Room {
         } else {
             Door::Open
         }
+    }
+
+    /// Why requests wait, if they do; for people.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.is_open() {
+            return None;
+        }
+        let inner = self.inner();
+        if inner.held.is_some() {
+            return Some("held".to_owned());
+        }
+        inner.away.map(|_| format!("away: {}", inner.trouble))
     }
 
     pub(super) fn is_open(&self) -> bool {

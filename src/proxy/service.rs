@@ -168,6 +168,12 @@ impl Proxy {
         Some(format!("\"{}\" is no path (write \"/up\")", path.escape_debug()))
     }
 
+    /// What is to be said of an application that is away or held.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let (trouble, waiting) = (self.0.room.trouble()?, self.0.room.waiting());
+        Some(format!("application {} {trouble}, {waiting} waiting", self.0.upstream()))
+    }
+
     /// Says by when the last request that waits has to be answered: the daemon ends.
     pub(crate) fn close_by(&self, end: Instant) {
         self.0.room.close_by(end);

@@ -53,7 +53,8 @@ impl Upstream {
             (Address::Unix(path), _) => connect_unix(path)?,
             (_, Some(address)) => timeout(limit, connect_tcp(address))
                 .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                .map_err(explained)?,
             (_, None) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Connection::new(Stream::connected(fd)?, self.is_unix()).await
@@ -67,6 +68,15 @@ impl fmt::Display for Upstream {
             Err(error) => error.fmt(f),
         }
     }
+}
+
+/// Says what is to be done where the service manager forbids ports.
+fn explained(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::EAFNOSUPPORT) {
+        let text = "the unit allows no ports (see packaging/drop-ins/tcp-application.conf)";
+        return io::Error::new(error.kind(), text);
+    }
+    error
 }
 
 /// Connects at once, or not at all: a Unix socket's queue has room or not.

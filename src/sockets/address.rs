@@ -269,6 +269,14 @@ impl TryFrom<&str> for Address {
     }
 }
 
+impl TryFrom<String> for Address {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        text.parse()
+    }
+}
+
 impl TryFrom<&Path> for Address {
     type Error = InvalidAddress;
 

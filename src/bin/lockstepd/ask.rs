@@ -20,6 +20,10 @@ use crate::command::{Hold, Release};
 /// The longest answer that is shown.
 const ANSWER_MAX: usize = 64 << 10;
 
+/// How the daemon says that nothing is with the application, or that something is.
+const HELD: &str = ": held, nothing is in flight";
+const BUSY: &str = ": held, requests are still in flight";
+
 /// How much longer than the daemon the question takes at most.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -34,6 +38,8 @@ enum AskError {
     Answer(Address, lockstepd::BoxError),
     #[error("the admin server on {0} says {1}: {2}")]
     Refused(Address, http::StatusCode, String),
+    #[error("what listens on {0} is no admin server of lockstepd (is --admin its address?)")]
+    Foreign(Address),
     #[error("the admin server on {0} did not answer in time")]
     Timeout(Address),
 }
@@ -44,13 +50,31 @@ pub(crate) fn hold(admin: &Address, hold: &Hold) -> ExitCode {
     let [limit, longest] = times;
     let server = encoded(&hold.server);
     let path = format!("/hold?server={server}&timeout={limit}&longest={longest}");
-    show(ask(admin, &path, hold.timeout), hold.strict)
+    let answer = ask(admin, &path, hold.timeout).and_then(|answer| {
+        expect(admin, answer, |line| line.ends_with(HELD) || line.ends_with(BUSY))
+    });
+    let is_at_rest = answer.as_ref().is_ok_and(|answer| !answer.contains(BUSY));
+    let shown = show(answer, hold.strict);
+    if hold.strict && !is_at_rest { ExitCode::FAILURE } else { shown }
 }
 
 /// Asks for its end.
 pub(crate) fn release(admin: &Address, release: &Release) -> ExitCode {
     let path = format!("/release?server={}", encoded(&release.server));
-    show(ask(admin, &path, Duration::ZERO), release.strict)
+    let answer = ask(admin, &path, Duration::ZERO).and_then(|answer| {
+        expect(admin, answer, |line| line.ends_with(": released") || line.ends_with("not held"))
+    });
+    show(answer, release.strict)
+}
+
+/// Sees to it that the answer is a daemon's: another server answers any request in its own way.
+fn expect(
+    admin: &Address,
+    answer: String,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<String, AskError> {
+    let is_ours = !answer.is_empty() && answer.lines().all(is_ours);
+    if is_ours { Ok(answer) } else { Err(AskError::Foreign(admin.clone())) }
 }
 
 /// A name as it stands in a query.

@@ -34,8 +34,8 @@ pub(crate) struct Hold {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     pub(crate) longest: Duration,
 
-    /// Exit with 1 where it did not work. Without, the exit code is 0 in any case: a daemon that is away must not
-    /// keep the application from stopping
+    /// Exit with 1 where nothing is held, or requests are still in flight after --timeout. Without, the exit code is 0
+    /// in any case: a daemon that is away must not keep the application from stopping
     #[arg(long)]
     pub(crate) strict: bool,
 }

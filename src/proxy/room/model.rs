@@ -145,7 +145,7 @@ impl Rig {
                     self.entering[one] = None;
                 }
             }
-            Step::Shut => drop(self.room.shut()),
+            Step::Shut => drop(self.room.shut("away")),
             Step::Hold => drop(self.room.hold()),
             Step::Release => drop(self.room.release(None)),
         }
@@ -221,7 +221,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_closes_is_left_by_all_in_time() {
     let room = Arc::new(Room::new());
-    room.shut();
+    room.shut("away");
     let first = room.enter(Instant::now() + DAY, Some(MAX)).await;
     let waiting = room.enter(Instant::now() + DAY, Some(MAX));
     tokio::pin!(waiting);

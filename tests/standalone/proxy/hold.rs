@@ -179,6 +179,36 @@ fn where_no_daemon_answers_only_strict_is_a_failure() {
 }
 
 #[test]
+fn the_answer_of_another_server_is_not_taken_for_the_daemons() {
+    let place = Place::new();
+    let there = place.application(&[]);
+    let mut daemon = place.launch().start();
+    let public = daemon.public();
+    for order in ["hold", "release"] {
+        let (code, text) = tell(&public, &[order, "--strict"]);
+        assert_eq!(code, 1);
+        assert!(text.contains("is no admin server of lockstepd"), "{text}");
+    }
+    assert_eq!(application(&mut daemon)["state"], "there");
+    drop(there);
+}
+
+#[test]
+fn requests_that_are_still_in_flight_are_a_failure_where_that_matters() {
+    let place = Place::new();
+    let _there = place.application(&[]);
+    let mut daemon = place.launch().start();
+    let _busy = End::asking(&daemon.public(), request("GET /hang", ""));
+    wait_until("the application has it", PATIENCE, || {
+        application(&mut daemon)["requests_in_flight"] == 1
+    });
+    let admin = daemon.admin();
+    let (code, text) = tell(&admin, &["hold", "--timeout", "100ms", "--strict"]);
+    assert_eq!((code, &*text), (1, "public: held, requests are still in flight\n"));
+    assert_eq!(tell(&admin, &["hold", "--timeout", "100ms"]).0, 0);
+}
+
+#[test]
 fn a_server_without_an_application_cannot_be_held() {
     let mut daemon = Launch::daemon().start();
     let (code, text) = tell(&daemon.admin(), &["hold", "--strict"]);

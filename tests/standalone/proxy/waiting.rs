@@ -1,6 +1,9 @@
 //! An application that is away: requests wait for it, in order and not for ever.
 
-use std::{fs, os::unix::net::UnixListener};
+use std::{
+    fs,
+    os::unix::net::{UnixDatagram, UnixListener},
+};
 
 use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket},
@@ -188,6 +191,31 @@ fn who_has_waited_too_long_is_told_when_to_come_again() {
     let event = daemon.event("a request is answered for the application");
     assert_eq!(event["level"], "INFO");
     assert_eq!(application(&mut daemon)["failures"]["away"], 2);
+}
+
+#[test]
+fn the_status_line_says_that_the_application_is_away_and_why() {
+    let place = Place::new();
+    // Manager passes over what is sent at intervals.
+    let path = place.directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut daemon = place.launch().env("NOTIFY_SOCKET", &path).start();
+    let mut client = End::asking(&daemon.public(), request("GET /", ""));
+    let shows = |what: &str| loop {
+        let mut message = [0; 4096];
+        let length = manager.recv(&mut message).expect("a message");
+        if message[..length].starts_with(what.as_bytes()) {
+            break;
+        }
+    };
+    let address = place.address();
+    shows(&format!(
+        "STATUS=application {address} away: No such file or directory (os error 2), 1 waiting; Serving "
+    ));
+    let _there = place.application(&[]);
+    assert_eq!(client.head().status(), 200);
+    shows("STATUS=Serving ");
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Config {
         let fixed = [
             ("public.listen or public.socket_mode", self.public != new.public),
             (
-                "public.proxy, which was or is not there,",
+                "public.proxy, from none or to none,",
                 self.proxy.to.is_some() != new.proxy.to.is_some(),
             ),
             ("admin.listen or admin.socket_mode", self.admin != new.admin),

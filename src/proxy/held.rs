@@ -13,7 +13,6 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::sleep;
 
 use crate::proxy::metrics::Retry;
-use crate::proxy::room::Door;
 use crate::proxy::service::Proxy;
 
 /// More than enough for whatever is going to be done.
@@ -71,7 +70,7 @@ async fn an_application_that_is_busy_is_not_away() {
     sleep(LONG).await;
     socket.accept().unwrap();
     sleep(LONG).await;
-    assert_eq!(proxy.state().room.door(), Door::Held);
+    assert_eq!(proxy.state().room.trouble().as_deref(), Some("held"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +82,7 @@ async fn the_longest_hold_of_all_can_be_ended() {
     ask(&proxy, &[]).await;
     let _listener = listen(&path);
     sleep(LONG).await;
-    assert_eq!(proxy.state().room.door(), Door::Open, "it was away, and is back");
+    assert_eq!(proxy.state().room.trouble(), None, "it was away, and is back");
     assert_eq!(proxy.state().room.active(), 1);
 }
 

@@ -69,7 +69,7 @@ impl Pool {
         drop(kept);
     }
 
-    #[cfg(feature = "admin")]
+    #[cfg(any(feature = "admin", test))]
     pub(super) fn len(&self) -> usize {
         self.inner().kept.len()
     }

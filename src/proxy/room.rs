@@ -197,7 +197,7 @@ impl Room {
     pub(super) async fn at_rest(&self) {
         loop {
             let told = self.at_rest.notified();
-            if self.active.load(Ordering::SeqCst) == 0 {
+            if self.active() == 0 {
                 return;
             }
             told.await;

@@ -37,7 +37,7 @@ impl Upstream {
     }
 
     /// How many connections are kept.
-    #[cfg(feature = "admin")]
+    #[cfg(any(feature = "admin", test))]
     pub(crate) fn kept(&self) -> usize {
         self.pool.len()
     }

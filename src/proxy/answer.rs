@@ -2,13 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::proxy::connection::Connection;
@@ -38,7 +38,8 @@ struct Streamed {
     _active: Option<Active>,
     /// The most time without a byte.
     limit: Duration,
-    last: Option<Pin<Box<Sleep>>>,
+    /// When that is over, while nothing comes.
+    due: Option<Instant>,
     /// They have come: that was all.
     has_trailers: bool,
 }
@@ -68,7 +69,6 @@ impl AnswerBody {
         limit: Duration,
     ) -> Self {
         let connection = Some(connection);
-        let (last, has_trailers) = (None, false);
         let streamed = Streamed {
             incoming,
             connection,
@@ -76,8 +76,8 @@ impl AnswerBody {
             metrics,
             _active: active,
             limit,
-            last,
-            has_trailers,
+            due: None,
+            has_trailers: false,
         };
         Self(Content::Streamed(Box::new(streamed)))
     }
@@ -117,6 +117,7 @@ impl Body for AnswerBody {
 
 impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut has_read = false;
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(self.passed(frame)))),
@@ -125,30 +126,21 @@ impl Streamed {
                     self.give_back();
                     return Poll::Ready(None);
                 }
+                Poll::Pending if has_read => return self.poll_stalled(cx),
                 Poll::Pending => {}
             }
             let Some(connection) = &mut self.connection else { return Poll::Pending };
-            if connection.poll(cx).is_ready() {
-                // hyper has told the body how it ends.
+            // What hyper reads now is looked at once more; or it has told the body how it ends.
+            has_read = connection.poll(cx).is_pending();
+            if !has_read {
                 self.connection = None;
-                continue;
-            }
-            // What hyper has read meanwhile.
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_stalled(cx),
-                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(self.passed(frame)))),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),
-                Poll::Ready(None) => {
-                    self.give_back();
-                    return Poll::Ready(None);
-                }
             }
         }
     }
 
     /// A frame that has come. Nothing follows trailers, and hyper does not ask again.
     fn passed(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        self.last = None;
+        self.due = None;
         self.has_trailers |= frame.is_trailers();
         if self.has_ended() {
             self.give_back();
@@ -164,11 +156,9 @@ impl Streamed {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let limit = self.limit;
-        let sleep = || Box::pin(sleep_until(Instant::now() + limit));
-        if self.last.get_or_insert_with(sleep).as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
+        let due = *self.due.get_or_insert_with(|| Instant::now() + self.limit);
+        let Some(connection) = &mut self.connection else { return Poll::Pending };
+        ready!(connection.timer.poll(due, cx));
         Poll::Ready(Some(Err(self.cut(Stalled))))
     }
 

@@ -24,7 +24,7 @@ use crate::proxy::service::State;
 use crate::proxy::settings::Settings;
 use crate::proxy::tunnel;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::verdict::{Seen, is_idempotent, seen};
+use crate::proxy::verdict::{Seen, seen};
 
 /// How often a request is sent again that may have been executed: one that ends every process that gets it must not
 /// end many.
@@ -242,7 +242,7 @@ impl Forward {
     ) -> io::Result<(Connection, bool)> {
         let metrics = &self.state.metrics;
         // Of a kept TCP connection that ends, nobody can say how much of the request was read.
-        if upstream.is_unix() || is_idempotent(&self.head.method) {
+        if upstream.is_unix() || self.head.method.is_idempotent() {
             if let Some(kept) = upstream.pool.take(now) {
                 return Ok((kept, true));
             }
@@ -279,7 +279,7 @@ impl Forward {
                     return Ok(Next::Away);
                 }
             }
-            _ if is_there && is_idempotent(&self.head.method) && self.repeats < REPEATS_MAX => {
+            _ if is_there && self.head.method.is_idempotent() && self.repeats < REPEATS_MAX => {
                 self.repeats += 1;
                 self.state.metrics.retried(Retry::Idempotent);
             }

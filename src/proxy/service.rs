@@ -27,7 +27,6 @@ use crate::proxy::room::{Permit, Room};
 use crate::proxy::settings::Settings;
 use crate::proxy::trusted::TrustedProxy;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::verdict::is_idempotent;
 use crate::sockets::address::Address;
 
 /// A service that passes requests on to an application, which may be written in any language.
@@ -202,7 +201,7 @@ impl Proxy {
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let head = Head::of(parts, length, &settings);
         let has_body = length != Length::Nothing;
-        let body = has_body.then(|| RequestBody::new(body, is_idempotent(&head.method)));
+        let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));
         let upgrade = upgrade.filter(|_| head.offer.is_some());
         let mut forward = Forward::new(state, settings, head, body, upgrade);
         Box::pin(async move { Ok(forward.run().await) })

@@ -34,8 +34,6 @@
 //! # Source
 //! RFC 9110 section 9.2.2 (idempotent methods; what a proxy may repeat); unix(7); tcp(7), `SO_LINGER` in socket(7).
 
-use http::Method;
-
 use crate::proxy::wire::Wire;
 
 /// What the application has seen of a request whose attempt failed.
@@ -61,9 +59,4 @@ pub(super) fn seen(wire: &Wire) -> Seen {
     } else {
         Seen::PerhapsAll
     }
-}
-
-/// Tells whether a method may be executed twice, RFC 9110 section 9.2.2.
-pub(super) fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }

@@ -38,21 +38,7 @@ impl Peer {
         fs::create_dir_all(&directory)?;
         let path = match self {
             Self::Lockstepd => daemon()?,
-            Self::Go => {
-                let program = directory.join("go");
-                let status = Command::new(require("go", "golang-go")?)
-                    .args(["build", "-o"])
-                    .arg(&program)
-                    .arg("main.go")
-                    .current_dir(source("benches/peers/go"))
-                    .env("GO111MODULE", "off")
-                    .env("GOCACHE", directory.join("go-cache"))
-                    .status()?;
-                if !status.success() {
-                    return Err(format!("go build: {status}").into());
-                }
-                program
-            }
+            Self::Go => build_go("benches/peers/go", "go")?,
             Self::Nginx => require("nginx", "nginx-light")?,
             Self::Caddy => require("caddy", "caddy")?,
             Self::Axum | Self::Epoll => {
@@ -123,11 +109,32 @@ impl Program {
     }
 }
 
+/// Builds a program in Go; answers where it is.
+pub(crate) fn build_go(source_directory: &str, name: &str) -> Result<PathBuf, Trouble> {
+    let directory = target().join("peers");
+    fs::create_dir_all(&directory)?;
+    let program = directory.join(name);
+    let status = Command::new(require("go", "golang-go")?)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("main.go")
+        .current_dir(source(source_directory))
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", directory.join("go-cache"))
+        .status()?;
+    if status.success() { Ok(program) } else { Err(format!("go build: {status}").into()) }
+}
+
+/// What keeps nginx's temporary files in a directory.
+pub(crate) fn nginx_paths(directory: &str) -> String {
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("    {name}_temp_path {directory}/{name};\n"))
+        .concat()
+}
+
 fn nginx(address: &str, directory: &str) -> String {
     let body = String::from_utf8_lossy(BODY).replace('\n', "\\n");
-    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("    {name}_temp_path {directory}/{name};\n"))
-        .concat();
+    let paths = nginx_paths(directory);
     format!(
         "daemon off;
 worker_processes 1;

@@ -28,8 +28,9 @@ pub(crate) struct Response {
     headers: Vec<(String, String)>,
 }
 
+/// A connection of either family.
 #[derive(Debug)]
-enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

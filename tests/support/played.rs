@@ -13,7 +13,10 @@ use std::{
 
 use socket2::SockRef;
 
-use super::wait::{Deadline, PATIENCE};
+use super::{
+    http::Stream,
+    wait::{Deadline, PATIENCE},
+};
 
 /// After how long a connection counts as full that takes no byte.
 const FULL: Duration = Duration::from_millis(300);
@@ -24,18 +27,12 @@ pub(crate) struct Played(UnixListener);
 
 /// One end of a connection, of a client or of an application.
 #[derive(Debug)]
-pub(crate) struct End(BufReader<Socket>);
+pub(crate) struct End(BufReader<Stream>);
 
 /// A message's head as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) text: String,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 // === impl Played ===
@@ -54,7 +51,7 @@ impl Played {
         let (stream, _) = self.0.accept().expect("a connection waits");
         stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("the time is not zero");
-        End(BufReader::new(Socket::Unix(stream)))
+        End(BufReader::new(Stream::Unix(stream)))
     }
 
     /// Whether no connection waits to be accepted.
@@ -82,13 +79,13 @@ impl End {
             let stream = UnixStream::connect(path).expect("it listens");
             stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
             stream.set_write_timeout(Some(PATIENCE)).expect("the time is not zero");
-            Socket::Unix(stream)
+            Stream::Unix(stream)
         } else {
             let stream = TcpStream::connect(address).expect("it listens");
             stream.set_nodelay(true).expect("it can be set");
             stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
             stream.set_write_timeout(Some(PATIENCE)).expect("the time is not zero");
-            Socket::Tcp(stream)
+            Stream::Tcp(stream)
         };
         Self(BufReader::new(socket))
     }
@@ -132,8 +129,8 @@ impl End {
 
     fn set_write_timeout(&self, time: Duration) {
         let set = match self.0.get_ref() {
-            Socket::Tcp(stream) => stream.set_write_timeout(Some(time)),
-            Socket::Unix(stream) => stream.set_write_timeout(Some(time)),
+            Stream::Tcp(stream) => stream.set_write_timeout(Some(time)),
+            Stream::Unix(stream) => stream.set_write_timeout(Some(time)),
         };
         set.expect("the time is not zero");
     }
@@ -212,8 +209,8 @@ impl End {
     /// Tells the other end that nothing more will come.
     pub(crate) fn end_writing(&self) {
         let ended = match self.0.get_ref() {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
         ended.expect("it is connected");
     }
@@ -222,8 +219,8 @@ impl End {
     /// side look the same from the other end, until that sends something; a reset is what tells.
     pub(crate) fn leave(self) {
         let set = match self.0.get_ref() {
-            Socket::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
-            Socket::Unix(_) => Ok(()),
+            Stream::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Stream::Unix(_) => Ok(()),
         };
         set.expect("it can be set");
     }
@@ -232,8 +229,8 @@ impl End {
     #[track_caller]
     pub(crate) fn local_ip(&self) -> String {
         match self.0.get_ref() {
-            Socket::Tcp(stream) => stream.local_addr().expect("it is connected").ip().to_string(),
-            Socket::Unix(_) => panic!("a Unix socket has no address"),
+            Stream::Tcp(stream) => stream.local_addr().expect("it is connected").ip().to_string(),
+            Stream::Unix(_) => panic!("a Unix socket has no address"),
         }
     }
 
@@ -275,29 +272,5 @@ impl Head {
         let mut names: Vec<_> = names.filter(|name| !known.contains(&&**name)).collect();
         names.sort();
         names
-    }
-}
-
-// === impl Socket ===
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(buffer),
-            Self::Unix(stream) => stream.write(buffer),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

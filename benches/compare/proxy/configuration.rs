@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::peers::nginx_paths;
+
 pub(super) fn nginx(address: &str, socket: &str, directory: &Path) -> String {
     let directory = directory.display();
-    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("    {name}_temp_path {directory}/{name};\n"))
-        .concat();
+    let paths = nginx_paths(&directory.to_string());
     format!(
         "daemon off;
 worker_processes 1;

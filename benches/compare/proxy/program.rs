@@ -8,8 +8,9 @@ use std::{
 
 use super::{PROXIES, Proxy, configuration};
 use crate::{
+    peers::build_go,
     server::Server,
-    support::{Application, LOAD, Trouble, answer, daemon, free_ports, require, source, target},
+    support::{Application, LOAD, Trouble, answer, daemon, free_ports, require},
 };
 
 /// A proxy that can be started.
@@ -49,23 +50,7 @@ impl Program {
             Proxy::Nginx => require("nginx", "nginx-light")?,
             Proxy::Haproxy => require("haproxy", "haproxy")?,
             Proxy::Caddy => require("caddy", "caddy")?,
-            Proxy::Go => {
-                let directory = target().join("peers");
-                fs::create_dir_all(&directory)?;
-                let program = directory.join("go-proxy");
-                let status = Command::new(require("go", "golang-go")?)
-                    .args(["build", "-o"])
-                    .arg(&program)
-                    .arg("main.go")
-                    .current_dir(source("benches/peers/go/proxy"))
-                    .env("GO111MODULE", "off")
-                    .env("GOCACHE", directory.join("go-cache"))
-                    .status()?;
-                if !status.success() {
-                    return Err(format!("go build: {status}").into());
-                }
-                program
-            }
+            Proxy::Go => build_go("benches/peers/go/proxy", "go-proxy")?,
             Proxy::SocketProxyd => {
                 require("systemd-socket-activate", "systemd")?;
                 let path = PathBuf::from(SOCKET_PROXYD);

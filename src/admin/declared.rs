@@ -47,6 +47,7 @@ impl DeclaredAdmin {
         let shared = Shared {
             service,
             tell_peer: true,
+            recalls: false,
             on_connect: None,
             title_case: false,
             probe: Some(probe::DEFAULT_PATH.to_owned()),

@@ -60,6 +60,7 @@ pub struct Server {
 struct Particulars {
     /// Each request carries its peer as an extension.
     tell_peer: bool,
+    recalls: bool,
     on_connect: Option<OnConnect>,
     title_case: bool,
     /// What the watchdog asks the service for.
@@ -125,6 +126,7 @@ impl Server {
         #[cfg(feature = "proxy")]
         if let Some(proxy) = proxy {
             let mut server = server.tell_peer(true).watchdog_path(None);
+            server.particulars.recalls = true;
             server.proxy = Some(proxy);
             return server;
         }
@@ -143,6 +145,7 @@ impl Server {
                 Shared {
                     service,
                     tell_peer: particulars.tell_peer,
+                    recalls: particulars.recalls,
                     on_connect: particulars.on_connect,
                     title_case: particulars.title_case,
                     probe: particulars.probe,
@@ -371,6 +374,7 @@ impl Default for Particulars {
     fn default() -> Self {
         Self {
             tell_peer: false,
+            recalls: false,
             on_connect: None,
             title_case: false,
             probe: Some(probe::DEFAULT_PATH.to_owned()),

@@ -19,6 +19,7 @@
 //! Invariants:
 //! - A connection is taken apart only where [`crate::http::framing`] allows it: between two requests, or in a
 //!   body that the service does not want, with everything written. What hyper had read of the next request is kept.
+//!   With a request in flight it is taken apart only where that can be [recalled](crate::http::recall).
 //! - In Linger and Close a connection that has sent a byte is answered, with
 //!   `Connection: close`, before it ends.
 
@@ -43,12 +44,15 @@ use tokio::time::Instant;
 use self::close::close;
 use self::park::{end_of, park};
 use self::upgrade::{Switchable, tell_upgraded};
+use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Mode, Registration};
 use crate::http::access::{AccessLog, AccessSetting};
 use crate::http::activity::{Activity, Standing};
 use crate::http::exchange::Watched;
+#[cfg(test)]
+use crate::http::framing::{Fault, PLANTED};
 use crate::http::io::Io;
 use crate::http::on_connect::OnConnect;
 use crate::http::service::HttpService;
@@ -63,6 +67,8 @@ pub(crate) struct Shared<S> {
     pub(crate) service: S,
     /// Tell the service each request's peer.
     pub(crate) tell_peer: bool,
+    /// The service may allow that a request is recalled.
+    pub(crate) recalls: bool,
     /// What each request of a connection carries.
     pub(crate) on_connect: Option<OnConnect>,
     /// Names of fields in answers have capitals.
@@ -96,6 +102,8 @@ enum End {
     Hyper(hyper::Result<()>),
     /// It is between two requests, or in a body that the service does not want.
     Idle(Standing),
+    /// Its request has not been touched, and goes along to the next process.
+    Recalled,
     TimedOut(Timeout),
     /// It is to end, and half a request that has come needs no answer.
     Unanswered,
@@ -218,7 +226,8 @@ where
     S: HttpService,
 {
     let handle = registration.handle().clone();
-    let activity = Arc::new(Activity::new(Arc::clone(handle.registry()), idle.stream.peer()));
+    let registry = Arc::clone(handle.registry());
+    let activity = Arc::new(Activity::new(registry, idle.stream.peer(), shared.recalls));
     let (mut builder, service) = shared.watched(&activity, &limits, state);
     let mut closing = is_closing(handle.mode());
     if closing {
@@ -259,6 +268,9 @@ where
             // A request has ended and the next begun, without the connection having been idle.
             handle.finished();
         }
+        if mode == Mode::Hold && activity.may_be_recalled() {
+            return Poll::Ready(End::Recalled);
+        }
         let standing = activity.standing(cx);
         match standing {
             Standing::Idle => {}
@@ -281,10 +293,7 @@ where
             // Half a request need not be answered.
             Mode::Close if half_a_head && closing => Poll::Ready(End::Unanswered),
             // hyper has the beginning of the head, and waits for the rest.
-            Mode::Serve if half_a_head => {
-                timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut)
-            }
-            Mode::Linger if half_a_head && closing => {
+            Mode::Serve | Mode::Linger if half_a_head && (closing || mode == Mode::Serve) => {
                 timeouts.poll_timed_out(&activity, &limits, cx).map(End::TimedOut)
             }
             Mode::Serve if stay => {
@@ -302,32 +311,51 @@ where
     if answering && matches!(end, End::TimedOut(Timeout::Body)) {
         activity.exchange().answered(StatusCode::REQUEST_TIMEOUT, Some(0));
     }
+    let recalled = if matches!(end, End::Recalled) { activity.recall() } else { None };
     let Some(parts) = connection.into_parts() else {
         // The upgraded stream, wherever it is now, holds the registration.
         tell_upgraded(&handle, &activity);
         return Served::Closed;
     };
     let io = parts.io.into_inner();
-    if let End::Idle(standing) = end {
-        let has_ended = standing == Standing::Idle;
-        if let Some((read, skip)) = activity.wire().take_apart(&parts.read_buf, has_ended) {
-            let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
-            let unread = joined(read, unread);
-            // The connection may have been woken without a request.
-            let waiting = if activity.requests() > 0 { Timeout::Idle } else { waiting };
-            let idle = Idle { stream, unread, skip, waiting };
-            return Served::Idle(idle, registration, activity.requests());
+    let requests = activity.requests() - u32::from(recalled.is_some());
+    let read = &parts.read_buf;
+    let rest = match end {
+        End::Idle(standing) => activity.wire().take_apart(read, standing == Standing::Idle),
+        End::Recalled => recalled.and_then(|request| put_back(request, read)),
+        _ => {
+            let access = &shared.http_settings.access;
+            return close(end, io, &handle, access, &limits, answering, read).await;
         }
-        debug_assert!(false, "hyper and we do not see a request's end in the same place");
-        tracing::error!(
-            server = handle.registry().server(),
-            peer = %io.idle.stream.peer(),
-            "a connection is closed, as there is no telling where its next request begins \
-             (a fault of lockstepd or hyper: please report it)",
-        );
+    };
+    let Some((read, skip)) = rest else { return lost(&io) };
+    let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
+    // The connection may have been woken without a request.
+    let waiting = if requests > 0 { Timeout::Idle } else { waiting };
+    let idle = Idle { stream, unread: joined(read, unread), skip, waiting };
+    Served::Idle(idle, registration, requests)
+}
+
+/// The end of a connection of which nobody knows where its next request begins.
+fn lost(io: &Io) -> Served {
+    debug_assert!(false, "hyper and we do not see a request's end in the same place");
+    tracing::error!(
+        server = io.registration.handle().registry().server(),
+        peer = %io.idle.stream.peer(),
+        "a connection is closed, as there is no telling where its next request begins \
+         (a fault of lockstepd or hyper: please report it)",
+    );
+    Served::Closed
+}
+
+/// The whole of a recalled request, and what came behind it; `read` is what hyper had read of that and not used. None if
+/// that is something else.
+fn put_back(request: Bytes, read: &Bytes) -> Option<(Bytes, Option<Remainder>)> {
+    #[cfg(test)]
+    if PLANTED.get() == Some(Fault::RecalledInPart) {
+        return Some((read.clone(), None));
     }
-    let access = &shared.http_settings.access;
-    close(end, io, &handle, access, &limits, answering, &parts.read_buf).await
+    request.ends_with(read).then_some((request, None))
 }
 
 /// What hyper has read, and what comes after it.

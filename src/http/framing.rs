@@ -3,7 +3,8 @@
 //! # Invariant
 //! A connection is parked, handed over, or read for another request only when the whole of the last
 //! request, body and trailers included, has been consumed, and its answer written; otherwise it is
-//! closed, or the rest of the body is skipped by count. An answer that said `Connection: close` is the
+//! closed, or the rest of the body is skipped by count. A request that is
+//! [recalled](crate::http::recall) has not been begun: all of it is put back. An answer that said `Connection: close` is the
 //! last thing that a connection does.
 //!
 //! Otherwise bytes of a body that nobody wanted are taken for requests, and whoever can choose the body
@@ -25,6 +26,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
+use crate::http::recall::Kept;
 
 /// What hyper has been given of a connection's bytes, told apart into requests.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Wire {
     http2: usize,
     /// What has come behind a head of which hyper has not said what follows it.
     ahead: BytesMut,
+    /// Of a connection whose requests may be recalled.
+    kept: Option<Kept>,
 }
 
 /// What only a client of HTTP/2 begins with. hyper knows it when it has come whole, and in one read; before that it
@@ -73,22 +77,34 @@ enum Line {
 
 #[cfg(test)]
 thread_local! {
-    /// Plants a fault, for the model to find: a body that nobody reads any more counts as ended.
-    pub(crate) static PLANTED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Plants a fault, for the model to find.
+    pub(crate) static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// A fault that can be planted.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    /// A body that nobody reads any more counts as ended.
+    EndedUnread,
+    /// What hyper has used of a request is not put back.
+    RecalledInPart,
 }
 
 // === impl Wire ===
 
 impl Wire {
-    pub(crate) fn new() -> Self {
+    /// `keeps`: what has come of a request is kept as long as it may be recalled.
+    pub(crate) fn new(keeps: bool) -> Self {
         let reader = Reader { place: Place::Head(Line::First), head: 0 };
-        Self { reader, http2: 0, ahead: BytesMut::new() }
+        Self { reader, http2: 0, ahead: BytesMut::new(), kept: keeps.then(Kept::default) }
     }
 
     /// Says that what comes is another protocol, or nobody's business.
     pub(crate) fn unfollow(&mut self) {
         self.reader.place = Place::Unfollowed;
         self.ahead = BytesMut::new();
+        self.kept = None;
     }
 
     /// Follows bytes that hyper is given.
@@ -103,6 +119,10 @@ impl Wire {
         let used = self.reader.advance(bytes)?;
         if used < bytes.len() {
             self.ahead.extend_from_slice(&bytes[used..]);
+        }
+        let next = self.next();
+        if let Some(kept) = &mut self.kept {
+            kept.follow(bytes, next);
         }
         Ok(())
     }
@@ -130,6 +150,10 @@ impl Wire {
     /// # Errors
     /// When no head has come, by our reading, or what came behind it already is no such body.
     pub(crate) fn begin(&mut self, body: Option<Remainder>) -> Result<(), Malformed> {
+        let next = self.next();
+        if let Some(kept) = &mut self.kept {
+            kept.begin(next);
+        }
         self.reader.place = match (&self.reader.place, body) {
             (Place::Unfollowed, _) => return Ok(()),
             (Place::Whole, Some(body)) => Place::Body(body),
@@ -159,6 +183,24 @@ impl Wire {
         matches!(self.reader.place, Place::Body(_))
     }
 
+    /// The request in flight is not recalled any more.
+    pub(crate) fn let_go(&mut self) {
+        let next = self.next();
+        if let Some(kept) = &mut self.kept {
+            kept.let_go(next);
+        }
+    }
+
+    /// Takes out all that hyper was given from the head of the request in flight on, if that may be recalled.
+    pub(crate) fn take_request(&mut self) -> Option<Bytes> {
+        self.kept.take()?.into_bytes()
+    }
+
+    /// How many of the bytes that have come belong to requests that are not in flight.
+    fn next(&self) -> usize {
+        self.reader.head + self.ahead.len()
+    }
+
     /// Of `read`, which hyper had read and not used when it was taken apart, what belongs to the next
     /// request; and what is to be skipped of the last one's body before that. hyper `has_ended` that, or
     /// has been read no further.
@@ -170,7 +212,7 @@ impl Wire {
         has_ended: bool,
     ) -> Option<(Bytes, Option<Remainder>)> {
         #[cfg(test)]
-        if PLANTED.get() {
+        if PLANTED.get() == Some(Fault::EndedUnread) {
             return Some((read.clone(), None));
         }
         let rest = match self.reader.place {
@@ -178,7 +220,7 @@ impl Wire {
             Place::Head(_) | Place::Whole => None,
             Place::Body(_) | Place::Unfollowed => return None,
         };
-        let before = read.len().checked_sub(self.reader.head + self.ahead.len())?;
+        let before = read.len().checked_sub(self.next())?;
         if before > 0 && has_ended {
             return None;
         }
@@ -286,7 +328,7 @@ mod tests {
 
     /// Follows `bytes` in pieces of `size`; what `bodies` say follows each head, as hyper would.
     fn followed(bytes: &[u8], size: usize, bodies: &[Option<Remainder>]) -> Wire {
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(false);
         let mut bodies = bodies.iter();
         for piece in bytes.chunks(size) {
             wire.follow(piece).unwrap();

@@ -15,6 +15,7 @@ pub(crate) mod framing;
 pub(crate) mod io;
 pub(crate) mod on_connect;
 pub(crate) mod probe;
+pub(crate) mod recall;
 pub(crate) mod refusal;
 pub(crate) mod request_fields;
 pub(crate) mod request_record;

@@ -36,7 +36,7 @@ where
         "GET {path} HTTP/1.1\r\nHost: localhost\r\n\
          User-Agent: lockstepd-watchdog\r\nConnection: close\r\n\r\n"
     );
-    let activity = Arc::new(Activity::new(registry, Peer::Unix(None)));
+    let activity = Arc::new(Activity::new(registry, Peer::Unix(None), false));
     // The framing of the probe's own request need not be followed.
     activity.wire().unfollow();
     let (builder, mut service) = shared.watched(&activity, &Limits::default(), None);

@@ -76,6 +76,11 @@ impl RequestRecord {
         self.record.as_ref().and_then(|record| record.id_to_return(status))
     }
 
+    /// The request goes back to where it came from: nothing is to be logged of it.
+    pub(crate) fn recalled(&mut self) {
+        self.record = None;
+    }
+
     /// What decides on the answer's framing.
     pub(crate) fn asked(&self) -> Asked {
         self.asked

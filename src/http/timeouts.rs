@@ -129,7 +129,7 @@ mod tests {
 
     /// An activity that nothing happens to.
     fn idle() -> Activity {
-        Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix(None))
+        Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix(None), false)
     }
 
     #[tokio::test(start_paused = true)]

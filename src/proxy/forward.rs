@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep};
 
+use crate::http::recall::Recall;
 use crate::http::tunnel::BecomesTunnel;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::attempt::{Attempt, End};
@@ -46,6 +47,8 @@ pub(super) struct Forward {
     head: Head,
     body: Option<RequestBody>,
     upgrade: Option<OnUpgrade>,
+    /// Says whether a hand-over may take the request back.
+    recall: Option<Recall>,
     /// How long the application may be away yet.
     patience: Duration,
     /// How often it was sent again that it may have been executed.
@@ -80,6 +83,7 @@ impl Forward {
         head: Head,
         body: Option<RequestBody>,
         upgrade: Option<OnUpgrade>,
+        recall: Option<Recall>,
     ) -> Self {
         let (patience, last) = (settings.wait, Cow::Borrowed("others wait as well"));
         Self {
@@ -88,6 +92,7 @@ impl Forward {
             head,
             body,
             upgrade,
+            recall,
             patience,
             repeats: 0,
             misses: 0,
@@ -143,6 +148,7 @@ impl Forward {
         if self.state.room.is_open() {
             return Ok(Permit::free());
         }
+        let _allowed = self.recall.as_ref().map(Recall::allow);
         self.waits.get_or_insert_with(|| self.state.room.wait());
         let began = Instant::now();
         let max = (!had_turn).then_some(self.settings.max_waiting);
@@ -164,6 +170,7 @@ impl Forward {
             let error = &*self.last;
             tracing::warn!(address = %upstream, error, "the application is away; requests wait for it");
         }
+        let _allowed = self.recall.as_ref().map(Recall::allow);
         self.waits.get_or_insert_with(|| self.state.room.wait());
         let pause = PAUSES[self.misses.min(PAUSES.len() - 1)];
         self.misses += 1;
@@ -247,6 +254,7 @@ impl Forward {
                 return Ok((kept, true));
             }
         }
+        let _allowed = self.recall.as_ref().map(Recall::allow);
         let began = Instant::now();
         let connection = upstream.connect(self.settings.connect_timeout).await?;
         metrics.connected(began.elapsed());

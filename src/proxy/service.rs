@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::BoxError;
 use crate::connections::drain::ENDLESS;
 use crate::http::probe::is_path;
+use crate::http::recall::Recall;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::failure::refused;
 use crate::proxy::fields::{Head, Length, is_last_hop};
@@ -199,11 +200,12 @@ impl Proxy {
         let settings = state.settings();
         let length = Length::of(&body);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let recall = parts.extensions.remove::<Recall>();
         let head = Head::of(parts, length, &settings);
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));
         let upgrade = upgrade.filter(|_| head.offer.is_some());
-        let mut forward = Forward::new(state, settings, head, body, upgrade);
+        let mut forward = Forward::new(state, settings, head, body, upgrade, recall);
         Box::pin(async move { Ok(forward.run().await) })
     }
 }

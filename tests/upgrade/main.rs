@@ -9,6 +9,7 @@ mod names;
 mod own_listeners;
 mod socket_files;
 mod tunnels;
+mod waiting;
 
 use std::{
     fs,

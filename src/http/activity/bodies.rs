@@ -13,7 +13,8 @@ use hyper::body::Incoming;
 
 use super::Activity;
 use super::flags::{
-    AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_WANTED, DISCARDING, NOT_DISCARDED, UNWANTED,
+    AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED, BODY_WANTED, DISCARDING,
+    NOT_DISCARDED, UNWANTED,
 };
 
 /// How much of a body that the service did not want is read to save the connection: 1 MiB. The model
@@ -46,6 +47,10 @@ impl Activity {
 
     /// Says whether somebody waits for more of a request's body.
     pub(crate) fn request_body_wanted(&self, is_wanted: bool) {
+        if self.recalls && !self.has(BODY_TOUCHED) {
+            self.change(BODY_TOUCHED, true);
+            self.wire().let_go();
+        }
         let was_wanted = self.has(BODY_WANTED);
         self.change(BODY_WANTED, is_wanted);
         if is_wanted && !was_wanted {

@@ -26,7 +26,14 @@
 //! | [`UNWANTED`] | a body that was dropped before its end is kept here, to be discarded | it is dropped (service) | it has been discarded, or cannot be (task) | hyper closes the connection instead of reading on |
 //! | [`DISCARDING`] | the rest of it is waited for | nothing more of it is there (task) | it has come to its end, or is too long (task) | a client that never sends it is subject to no time-out |
 //! | [`NOT_DISCARDED`] | its rest is too long, or may never come: it is not discarded through hyper | that is known (either) | the next request begins (task) | a long body delays the answer |
+//! | [`BODY_TOUCHED`] | the service has polled the body | it does (service) | the next request begins | a request is recalled although its client was asked for the body, or some of it is gone |
 //! | [`BODY_FAILED`] | it could not be read to its end | that is found (either) | never | what follows is taken for a request: request smuggling |
+//!
+//! # A request that waits
+//!
+//! | flag | it means | set when | cleared when | without it |
+//! |---|---|---|---|---|
+//! | [`RECALL_ALLOWED`] | nothing has been done about the request: a hand-over may take it back | the service says so (task) | the service says so, or the next request begins (task) | a request is executed twice; or one that waits holds up the hand-over |
 //!
 //! # What the client does
 //!
@@ -89,6 +96,9 @@ pub(super) const RESTING: u32 = 1 << 22;
 pub(super) const HELD: u32 = 1 << 23;
 
 pub(super) const BECOMES_TUNNEL: u32 = 1 << 24;
+
+pub(super) const RECALL_ALLOWED: u32 = 1 << 25;
+pub(super) const BODY_TOUCHED: u32 = 1 << 26;
 
 /// The flags that are set.
 #[derive(Debug, Default)]

@@ -33,15 +33,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use atomic_waker::AtomicWaker;
+use bytes::Bytes;
 
 #[cfg(test)]
 pub(crate) use self::bodies::LEFTOVER_MAX;
 use self::bodies::Leftover;
 use self::flags::{
-    ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_WANTED,
-    CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
-    NOT_DISCARDED, PIPELINED, READ_BLOCKED, SWITCHED, UNFLUSHED, UNWANTED, UPGRADE_OFFERED,
-    WRITE_BLOCKED,
+    ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED,
+    BODY_WANTED, CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
+    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, SWITCHED, UNFLUSHED, UNWANTED,
+    UPGRADE_OFFERED, WRITE_BLOCKED,
 };
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
@@ -76,6 +77,8 @@ pub(crate) struct Activity {
     leftover: Mutex<Option<Leftover>>,
     wire: Mutex<Wire>,
     peer: Peer,
+    /// Requests may be recalled.
+    recalls: bool,
     /// The request that the connection is at.
     exchange: Mutex<RequestRecord>,
 }
@@ -96,7 +99,8 @@ pub(crate) enum Standing {
 // === impl Activity ===
 
 impl Activity {
-    pub(crate) fn new(registry: Arc<Registry>, peer: Peer) -> Self {
+    /// `recalls`: the service may allow that a request is recalled.
+    pub(crate) fn new(registry: Arc<Registry>, peer: Peer, recalls: bool) -> Self {
         Self {
             registry,
             flags: Flags::default(),
@@ -110,8 +114,9 @@ impl Activity {
             requests_seen: AtomicU32::new(0),
             waker: AtomicWaker::new(),
             leftover: Mutex::default(),
-            wire: Mutex::new(Wire::new()),
+            wire: Mutex::new(Wire::new(recalls)),
             peer,
+            recalls,
             exchange: Mutex::new(RequestRecord::new()),
         }
     }
@@ -178,7 +183,8 @@ impl Activity {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.exchanges.fetch_add(1, Ordering::AcqRel);
         // hyper has come to the end of the body before, whatever the service did, or does, with it.
-        self.change(NOT_DISCARDED | AWAITS_CONTINUE | BODY_WANTED, false);
+        let of_last = NOT_DISCARDED | AWAITS_CONTINUE | BODY_WANTED | BODY_TOUCHED | RECALL_ALLOWED;
+        self.change(of_last, false);
         self.change(HEAD_UNWRITTEN, body.is_some());
         let mut wire = self.wire();
         let followed = wire.begin(body);
@@ -205,6 +211,36 @@ impl Activity {
             self.change(CLOSE_SENT, true);
         }
         self.unanswered.fetch_sub(1, Ordering::Release);
+        if self.recalls {
+            self.wire().let_go();
+        }
+    }
+
+    /// Tells whether requests may be recalled.
+    pub(crate) fn recalls(&self) -> bool {
+        self.recalls
+    }
+
+    /// The service says whether it may be.
+    #[cfg(any(feature = "proxy", test))]
+    pub(crate) fn allow_recall(&self, is_allowed: bool) {
+        self.change(RECALL_ALLOWED, is_allowed);
+    }
+
+    /// Takes the request in flight back, with all that has come behind it: nothing is logged of it.
+    pub(crate) fn recall(&self) -> Option<Bytes> {
+        self.exchange().recalled();
+        self.wire().take_request()
+    }
+
+    /// Tells whether the request in flight may be taken back: it is the only one, everything before it has been
+    /// answered and written, and nothing has been done about it.
+    pub(crate) fn may_be_recalled(&self) -> bool {
+        const DONE: u32 = BODY_TOUCHED | BODY_FAILED | UNWANTED | UNFLUSHED | SWITCHED;
+        self.has(RECALL_ALLOWED)
+            && !self.has(DONE)
+            && self.exchanges.load(Ordering::Acquire) == 1
+            && self.unanswered.load(Ordering::Acquire) == 1
     }
 
     /// Tells whether no request can follow the one that is being answered: what is left of its body will

@@ -60,7 +60,7 @@ pub(super) async fn close(
             answers
         }
         End::Over => true,
-        End::Idle(_) | End::Unanswered => false,
+        End::Idle(_) | End::Recalled | End::Unanswered => false,
     };
     if lingers || (!io.activity.will_client_close() && io.idle.stream.has_unread()) {
         let (idle, registration) = lingering_close::begin(io).await;

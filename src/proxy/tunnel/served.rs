@@ -88,6 +88,7 @@ impl Served {
                 metrics: Arc::clone(&metrics),
             },
             tell_peer: false,
+            recalls: false,
             on_connect: None,
             title_case: false,
             probe: None,

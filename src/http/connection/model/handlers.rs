@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use tokio::time::{Sleep, sleep};
 
 use super::sequence::{Sent, pause};
+use crate::http::recall::Recall;
 
 /// What a handler does.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) conduct: Conduct,
     /// How long each step takes.
     pause: Duration,
+    /// How long the request waits before anything is done about it, and may be recalled.
+    waits: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,7 +113,8 @@ impl Plan {
                 Conduct::Hangs,
             ]),
         ];
-        (conduct, pause()).prop_map(|(conduct, pause)| Self { conduct, pause })
+        let waits = prop::option::weighted(0.3, pause());
+        (conduct, pause(), waits).prop_map(|(conduct, pause, waits)| Self { conduct, pause, waits })
     }
 }
 
@@ -122,16 +126,34 @@ impl Handlers {
         Self { plans, seen: Mutex::default() }
     }
 
-    pub(super) fn call<B>(&self, request: Request<B>) -> Handling
+    pub(super) fn call<B>(self: &Arc<Self>, request: Request<B>) -> Handling
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let path = request.uri().path().to_owned();
-        self.seen.lock().unwrap().push(path.clone());
         let plan = path[1..].parse::<usize>().ok().and_then(|id| self.plans.get(id)).copied();
         // A request that was not sent is answered, too; the test fails because it was seen.
-        let plan = plan.unwrap_or(Plan { conduct: Conduct::Reads, pause: Duration::ZERO });
+        let plan =
+            plan.unwrap_or(Plan { conduct: Conduct::Reads, pause: Duration::ZERO, waits: None });
+        let recall = request.extensions().get::<Recall>().cloned();
         let body = request.into_body();
+        if let Some(waits) = plan.waits {
+            let handlers = Arc::clone(self);
+            return Box::pin(async move {
+                let allowed = recall.as_ref().map(Recall::allow);
+                sleep(waits).await;
+                drop(allowed);
+                handlers.handle(plan, path, body).await
+            });
+        }
+        self.handle(plan, path, body)
+    }
+
+    fn handle<B>(&self, plan: Plan, path: String, body: B) -> Handling
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        self.seen.lock().unwrap().push(path.clone());
         match plan.conduct {
             Conduct::PanicsInCall => resume_unwind(Box::new(Planned)),
             Conduct::Ignores | Conduct::Refuses => {
@@ -157,7 +179,7 @@ impl Plan {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
-        let Self { conduct, pause } = self;
+        let Self { conduct, pause, .. } = self;
         let mut content = Content::new(path);
         match conduct {
             Conduct::Reads => while let Some(Ok(_)) = body.frame().await {},

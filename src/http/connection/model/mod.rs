@@ -35,7 +35,7 @@ use super::*;
 use crate::connections::registry::Registry;
 use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
-use crate::http::framing::PLANTED;
+use crate::http::framing::{Fault, PLANTED};
 use crate::manager::notify::as_received::SPAWNING;
 use crate::sockets::own_stream::OwnStream;
 use crate::sockets::peer::Peer;
@@ -79,6 +79,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             service: Handling(Arc::clone(&handlers)),
             tell_peer: false,
+            recalls: true,
             on_connect: None,
             title_case: false,
             probe: None,
@@ -238,8 +239,15 @@ fn handlers_see_the_requests_that_were_sent_and_nothing_else() {
 
 #[test]
 fn bytes_of_a_body_that_are_taken_for_requests_are_found() {
-    PLANTED.set(true);
+    PLANTED.set(Some(Fault::EndedUnread));
     let error = run_cases().expect_err("the model does not find what it is made for").to_string();
     let is_found = ["was seen in place", "is to another request"].map(|what| error.contains(what));
     assert!(is_found.contains(&true), "{error}");
+}
+
+#[test]
+fn a_recalled_request_that_is_not_put_back_whole_is_found() {
+    PLANTED.set(Some(Fault::RecalledInPart));
+    let error = run_cases().expect_err("the model does not find what it is made for").to_string();
+    assert!(error.contains("Restart") || error.contains("Hold"), "{error}");
 }

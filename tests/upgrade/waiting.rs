@@ -1,0 +1,143 @@
+//! Requests that wait for an application behind the daemon.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{
+    Daemon,
+    support::{Application, End, PATIENCE, executed, executed_twice, get, wait_until},
+};
+
+/// A body that is more than hyper reads at once.
+const LONG: usize = 300 << 10;
+
+/// A daemon whose application is away, and where it would be.
+fn start(options: &[&str]) -> (tempfile::TempDir, String, Daemon) {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", directory.path().join("app.sock").display());
+    let place = ["--public", "127.0.0.1:0", "--public-proxy", &address];
+    let daemon = Daemon::run(&[&place, options].concat());
+    (directory, address, daemon)
+}
+
+fn application(daemon: &Daemon) -> Value {
+    let status = get(&daemon.admin.to_string(), "/status").body;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    status["applications"][0].clone()
+}
+
+fn assert_waiting(daemon: &Daemon, number: u64) {
+    wait_until(&format!("{number} requests wait"), PATIENCE, || {
+        application(daemon)["waiting_requests"] == number
+    });
+}
+
+/// A client that has sent the beginning of a request with this ID.
+fn client(daemon: &Daemon, id: &str, first: &str, fields: &str, body: &str) -> End {
+    let head = format!("{first} HTTP/1.1\r\nHost: x\r\nX-Id: {id}\r\n{fields}\r\n{body}");
+    End::asking(&daemon.public.to_string(), head)
+}
+
+/// How long the body was that the application read with the request of this ID.
+fn length(file: &Path, id: &str) -> u64 {
+    let all = executed(file);
+    all.iter().find(|request| request.id == id).unwrap_or_else(|| panic!("{id}: {all:?}")).length
+}
+
+#[test]
+fn requests_that_wait_outlive_upgrades_and_each_is_executed_once() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let mut get = client(&daemon, "get", "GET /", "", "");
+    let mut whole = client(&daemon, "whole", "POST /", "Content-Length: 5\r\n", "hello");
+    let mut half = client(&daemon, "half", "POST /", "Content-Length: 11\r\n", "hello");
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let mut chunked = client(&daemon, "chunked", "POST /", chunked, "5\r\nhello\r\n4\r\n w");
+    let expects = "Content-Length: 5\r\nExpect: 100-continue\r\n";
+    let mut expects = client(&daemon, "expects", "POST /", expects, "");
+    let fields = format!("Content-Length: {LONG}\r\n");
+    let mut long = client(&daemon, "long", "POST /", &fields, &"l".repeat(LONG / 2));
+    let behind = "GET / HTTP/1.1\r\nHost: x\r\nX-Id: behind\r\n\r\n";
+    let mut pipelined = client(&daemon, "before", "GET /", "", behind);
+    let mut half_closed = client(&daemon, "half-closed", "GET /", "", "");
+    half_closed.end_writing();
+    assert_waiting(&daemon, 8);
+
+    daemon.upgrade();
+    assert_waiting(&daemon, 8);
+    half.send(" wo");
+    chunked.send("or\r\n");
+    long.send("l".repeat(LONG / 4));
+    daemon.upgrade();
+    assert_waiting(&daemon, 8);
+    daemon.upgrade();
+    half.send("rld");
+    chunked.send("0\r\n\r\n");
+    long.send("l".repeat(LONG / 4));
+
+    let _there = Application::start(&address, &file, &[]);
+    for (client, ids) in [
+        (&mut get, &["get"][..]),
+        (&mut whole, &["whole"]),
+        (&mut half, &["half"]),
+        (&mut chunked, &["chunked"]),
+        (&mut long, &["long"]),
+        (&mut pipelined, &["before", "behind"]),
+        (&mut half_closed, &["half-closed"]),
+    ] {
+        for id in ids {
+            assert_eq!(client.head().status(), 200, "{id}");
+            client.hears(&format!("Hello {id}\n"));
+        }
+    }
+    let asked = expects.head();
+    assert_eq!(asked.status(), 100, "{}", asked.text);
+    expects.send("hello");
+    assert_eq!(expects.head().status(), 200);
+    let lengths = ["get", "whole", "half", "chunked", "long", "expects", "behind", "half-closed"]
+        .map(|id| length(&file, id));
+    assert_eq!(lengths, [0, 5, 11, 9, LONG as u64, 5, 0, 0]);
+    assert_eq!(executed_twice(&file), [""; 0]);
+    assert_waiting(&daemon, 0);
+}
+
+#[test]
+fn a_request_that_outlived_an_upgrade_is_logged_once() {
+    let (directory, address, mut daemon) = start(&["--access-log", "all"]);
+    let file = directory.path().join("executed");
+    let mut waits = client(&daemon, "waits", "GET /waits", "", "");
+    assert_waiting(&daemon, 1);
+    daemon.upgrade();
+    let _there = Application::start(&address, &file, &[]);
+    assert_eq!(waits.head().status(), 200);
+    daemon.signal(Signal::TERM);
+    let mut logged = Vec::new();
+    loop {
+        let event = daemon.wait_for_one_of(&["request", "stopped"]);
+        match event["message"].as_str() {
+            Some("stopped") => break,
+            _ if event["server"] == "public" => logged.push(event),
+            _ => {}
+        }
+    }
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert_eq!((&logged[0]["path"], &logged[0]["status"]), (&"/waits".into(), &200.into()));
+}
+
+#[test]
+fn a_client_that_leaves_while_its_request_is_handed_over_is_not_asked_about() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let leaves = client(&daemon, "leaves", "POST /", "Content-Length: 5\r\n", "hello");
+    let mut stays = client(&daemon, "stays", "POST /", "Content-Length: 5\r\n", "hello");
+    assert_waiting(&daemon, 2);
+    daemon.upgrade();
+    leaves.leave();
+    assert_waiting(&daemon, 1);
+    daemon.upgrade();
+    let _there = Application::start(&address, &file, &[]);
+    assert_eq!(stays.head().status(), 200);
+    assert_eq!(executed(&file).len(), 1);
+}

@@ -23,6 +23,7 @@ pub(crate) mod spawn;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stuck;
+pub(crate) mod take_over;
 pub(crate) mod tunnels;
 pub(crate) mod upgrade;
 pub(crate) mod watchdog;

@@ -1,6 +1,5 @@
 //! The start: sockets and connections from the process before or from systemd, then running members.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::routes::Admin;
 use crate::connections::limits::Limits;
 use crate::connections::metrics::Reloads;
-use crate::connections::overview::{HandOver, ServerOverview};
+use crate::connections::overview::ServerOverview;
 use crate::connections::parked::Idle;
 #[cfg(feature = "admin")]
 use crate::connections::registry::Registry;
@@ -22,19 +21,18 @@ use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
 use crate::daemon::server::{Own, Server};
-use crate::daemon::tunnels::Tunnels;
+use crate::daemon::take_over::{Surplus, TakenOver, take_over};
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
-use crate::handover::carrier::{CARRIER_VERSION, CarrierContents};
+use crate::handover::carrier::CARRIER_VERSION;
 use crate::handover::drain_history::DrainHistory;
 use crate::http::connection::HttpSettings;
 use crate::http::server::{self, Failure, Serve};
 use crate::lifecycle::group::Group;
 use crate::lifecycle::settings::{LiveSettings, Settings};
 use crate::lifecycle::shutdown::Shutdown;
-use crate::log::message_id;
 use crate::manager::notify::Notifier;
-use crate::manager::store_names::{CARRIER_NAME, FILE_NAME, LISTENER_PREFIX};
+use crate::manager::store_names::{FILE_NAME, LISTENER_PREFIX};
 #[cfg(all(feature = "metrics", feature = "proxy"))]
 use crate::proxy::overview::ProxyOverview;
 use crate::sockets::bind::Binder;
@@ -57,9 +55,10 @@ pub(crate) async fn start(
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     listen(&mut daemon).await?;
     let plan = Plan::of(&daemon)?;
-    let ((connections, tunnels, surplus, hand_over, history), (sockets, files)) =
+    let (taken_over, (sockets, files)) =
         take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
     drop(plan);
+    let TakenOver { connections, tunnels, surplus, hand_over, history } = taken_over;
 
     let settings = live_settings(&daemon);
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
@@ -301,68 +300,6 @@ async fn sockets(
     Ok((sockets, files))
 }
 
-/// Connections by the name of their server.
-type Connections = Vec<(String, Idle)>;
-
-/// How many connections of each server were closed, as it may not have more.
-type Surplus = BTreeMap<String, usize>;
-
-/// What the process before this one has handed over.
-type TakenOver = (Connections, Tunnels, Surplus, Option<HandOver>, Arc<DrainHistory>);
-
-/// Takes what the process before this one handed over, up to `limit` connections of a server; its
-/// listeners go to `received`.
-fn take_over(
-    received: &mut Received,
-    upgrade: Option<&OwnedFd>,
-    notifier: &Notifier,
-    limit: &dyn Fn(&str) -> usize,
-) -> Result<TakenOver, SocketsError> {
-    let (mut connections, mut tunnels) = (Connections::new(), Tunnels::new());
-    let mut surplus = Surplus::new();
-    let mut gone = 0;
-    let mut history = DrainHistory::default();
-    let carriers = std::mem::take(&mut received.carriers);
-    if !carriers.is_empty() {
-        // A carrier that stayed in the store would hold every connection open a second time.
-        notifier.unstore(CARRIER_NAME);
-    }
-    for carrier in upgrade.into_iter().chain(&carriers) {
-        let (contents, error) = CarrierContents::take(carrier, limit);
-        if let Some(error) = error {
-            tracing::warn!(%error, "closing connections of the process before this one");
-        }
-        gone += contents.gone;
-        history = contents.history.unwrap_or(history);
-        connections.extend(contents.connections);
-        tunnels.extend(contents.tunnels);
-        for (server, count) in contents.surplus {
-            *surplus.entry(server).or_default() += count;
-        }
-        received.add(contents.listeners, contents.files)?;
-    }
-    let count = connections.len() + tunnels.len();
-    if count > 0 || gone > 0 {
-        tracing::info!(
-            message_id = message_id::TAKEN_OVER,
-            connections = count,
-            tunnels = tunnels.len(),
-            gone,
-            "took connections over",
-        );
-    }
-    let has_predecessor = upgrade.is_some() || !carriers.is_empty();
-    let hand_over = has_predecessor.then(|| HandOver {
-        way: if upgrade.is_some() { "upgrade" } else { "restart" },
-        connections: count,
-        gone,
-        time: SystemTime::now(),
-        drain_seconds: history.last.map(|last| last.duration.as_secs_f64()),
-        requests_cut_off: history.last.map(|last| last.requests),
-    });
-    Ok((connections, tunnels, surplus, hand_over, Arc::new(history)))
-}
-
 /// Puts the listeners that this process has bound into the service manager's store: they outlive it, with
 /// the clients in their queues. The files of Unix sockets come first: the next process binds a listener anew if it
 /// does not find the file.
@@ -401,7 +338,7 @@ fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
 /// Gives the connections that were taken over to the servers of their names, the longest idle first, and logs
 /// how many have been left out.
 fn open_connections<'s>(
-    connections: Connections,
+    connections: Vec<(String, Idle)>,
     surplus: &Surplus,
     servers: &(impl Iterator<Item = &'s Arc<dyn Serve>> + Clone),
 ) {

@@ -4,6 +4,7 @@
 //! kept connections are handed over or ended. Uses every other room.
 //! Absent on purpose: anything about a single connection or request.
 
+pub(crate) mod applications;
 pub(crate) mod apply;
 pub(crate) mod builder;
 pub(crate) mod check;
@@ -24,6 +25,5 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stuck;
 pub(crate) mod take_over;
-pub(crate) mod tunnels;
 pub(crate) mod upgrade;
 pub(crate) mod watchdog;

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+#[cfg(feature = "admin")]
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ use crate::connections::overview::ServerOverview;
 use crate::connections::parked::Idle;
 #[cfg(feature = "admin")]
 use crate::connections::registry::Registry;
+#[cfg(feature = "proxy")]
+use crate::daemon::applications::proxies;
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
@@ -25,6 +28,7 @@ use crate::daemon::take_over::{Surplus, TakenOver, take_over};
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::CARRIER_VERSION;
+#[cfg(feature = "metrics")]
 use crate::handover::drain_history::DrainHistory;
 use crate::http::connection::HttpSettings;
 use crate::http::server::{self, Failure, Serve};
@@ -58,7 +62,6 @@ pub(crate) async fn start(
     let (taken_over, (sockets, files)) =
         take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
     drop(plan);
-    let TakenOver { connections, tunnels, surplus, hand_over, history } = taken_over;
 
     let settings = live_settings(&daemon);
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
@@ -66,7 +69,7 @@ pub(crate) async fn start(
     let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     #[cfg(feature = "proxy")]
-    let proxies = daemon.servers.iter().filter_map(Server::named_proxy).collect();
+    let proxies = proxies(&daemon.servers, taken_over.holds);
     #[cfg(all(feature = "admin", feature = "proxy"))]
     let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();
@@ -75,7 +78,7 @@ pub(crate) async fn start(
     #[cfg(feature = "admin")]
     let mut views = views;
     #[cfg(not(feature = "admin"))]
-    let (admin, _) = (None, hand_over);
+    let (admin, _) = (None, taken_over.hand_over);
     #[cfg(feature = "admin")]
     let admin = if daemon.admin.listen.is_some() {
         let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
@@ -95,13 +98,13 @@ pub(crate) async fn start(
             metrics: metrics(
                 &views,
                 &reloads,
-                &history,
+                &taken_over.history,
                 daemon.admin.metrics_registry.take(),
                 #[cfg(feature = "proxy")]
                 &applications,
             ),
             servers: views.clone(),
-            hand_over,
+            hand_over: taken_over.hand_over,
             http_settings: Arc::clone(&http_settings),
             own_settings: servers.iter().map(|it| Arc::clone(it.http_settings())).collect(),
             settings: settings.clone(),
@@ -118,7 +121,7 @@ pub(crate) async fn start(
     };
     // Never set before: a daemon starts once.
     let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
-    open_connections(connections, &surplus, &servers.iter().chain(&admin));
+    open_connections(taken_over.connections, &taken_over.surplus, &servers.iter().chain(&admin));
     let has_tasks = !daemon.tasks.is_empty();
     for plan in daemon.tasks {
         group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
@@ -136,7 +139,7 @@ pub(crate) async fn start(
         files,
         is_socket_activated: views.iter().all(ServerOverview::is_socket_activated),
         reloads,
-        history,
+        history: taken_over.history,
         http_settings,
         process,
         shutdown: daemon.shutdown,
@@ -148,7 +151,7 @@ pub(crate) async fn start(
         reload_request,
         settings,
     };
-    running.open_tunnels(tunnels);
+    running.open_tunnels(taken_over.tunnels);
     running.apply_limits();
     Ok(running)
 }

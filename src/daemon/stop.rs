@@ -125,7 +125,7 @@ impl Running {
             let unfinished = drain.hold().await;
             let (duration, requests) = (drain.started.elapsed(), unfinished.requests());
             let history = self.history.with(LastDrain { duration, requests });
-            match load(carrier, drain, history).await {
+            match self.load(carrier, drain, history).await {
                 Ok(loaded) => {
                     self.files.leave();
                     tracing::info!(
@@ -168,6 +168,19 @@ impl Running {
         }
         self.process.notifier.unstore(FILE_NAME);
         drain.end().await
+    }
+
+    /// Hands over the connections that are held, as many as fit.
+    async fn load(
+        &self,
+        mut carrier: Carrier,
+        drain: &Drain,
+        history: DrainHistory,
+    ) -> io::Result<Loaded> {
+        let servers: Vec<_> = drain.all().collect();
+        carrier.load(servers, false, drain.started + drain.timeout).await;
+        carrier.add_holds(self.holds());
+        carrier.finish(history)
     }
 
     /// A carrier to the next process, if there is going to be one.
@@ -234,13 +247,6 @@ fn report_stopped(notifier: &Notifier, cause: &Cause, exit: Exit) {
         "stopped",
     );
     notifier.status(&format!("Stopped: {cause}"));
-}
-
-/// Hands over the connections that are held, as many as fit.
-async fn load(mut carrier: Carrier, drain: &Drain, history: DrainHistory) -> io::Result<Loaded> {
-    let servers: Vec<_> = drain.all().collect();
-    carrier.load(servers, false, drain.started + drain.timeout).await;
-    carrier.finish(history)
 }
 
 /// Tells the service manager once a second how far the stop has come, and asks it to wait.

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use crate::connections::overview::HandOver;
 use crate::connections::parked::Idle;
-use crate::daemon::tunnels::Tunnels;
+use crate::daemon::applications::Tunnels;
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::CarrierContents;
 use crate::handover::drain_history::DrainHistory;
+use crate::handover::hold::Hold;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
@@ -28,6 +29,8 @@ pub(crate) struct TakenOver {
     /// None: there was no such process.
     pub(crate) hand_over: Option<HandOver>,
     pub(crate) history: Arc<DrainHistory>,
+    /// Holds of applications, which go on here.
+    pub(crate) holds: Vec<Hold>,
 }
 
 /// Takes what the process before this one handed over, up to `limit` connections of a server; its
@@ -55,6 +58,7 @@ pub(crate) fn take_over(
         history = contents.history.unwrap_or(history);
         taken.connections.extend(contents.connections);
         taken.tunnels.extend(contents.tunnels);
+        taken.holds.extend(contents.holds);
         for (server, count) in contents.surplus {
             *taken.surplus.entry(server).or_default() += count;
         }

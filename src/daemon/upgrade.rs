@@ -9,7 +9,7 @@ use crate::connections::drain::{Drain, Unfinished};
 use crate::daemon::running::Running;
 use crate::handover::announcement::Announcement;
 use crate::handover::carrier::Carrier;
-use crate::handover::drain_history::{DrainHistory, LastDrain};
+use crate::handover::drain_history::LastDrain;
 use crate::handover::program::{Program, UpgradeError};
 use crate::http::access;
 use crate::lifecycle::group::Group;
@@ -47,20 +47,19 @@ impl Running {
     async fn replace(&mut self, drain: &Drain, orders: &Orders) -> UpgradeError {
         let announcement = self.announcement.reachable(&self.files);
         let prepared = tokio::select! {
-            prepared = prepare(
-                &self.process.program,
-                &announcement,
-                drain,
-                &self.shutdown,
-                &self.history,
-            ) => prepared,
+            prepared = prepare(&self.process.program, &announcement, drain, &self.shutdown) => prepared,
             () = stopped(&self.shutdown, &mut self.group) => {
                 return UpgradeError::Stopping;
             }
         };
-        let (connections, read_end) = match prepared {
+        let (mut carrier, read_end, last) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return error,
+        };
+        carrier.add_holds(self.holds());
+        let connections = match carrier.finish(self.history.with(last)) {
+            Ok(loaded) => loaded.handed_over(),
+            Err(error) => return error.into(),
         };
         // From here on a signal stays pending for the new program; one that came before is handled first.
         let blocked = tokio::select! {
@@ -106,14 +105,14 @@ async fn stopped(shutdown: &Shutdown, group: &mut Group) {
     }
 }
 
-/// Everything up to the carrier; answers the number of connections in it, and its read end for the new program.
+/// Everything up to the carrier; answers it with the connections in it, its read end for the new program, and how the
+/// drain was.
 async fn prepare(
     program: &Program,
     announcement: &Announcement,
     drain: &Drain,
     shutdown: &Shutdown,
-    history: &DrainHistory,
-) -> Result<(u64, OwnedFd), UpgradeError> {
+) -> Result<(Carrier, OwnedFd, LastDrain), UpgradeError> {
     program.dry_run(announcement).await?;
     let begin = Instant::now();
     // Only now: if the new program refuses to start, no stream has to end.
@@ -131,6 +130,5 @@ async fn prepare(
     }
     // No request is in flight here. The dry run does not count: clients were served during it.
     let last = LastDrain { duration: begin.elapsed(), requests: 0 };
-    let loaded = carrier.finish(history.with(last))?;
-    Ok((loaded.handed_over(), read_end))
+    Ok((carrier, read_end, last))
 }

@@ -12,7 +12,8 @@
 //! (magic, version) with 1 to 253 descriptors. In a branch they are listeners and connections, in the
 //! order of their records.
 //! The memfd holds [`Frame`]s in postcard's encoding, each preceded by its length: one for each message of
-//! the branches, and the [`DrainHistory`] at the end. It is sent first, and written while descriptors are sent: a
+//! the branches, and the [`DrainHistory`] at the end; behind that, where there are any, the [`Hold`]s, which readers
+//! that know none do not look for. The memfd is sent first, and written while descriptors are sent: a
 //! memfd for each message would be one more descriptor in flight for each 253.
 //! Tunnels come in an [`annex`]. A reader that does not know the version closes what it received: the clients see an orderly end of their
 //! connections.
@@ -58,6 +59,7 @@ use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::Timeout;
 use crate::connections::registry::{Deposit, Registry};
 use crate::handover::drain_history::DrainHistory;
+use crate::handover::hold::Hold;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
 use crate::sockets::listener::Listener;
@@ -86,6 +88,7 @@ pub(crate) struct Carrier {
     /// The annex that is being filled.
     annex: Option<Annex>,
     buffer: usize,
+    holds: Vec<Hold>,
     loaded: Loaded,
 }
 
@@ -135,7 +138,8 @@ impl Carrier {
         let records = records.into();
         let loaded = Loaded::default();
         let (branch, annex) = (None, None);
-        let carrier = Self { write_end, records, written: 0, branch, annex, buffer, loaded };
+        let (written, holds) = (0, Vec::new());
+        let carrier = Self { write_end, records, written, branch, annex, buffer, holds, loaded };
         Ok((carrier, read_end))
     }
 
@@ -274,7 +278,12 @@ impl Carrier {
         append(&self.records, self.written, frame)
     }
 
-    /// Writes the last frame: `history`, with this carrier's numbers added.
+    /// Adds holds of applications, which go on in the next process.
+    pub(crate) fn add_holds(&mut self, holds: impl IntoIterator<Item = Hold>) {
+        self.holds.extend(holds);
+    }
+
+    /// Writes the last frames: `history`, with this carrier's numbers added.
     ///
     /// # Errors
     /// When the read end has been closed, or the frame cannot be written.
@@ -285,7 +294,10 @@ impl Carrier {
         for (server, count) in &self.loaded.not_handed_over {
             history.add_not_handed_over(server, *count);
         }
-        let length = self.write(&Frame::End(history))?;
+        let mut length = self.write(&Frame::End(history))?;
+        if !self.holds.is_empty() {
+            length += append(&self.records, self.written + length, &self.holds)?;
+        }
         // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;
         self.finish_annex()?;

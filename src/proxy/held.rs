@@ -10,7 +10,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use hyper::service::Service;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::proxy::metrics::Retry;
 use crate::proxy::service::Proxy;
@@ -47,7 +47,7 @@ async fn a_request_that_tries_waits_while_the_application_is_held() {
     let proxy = Proxy::to(&*path);
     ask(&proxy, &[]).await;
     let room = &proxy.state().room;
-    let hold = room.hold();
+    let hold = room.hold(Instant::now() + 100 * LONG, false);
     let listener = listen(&path);
     sleep(LONG).await;
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -84,6 +84,27 @@ async fn the_longest_hold_of_all_can_be_ended() {
     sleep(LONG).await;
     assert_eq!(proxy.state().room.trouble(), None, "it was away, and is back");
     assert_eq!(proxy.state().room.active(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_goes_on_in_the_next_process_where_it_was() {
+    let (_directory, path) = place();
+    let (first, next) = (Proxy::to(&*path), Proxy::to(&*path));
+    first.hold(Duration::ZERO, 10 * LONG).await;
+    sleep(LONG).await;
+    let (left, was_away) = first.held().unwrap();
+    assert!(was_away && left <= 9 * LONG, "{left:?}");
+    let _listener = listen(&path);
+    next.resume_hold(left, was_away);
+    assert_eq!(next.state().room.trouble().as_deref(), Some("held"));
+    sleep(LONG).await;
+    assert!(next.held().is_none(), "it was away before, and is back");
+    let again = Proxy::to(&*path);
+    again.resume_hold(left, false);
+    sleep(8 * LONG).await;
+    assert!(again.held().is_some());
+    sleep(2 * LONG).await;
+    assert!(again.held().is_none(), "its time is over");
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,10 +46,23 @@ impl Proxy {
     /// ```
     pub async fn hold(&self, limit: Duration, longest: Duration) -> bool {
         let state = Arc::clone(self.state());
-        let hold = state.room.hold();
+        begin(&state, longest, false);
         tracing::info!(address = %state.upstream(), "new requests wait: the application is held");
-        tokio::spawn(watch(Arc::clone(&state), hold, longest));
         timeout(limit, state.room.at_rest()).await.is_ok()
+    }
+
+    /// What the next process has to know of a hold: for how long it goes on at most, and whether the application has
+    /// been seen to be away since it began.
+    pub(crate) fn held(&self) -> Option<(Duration, bool)> {
+        let held = self.state().room.held()?;
+        Some((held.until.saturating_duration_since(Instant::now()), held.was_away))
+    }
+
+    /// Goes on with a hold that the process before this one began; inside the runtime.
+    pub(crate) fn resume_hold(&self, left: Duration, was_away: bool) {
+        let address = self.state().upstream();
+        tracing::info!(%address, "new requests wait: the application was held before the restart");
+        begin(self.state(), left, was_away);
     }
 
     /// Ends a hold, if there is one; answers whether there was.
@@ -63,16 +76,22 @@ impl Proxy {
     }
 }
 
+/// Begins a hold; inside the runtime.
+fn begin(state: &Arc<State>, longest: Duration, was_away: bool) {
+    let hold = state.room.hold(Instant::now() + longest.min(ENDLESS), was_away);
+    tokio::spawn(watch(Arc::clone(state), hold));
+}
+
 /// Ends the hold with this number where nobody else does.
-async fn watch(state: Arc<State>, hold: u64, longest: Duration) {
-    let end = Instant::now() + longest.min(ENDLESS);
-    let mut was_away = false;
-    while state.room.is_held(hold) {
+async fn watch(state: Arc<State>, hold: u64) {
+    while let Some(held) = state.room.held().filter(|held| held.number == hold) {
         sleep(LOOK).await;
         let looked = state.upstream().connect(LOOK).await;
-        let is_back = was_away && looked.is_ok();
-        was_away |= looked.is_err_and(|error| is_of_nobody(&error));
-        let is_over = Instant::now() >= end;
+        let is_back = held.was_away && looked.is_ok();
+        if looked.is_err_and(|error| is_of_nobody(&error)) {
+            state.room.saw_away(hold);
+        }
+        let is_over = Instant::now() >= held.until;
         if (is_back || is_over) && state.room.release(Some(hold)) {
             let (address, why) =
                 (state.upstream(), if is_back { "it is back" } else { "the hold's time is over" });

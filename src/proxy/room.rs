@@ -41,14 +41,24 @@ struct Inner {
     /// How many may try, and do.
     budget: usize,
     trying: usize,
-    /// Nobody may try, since the hold with this number.
-    held: Option<u64>,
+    /// Nobody may try.
+    held: Option<Held>,
     /// How many holds there have been.
     holds: u64,
     /// Since when the application is away.
     away: Option<Instant>,
     /// What was wrong the last time.
     trouble: String,
+}
+
+/// A hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) number: u64,
+    /// When it ends by itself.
+    pub(super) until: Instant,
+    /// The application has been seen to be away since it began.
+    pub(super) was_away: bool,
 }
 
 /// A request's turn; gone when it is dropped.
@@ -159,13 +169,26 @@ impl Room {
         is_news
     }
 
-    /// Lets nobody in until [`Room::release`].
-    pub(super) fn hold(&self) -> u64 {
+    /// Lets nobody in until [`Room::release`]; answers the hold's number.
+    pub(super) fn hold(&self, until: Instant, was_away: bool) -> u64 {
         let mut inner = self.inner();
         inner.holds += 1;
-        inner.held = Some(inner.holds);
+        let number = inner.holds;
+        inner.held = Some(Held { number, until, was_away });
         self.is_open.store(false, Ordering::SeqCst);
-        inner.holds
+        number
+    }
+
+    /// The hold that is in force.
+    pub(super) fn held(&self) -> Option<Held> {
+        self.inner().held
+    }
+
+    /// The application was seen to be away during the hold with this number.
+    pub(super) fn saw_away(&self, hold: u64) {
+        if let Some(held) = self.inner().held.as_mut().filter(|held| held.number == hold) {
+            held.was_away = true;
+        }
     }
 
     /// Tells whether somebody holds the application. A request that is [with it](Room::begin) has to ask after that:
@@ -180,17 +203,12 @@ impl Room {
         let was_held = {
             let mut inner = self.inner();
             inner.budget = 1;
-            inner.held.take_if(|held| hold.is_none_or(|hold| hold == *held)).is_some()
+            inner.held.take_if(|held| hold.is_none_or(|hold| hold == held.number)).is_some()
         };
         if was_held {
             self.let_in();
         }
         was_held
-    }
-
-    /// Tells whether the hold with this number goes on.
-    pub(super) fn is_held(&self, hold: u64) -> bool {
-        self.inner().held == Some(hold)
     }
 
     /// Waits until no request is with the application.
@@ -365,7 +383,7 @@ mod tests {
         let through = room.enter(until, Some(1)).await.unwrap();
         let counted = room.enter(until, Some(1)).await.unwrap();
         let active = room.begin(&counted).unwrap();
-        let hold = room.hold();
+        let hold = room.hold(until, false);
         assert!(room.begin(&through).is_none());
         assert!(timeout_at(until, room.at_rest()).await.is_err());
         drop(active);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Daemon,
-    support::{Application, End, PATIENCE, executed, executed_twice, get, wait_until},
+    support::{Application, End, PATIENCE, ask, executed, executed_twice, get, wait_until},
 };
 
 /// A body that is more than hyper reads at once.
@@ -140,4 +140,25 @@ fn a_client_that_leaves_while_its_request_is_handed_over_is_not_asked_about() {
     let _there = Application::start(&address, &file, &[]);
     assert_eq!(stays.head().status(), 200);
     assert_eq!(executed(&file).len(), 1);
+}
+
+#[test]
+fn a_hold_outlives_upgrades_and_so_do_the_requests_that_wait_for_its_end() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let _there = Application::start(&address, &file, &[]);
+    assert_eq!(ask(&daemon.admin.to_string(), "POST", "/hold?longest=1h").status, 200);
+    let mut waits = client(&daemon, "waits", "POST /", "Content-Length: 5\r\n", "hello");
+    assert_waiting(&daemon, 1);
+    for _ in 0..2 {
+        daemon.upgrade();
+        assert_waiting(&daemon, 1);
+        assert_eq!(application(&daemon)["state"], "held");
+    }
+    assert!(executed(&file).is_empty());
+    let released = ask(&daemon.admin.to_string(), "POST", "/release");
+    assert_eq!(released.text(), "public: released\n");
+    assert_eq!(waits.head().status(), 200);
+    daemon.upgrade();
+    assert_eq!(application(&daemon)["state"], "there");
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{contents::CarrierError, *};
+use super::{
+    contents::{CarrierError, next_frame, open_records, receive},
+    *,
+};
 use crate::connections::parked::Idle;
 use crate::connections::registry::Registration;
 use crate::handover::drain_history::LastDrain;
@@ -284,4 +287,23 @@ async fn a_connection_with_unread_bytes_is_taken_even_beyond_the_limit() {
     assert_eq!(asking, 5);
     assert_eq!(taken.connections.len() + taken.surplus["public"], 9);
     assert!(taken.connections.len() <= 7, "idle ones beyond the limit are left out");
+}
+
+#[tokio::test]
+async fn holds_come_along_and_earlier_versions_do_not_look_for_them() {
+    let hold = Hold { server: "public".to_owned(), left: Duration::from_secs(7), was_away: true };
+    let (mut carrier, read_end) = Carrier::new().unwrap();
+    carrier.add_holds([hold.clone()]);
+    carrier.finish(DrainHistory::default()).unwrap();
+    // What comes behind it nobody reads who does not know of it.
+    let mut records =
+        receive(&read_end, &HEADER).map(|first| open_records(first.unwrap())).unwrap().unwrap();
+    assert!(matches!(next_frame(&mut records).unwrap(), Some(Frame::End(_))));
+
+    let (mut carrier, read_end) = Carrier::new().unwrap();
+    carrier.add_holds([hold.clone()]);
+    carrier.finish(DrainHistory::default()).unwrap();
+    let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!((taken.holds, taken.history), (vec![hold], Some(DrainHistory::default())));
 }

@@ -146,7 +146,7 @@ impl Rig {
                 }
             }
             Step::Shut => drop(self.room.shut("away")),
-            Step::Hold => drop(self.room.hold()),
+            Step::Hold => drop(self.room.hold(Instant::now(), false)),
             Step::Release => drop(self.room.release(None)),
         }
     }

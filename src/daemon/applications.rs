@@ -1,14 +1,47 @@
-//! Tunnels that were taken over: each goes on in the server of its name.
+//! The applications behind the servers, and what of theirs goes on in the next process: tunnels and holds.
 
 use crate::connections::tunnel::Tunnel;
 use crate::daemon::running::Running;
+#[cfg(feature = "proxy")]
+use crate::daemon::server::Server;
+use crate::handover::hold::Hold;
+#[cfg(feature = "proxy")]
+use crate::proxy::service::Proxy;
 #[cfg(feature = "proxy")]
 use crate::proxy::tunnel::resume;
 
 /// Tunnels by the name of their server.
 pub(crate) type Tunnels = Vec<(String, Box<Tunnel>)>;
 
+/// The applications behind the servers of these names; holds of theirs go on.
+#[cfg(feature = "proxy")]
+pub(crate) fn proxies(servers: &[Server], holds: Vec<Hold>) -> Vec<(String, Proxy)> {
+    let proxies: Vec<_> = servers.iter().filter_map(Server::named_proxy).collect();
+    for hold in holds {
+        if let Some((_, proxy)) = proxies.iter().find(|(server, _)| *server == hold.server) {
+            proxy.resume_hold(hold.left, hold.was_away);
+        }
+    }
+    proxies
+}
+
 impl Running {
+    /// The holds of the applications behind the servers.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn holds(&self) -> Vec<Hold> {
+        let hold = |(server, proxy): &(String, Proxy)| {
+            let (left, was_away) = proxy.held()?;
+            Some(Hold { server: server.clone(), left, was_away })
+        };
+        self.proxies.iter().filter_map(hold).collect()
+    }
+
+    #[cfg(not(feature = "proxy"))]
+    #[expect(clippy::unused_self, reason = "with the feature it has applications")]
+    pub(crate) fn holds(&self) -> Vec<Hold> {
+        Vec::new()
+    }
+
     /// Gives tunnels that were taken over to the servers of their names. Where there is no such server, or no feature
     /// `proxy`, they end.
     pub(crate) fn open_tunnels(&self, tunnels: Tunnels) {

@@ -30,9 +30,10 @@ pub(crate) const EXTENSION: Duration = Duration::from_secs(10);
 /// the metrics of this drain would be lost.
 const SHORT_MANAGER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long before the end of the drain requests that wait for an application are answered by the proxy.
+/// How long before the end of the drain requests that wait for an application are answered by the proxy; an eighth of
+/// its time-out at most. What can be handed over has been by then: the last hold begins earlier.
 #[cfg(feature = "proxy")]
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// How long a member that was cancelled may take to end.
 pub(crate) const ABORT: Duration = Duration::from_millis(100);
@@ -69,7 +70,8 @@ impl Running {
         let deadline = drain.started + drain.timeout;
         #[cfg(feature = "proxy")]
         for (_, proxy) in &self.proxies {
-            proxy.close_by(deadline.checked_sub(LAST_ANSWERS).unwrap_or(drain.started));
+            let last = LAST_ANSWERS.min(drain.timeout / 8);
+            proxy.close_by(deadline.checked_sub(last).unwrap_or(drain.started));
         }
         let rest = async {
             let unfinished = self.bring_to_rest(&cause, &drain).await;

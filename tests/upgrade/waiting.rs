@@ -162,3 +162,21 @@ fn a_hold_outlives_upgrades_and_so_do_the_requests_that_wait_for_its_end() {
     daemon.upgrade();
     assert_eq!(application(&daemon)["state"], "there");
 }
+
+#[test]
+fn a_request_that_waits_is_handed_over_after_one_that_takes_long() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let _there = Application::start(&address, &file, &[]);
+    let mut long = client(&daemon, "long", "GET /slow?ms=1500", "", "");
+    wait_until("the application has it", PATIENCE, || !executed(&file).is_empty());
+    assert_eq!(ask(&daemon.admin.to_string(), "POST", "/hold?timeout=0s").status, 200);
+    let mut waits = client(&daemon, "waits", "POST /", "Content-Length: 5\r\n", "hello");
+    assert_waiting(&daemon, 1);
+    daemon.upgrade();
+    assert_waiting(&daemon, 1);
+    assert_eq!(long.head().status(), 200);
+    assert_eq!(ask(&daemon.admin.to_string(), "POST", "/release").status, 200);
+    assert_eq!(waits.head().status(), 200);
+    assert_eq!(executed(&file).len(), 2);
+}

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     restart::{assert_unnoticed, under_load},
-    support::{Client, Load, Machine, PATIENCE, Report, Server, wait_until},
+    support::{Client, End, Load, Machine, PATIENCE, Report, Server, wait_until},
 };
 
 /// Restarts units again and again while clients ask, and returns what those saw.
@@ -93,4 +93,52 @@ fn a_stop_of_everything_at_once_finishes_what_the_application_has() {
     machine.systemctl(&[&["stop", "shop", DAEMON], &sockets[..]].concat()).ok();
     assert_eq!(client.response("POST").body, "Hello last\n");
     assert_eq!(states(&machine), ["inactive"; 2]);
+}
+
+#[test]
+fn a_hold_and_the_requests_that_wait_for_its_end_outlive_restarts_of_the_daemon() {
+    let Some(machine) = machine("", "wait = \"1m\"") else { return };
+    is_answered(&machine);
+    wait_for_states(&machine, "active");
+    let admin = "curl -sS --unix-socket /run/lockstepd-admin@shop.sock http://localhost";
+    machine.sh(&format!("{admin}/hold?longest=1h -X POST")).ok();
+    let waiting = |number: usize| {
+        wait_until("they wait", PATIENCE, || {
+            let status = machine.sh(&format!("{admin}/status")).stdout;
+            status.contains(&format!("\"waiting_requests\":{number}"))
+                && status.contains("\"state\":\"held\"")
+        });
+    };
+    let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nX-Id: half\r\n\r\nhello";
+    let expects = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nX-Id: asked\r\n\
+                   Expect: 100-continue\r\n\r\n";
+    let get = "GET / HTTP/1.1\r\nHost: x\r\nX-Id: whole\r\n\r\n";
+    let (mut clients, mut half, mut asked) = machine.in_network(|| {
+        let clients: Vec<_> = (0..64).map(|_| End::asking(PUBLIC, get)).collect();
+        (clients, End::asking(PUBLIC, post), End::asking(PUBLIC, expects))
+    });
+    waiting(66);
+    for _ in 0..3 {
+        let pid = machine.property(DAEMON, "MainPID");
+        machine.systemctl(&["restart", DAEMON]).ok();
+        assert_ne!(machine.property(DAEMON, "MainPID"), pid);
+        waiting(66);
+    }
+    // That of the test's own.
+    assert_eq!(machine.read(EXECUTED).lines().count(), 1);
+    half.send("hello");
+    machine.sh(&format!("{admin}/release -X POST")).ok();
+    for client in &mut clients {
+        assert_eq!(client.head().status(), 200);
+        client.hears("Hello whole\n");
+    }
+    assert_eq!(half.head().status(), 200);
+    half.hears("Hello half\n");
+    assert_eq!(asked.head().status(), 100);
+    asked.send("hellohello");
+    assert_eq!(asked.head().status(), 200);
+    asked.hears("Hello asked\n");
+    let executed = machine.read(EXECUTED);
+    let count = |request: &str| executed.lines().filter(|line| line.ends_with(request)).count();
+    assert_eq!([count(" whole 0"), count(" half 10"), count(" asked 10")], [64, 1, 1]);
 }

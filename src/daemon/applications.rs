@@ -1,10 +1,10 @@
-//! The applications behind the servers, and what of theirs goes on in the next process: tunnels and holds.
+//! The applications behind the servers, and what of theirs goes on in the next process: tunnels, and what requests wait for.
 
 use crate::connections::tunnel::Tunnel;
 use crate::daemon::running::Running;
 #[cfg(feature = "proxy")]
 use crate::daemon::server::Server;
-use crate::handover::hold::Hold;
+use crate::handover::shut_door::ShutDoor;
 #[cfg(feature = "proxy")]
 use crate::proxy::service::Proxy;
 #[cfg(feature = "proxy")]
@@ -13,32 +13,28 @@ use crate::proxy::tunnel::resume;
 /// Tunnels by the name of their server.
 pub(crate) type Tunnels = Vec<(String, Box<Tunnel>)>;
 
-/// The applications behind the servers of these names; holds of theirs go on.
+/// The applications behind these servers; those behind shut doors are waited for from the first request on.
 #[cfg(feature = "proxy")]
-pub(crate) fn proxies(servers: &[Server], holds: Vec<Hold>) -> Vec<(String, Proxy)> {
+pub(crate) fn proxies(servers: &[Server], doors: Vec<ShutDoor>) -> Vec<(String, Proxy)> {
     let proxies: Vec<_> = servers.iter().filter_map(Server::named_proxy).collect();
-    for hold in holds {
-        if let Some((_, proxy)) = proxies.iter().find(|(server, _)| *server == hold.server) {
-            proxy.resume_hold(hold.left, hold.was_away);
+    for door in doors {
+        if let Some((_, proxy)) = proxies.iter().find(|(server, _)| *server == door.server) {
+            proxy.shut(door);
         }
     }
     proxies
 }
 
 impl Running {
-    /// The holds of the applications behind the servers.
+    /// The applications that requests wait for.
     #[cfg(feature = "proxy")]
-    pub(crate) fn holds(&self) -> Vec<Hold> {
-        let hold = |(server, proxy): &(String, Proxy)| {
-            let (left, was_away) = proxy.held()?;
-            Some(Hold { server: server.clone(), left, was_away })
-        };
-        self.proxies.iter().filter_map(hold).collect()
+    pub(crate) fn doors(&self) -> Vec<ShutDoor> {
+        self.proxies.iter().filter_map(|(server, proxy)| proxy.shut_door(server)).collect()
     }
 
     #[cfg(not(feature = "proxy"))]
     #[expect(clippy::unused_self, reason = "with the feature it has applications")]
-    pub(crate) fn holds(&self) -> Vec<Hold> {
+    pub(crate) fn doors(&self) -> Vec<ShutDoor> {
         Vec::new()
     }
 

@@ -69,7 +69,7 @@ pub(crate) async fn start(
     let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     #[cfg(feature = "proxy")]
-    let proxies = proxies(&daemon.servers, taken_over.holds);
+    let proxies = proxies(&daemon.servers, taken_over.doors);
     #[cfg(all(feature = "admin", feature = "proxy"))]
     let applications: Vec<_> = daemon.servers.iter().filter_map(Server::application).collect();
     let mut sockets = sockets.into_iter();

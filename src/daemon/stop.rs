@@ -181,7 +181,7 @@ impl Running {
     ) -> io::Result<Loaded> {
         let servers: Vec<_> = drain.all().collect();
         carrier.load(servers, false, drain.started + drain.timeout).await;
-        carrier.add_holds(self.holds());
+        carrier.add_doors(self.doors());
         carrier.finish(history)
     }
 

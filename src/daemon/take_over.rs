@@ -11,7 +11,7 @@ use crate::daemon::applications::Tunnels;
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::CarrierContents;
 use crate::handover::drain_history::DrainHistory;
-use crate::handover::hold::Hold;
+use crate::handover::shut_door::ShutDoor;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
@@ -29,8 +29,8 @@ pub(crate) struct TakenOver {
     /// None: there was no such process.
     pub(crate) hand_over: Option<HandOver>,
     pub(crate) history: Arc<DrainHistory>,
-    /// Holds of applications, which go on here.
-    pub(crate) holds: Vec<Hold>,
+    /// Applications that requests wait for.
+    pub(crate) doors: Vec<ShutDoor>,
 }
 
 /// Takes what the process before this one handed over, up to `limit` connections of a server; its
@@ -58,7 +58,7 @@ pub(crate) fn take_over(
         history = contents.history.unwrap_or(history);
         taken.connections.extend(contents.connections);
         taken.tunnels.extend(contents.tunnels);
-        taken.holds.extend(contents.holds);
+        taken.doors.extend(contents.doors);
         for (server, count) in contents.surplus {
             *taken.surplus.entry(server).or_default() += count;
         }

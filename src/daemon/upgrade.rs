@@ -56,7 +56,7 @@ impl Running {
             Ok(prepared) => prepared,
             Err(error) => return error,
         };
-        carrier.add_holds(self.holds());
+        carrier.add_doors(self.doors());
         let connections = match carrier.finish(self.history.with(last)) {
             Ok(loaded) => loaded.handed_over(),
             Err(error) => return error.into(),

@@ -12,8 +12,8 @@
 //! (magic, version) with 1 to 253 descriptors. In a branch they are listeners and connections, in the
 //! order of their records.
 //! The memfd holds [`Frame`]s in postcard's encoding, each preceded by its length: one for each message of
-//! the branches, and the [`DrainHistory`] at the end; behind that, where there are any, the [`Hold`]s, which readers
-//! that know none do not look for. The memfd is sent first, and written while descriptors are sent: a
+//! the branches, and the [`DrainHistory`] at the end; behind that, where there are any, the [`ShutDoor`]s, which
+//! readers that know none do not look for. The memfd is sent first, and written while descriptors are sent: a
 //! memfd for each message would be one more descriptor in flight for each 253.
 //! Tunnels come in an [`annex`]. A reader that does not know the version closes what it received: the clients see an orderly end of their
 //! connections.
@@ -59,7 +59,7 @@ use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::Timeout;
 use crate::connections::registry::{Deposit, Registry};
 use crate::handover::drain_history::DrainHistory;
-use crate::handover::hold::Hold;
+use crate::handover::shut_door::ShutDoor;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
 use crate::sockets::listener::Listener;
@@ -88,7 +88,7 @@ pub(crate) struct Carrier {
     /// The annex that is being filled.
     annex: Option<Annex>,
     buffer: usize,
-    holds: Vec<Hold>,
+    doors: Vec<ShutDoor>,
     loaded: Loaded,
 }
 
@@ -138,8 +138,8 @@ impl Carrier {
         let records = records.into();
         let loaded = Loaded::default();
         let (branch, annex) = (None, None);
-        let (written, holds) = (0, Vec::new());
-        let carrier = Self { write_end, records, written, branch, annex, buffer, holds, loaded };
+        let (written, doors) = (0, Vec::new());
+        let carrier = Self { write_end, records, written, branch, annex, buffer, doors, loaded };
         Ok((carrier, read_end))
     }
 
@@ -278,9 +278,9 @@ impl Carrier {
         append(&self.records, self.written, frame)
     }
 
-    /// Adds holds of applications, which go on in the next process.
-    pub(crate) fn add_holds(&mut self, holds: impl IntoIterator<Item = Hold>) {
-        self.holds.extend(holds);
+    /// Adds applications that requests wait for: in the next process they wait on.
+    pub(crate) fn add_doors(&mut self, doors: impl IntoIterator<Item = ShutDoor>) {
+        self.doors.extend(doors);
     }
 
     /// Writes the last frames: `history`, with this carrier's numbers added.
@@ -295,8 +295,8 @@ impl Carrier {
             history.add_not_handed_over(server, *count);
         }
         let mut length = self.write(&Frame::End(history))?;
-        if !self.holds.is_empty() {
-            length += append(&self.records, self.written + length, &self.holds)?;
+        if !self.doors.is_empty() {
+            length += append(&self.records, self.written + length, &self.doors)?;
         }
         // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;

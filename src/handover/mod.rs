@@ -9,5 +9,5 @@ pub(crate) mod announcement;
 pub(crate) mod assignment;
 pub(crate) mod carrier;
 pub(crate) mod drain_history;
-pub(crate) mod hold;
 pub(crate) mod program;
+pub(crate) mod shut_door;

@@ -12,6 +12,7 @@ use hyper::service::Service;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::{Instant, sleep};
 
+use crate::handover::shut_door::{Hold, ShutDoor};
 use crate::proxy::metrics::Retry;
 use crate::proxy::service::Proxy;
 
@@ -92,19 +93,20 @@ async fn a_hold_goes_on_in_the_next_process_where_it_was() {
     let (first, next) = (Proxy::to(&*path), Proxy::to(&*path));
     first.hold(Duration::ZERO, 10 * LONG).await;
     sleep(LONG).await;
-    let (left, was_away) = first.held().unwrap();
-    assert!(was_away && left <= 9 * LONG, "{left:?}");
+    let door = first.shut_door("public").unwrap();
+    let hold = door.hold.unwrap();
+    assert!(hold.was_away && hold.left <= 9 * LONG, "{door:?}");
     let _listener = listen(&path);
-    next.resume_hold(left, was_away);
+    next.shut(door.clone());
     assert_eq!(next.state().room.trouble().as_deref(), Some("held"));
     sleep(LONG).await;
-    assert!(next.held().is_none(), "it was away before, and is back");
+    assert!(next.shut_door("public").is_none(), "it was away before, and is back");
     let again = Proxy::to(&*path);
-    again.resume_hold(left, false);
+    again.shut(ShutDoor { hold: Some(Hold { was_away: false, ..hold }), ..door });
     sleep(8 * LONG).await;
-    assert!(again.held().is_some());
+    assert!(again.shut_door("public").is_some());
     sleep(2 * LONG).await;
-    assert!(again.held().is_none(), "its time is over");
+    assert!(again.shut_door("public").is_none(), "its time is over");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::connections::drain::ENDLESS;
+use crate::handover::shut_door::{Away, Hold, ShutDoor};
+use crate::proxy::room::Held;
 use crate::proxy::service::{Proxy, State};
 
 /// The time between two looks at the application.
@@ -51,18 +53,27 @@ impl Proxy {
         timeout(limit, state.room.at_rest()).await.is_ok()
     }
 
-    /// What the next process has to know of a hold: for how long it goes on at most, and whether the application has
-    /// been seen to be away since it began.
-    pub(crate) fn held(&self) -> Option<(Duration, bool)> {
-        let held = self.state().room.held()?;
-        Some((held.until.saturating_duration_since(Instant::now()), held.was_away))
+    /// What the next process has to know of the application behind `server`, if requests wait for it.
+    pub(crate) fn shut_door(&self, server: &str) -> Option<ShutDoor> {
+        let (hold, away) = self.state().room.shut_by()?;
+        let hold = hold.map(|Held { until, was_away, .. }| {
+            let left = until.saturating_duration_since(Instant::now());
+            Hold { left, was_away }
+        });
+        Some(ShutDoor { server: server.to_owned(), hold, away })
     }
 
-    /// Goes on with a hold that the process before this one began; inside the runtime.
-    pub(crate) fn resume_hold(&self, left: Duration, was_away: bool) {
+    /// Has requests wait as they did in the process before this one; inside the runtime.
+    pub(crate) fn shut(&self, ShutDoor { hold, away, .. }: ShutDoor) {
         let address = self.state().upstream();
-        tracing::info!(%address, "new requests wait: the application was held before the restart");
-        begin(self.state(), left, was_away);
+        if let Some(Away { time, trouble }) = away {
+            self.state().room.shut_since(Instant::now().checked_sub(time), &trouble);
+            tracing::info!(%address, error = trouble, "the application is still away; requests wait for it");
+        }
+        if let Some(Hold { left, was_away }) = hold {
+            begin(self.state(), left, was_away);
+            tracing::info!(%address, "new requests wait: the application is still held");
+        }
     }
 
     /// Ends a hold, if there is one; answers whether there was.

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::handover::shut_door::Away;
+
 /// How many requests may try at the same time at most, before the door is open.
 const BUDGET_MAX: usize = 64;
 
@@ -158,15 +160,28 @@ impl Room {
 
     /// The application cannot be reached: others wait; answers whether they did not before.
     pub(super) fn shut(&self, trouble: &str) -> bool {
+        self.shut_since(None, trouble)
+    }
+
+    /// As [`Room::shut`]; it is known to be away since then.
+    pub(super) fn shut_since(&self, since: Option<Instant>, trouble: &str) -> bool {
         let mut inner = self.inner();
         inner.budget = 1;
         trouble.clone_into(&mut inner.trouble);
         let is_news = inner.away.is_none();
         if is_news {
-            inner.away = Some(Instant::now());
+            inner.away = Some(since.unwrap_or_else(Instant::now));
         }
         self.is_open.store(false, Ordering::Release);
         is_news
+    }
+
+    /// Why the door is shut, if it is.
+    pub(super) fn shut_by(&self) -> Option<(Option<Held>, Option<Away>)> {
+        let inner = self.inner();
+        let trouble = &inner.trouble;
+        let away = inner.away.map(|since| Away { time: since.elapsed(), trouble: trouble.clone() });
+        (inner.held.is_some() || away.is_some()).then_some((inner.held, away))
     }
 
     /// Lets nobody in until [`Room::release`]; answers the hold's number.

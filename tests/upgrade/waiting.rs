@@ -67,6 +67,7 @@ fn requests_that_wait_outlive_upgrades_and_each_is_executed_once() {
 
     daemon.upgrade();
     assert_waiting(&daemon, 8);
+    assert_eq!(application(&daemon)["state"], "away");
     half.send(" wo");
     chunked.send("or\r\n");
     long.send("l".repeat(LONG / 4));

@@ -18,7 +18,7 @@ use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
 use crate::connections::tunnel::Tunnel;
 use crate::handover::drain_history::DrainHistory;
-use crate::handover::hold::Hold;
+use crate::handover::shut_door::ShutDoor;
 use crate::sockets::stream::Stream;
 
 /// The longest header of a message.
@@ -47,8 +47,8 @@ pub(crate) struct CarrierContents {
     pub(super) counts: BTreeMap<String, usize>,
     /// The drains up to now, if the writer wrote its last frame.
     pub(crate) history: Option<DrainHistory>,
-    /// Holds of applications, which go on here.
-    pub(crate) holds: Vec<Hold>,
+    /// Applications that requests wait for.
+    pub(crate) doors: Vec<ShutDoor>,
 }
 
 /// A listening socket that came in a carrier.
@@ -129,7 +129,7 @@ impl CarrierContents {
                 }
                 Some(Frame::End(history)) => {
                     self.history = Some(history);
-                    self.holds = next_frame(&mut records)?.unwrap_or_default();
+                    self.doors = next_frame(&mut records)?.unwrap_or_default();
                     return Ok(());
                 }
                 None => return Err(CarrierError::Format),

@@ -11,6 +11,7 @@ use super::{
 use crate::connections::parked::Idle;
 use crate::connections::registry::Registration;
 use crate::handover::drain_history::LastDrain;
+use crate::handover::shut_door::{Away, Hold};
 use crate::sockets::stream::Stream;
 
 /// A carrier of one branch with one message, made of any `header`, `records` and descriptors.
@@ -290,10 +291,12 @@ async fn a_connection_with_unread_bytes_is_taken_even_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn holds_come_along_and_earlier_versions_do_not_look_for_them() {
-    let hold = Hold { server: "public".to_owned(), left: Duration::from_secs(7), was_away: true };
+async fn shut_doors_come_along_and_earlier_versions_do_not_look_for_them() {
+    let hold = Some(Hold { left: Duration::from_secs(7), was_away: true });
+    let away = Some(Away { time: Duration::from_secs(1), trouble: "refused".to_owned() });
+    let door = ShutDoor { server: "public".to_owned(), hold, away };
     let (mut carrier, read_end) = Carrier::new().unwrap();
-    carrier.add_holds([hold.clone()]);
+    carrier.add_doors([door.clone()]);
     carrier.finish(DrainHistory::default()).unwrap();
     // What comes behind it nobody reads who does not know of it.
     let mut records =
@@ -301,9 +304,9 @@ async fn holds_come_along_and_earlier_versions_do_not_look_for_them() {
     assert!(matches!(next_frame(&mut records).unwrap(), Some(Frame::End(_))));
 
     let (mut carrier, read_end) = Carrier::new().unwrap();
-    carrier.add_holds([hold.clone()]);
+    carrier.add_doors([door.clone()]);
     carrier.finish(DrainHistory::default()).unwrap();
     let (taken, error) = CarrierContents::take(&read_end, &|_| usize::MAX);
     assert!(error.is_none(), "{error:?}");
-    assert_eq!((taken.holds, taken.history), (vec![hold], Some(DrainHistory::default())));
+    assert_eq!((taken.doors, taken.history), (vec![door], Some(DrainHistory::default())));
 }

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::connections::parked::Idle;
 use crate::connections::registry::Registration;
 use crate::http::activity::Activity;
-use crate::http::disconnect::Disconnect;
+use crate::http::disconnect::{ARE_YOU_THERE, Disconnect};
 
 /// How many bytes wait for the next write to the socket at most.
 const OUTBOX_MAX: usize = 16 << 10;
@@ -54,11 +54,22 @@ impl Io {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.gone.is_none() {
             // Without it the write of the answer finds out.
+            let asks = self.idle.stream.peer().tcp().is_some();
             let socket = self.idle.stream.socket();
-            self.gone = socket.and_then(|socket| Disconnect::watch(socket).ok());
+            self.gone = socket.and_then(|socket| Disconnect::watch(socket, asks).ok());
         }
         let Some(gone) = &mut self.gone else { return Poll::Pending };
-        gone.poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+        if gone.poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if gone.poll_ask(cx).is_ready() && self.activity.may_be_told_to_continue() {
+            self.put_off(ARE_YOU_THERE);
+            // What does not go now goes with the answer.
+            if let Poll::Ready(Err(error)) = self.poll_outbox(cx) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Pending
     }
 
     /// Puts off some last words: they come behind what was put off before.

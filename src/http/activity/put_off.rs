@@ -67,6 +67,15 @@ impl Activity {
         puts_off
     }
 
+    /// Tells whether the client may be sent `100 Continue` now: its request has no answer yet, everything before that
+    /// has been written, and it is not of HTTP/1.0.
+    pub(crate) fn may_be_told_to_continue(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) == 1
+            && self.exchanges.load(Ordering::Acquire) == 1
+            && !self.has(UNFLUSHED | SWITCHED)
+            && !self.exchange().asked().is_old
+    }
+
     /// Answers, between two polls of hyper, whether it has to be polled again to learn that the client sends no
     /// more.
     fn is_end_due(&self) -> bool {

@@ -9,6 +9,7 @@ mod faults;
 mod fields;
 mod framing;
 mod hold;
+mod leaving;
 mod methods;
 mod restarts;
 mod streams;

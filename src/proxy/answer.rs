@@ -173,6 +173,7 @@ impl Streamed {
     fn give_back(&mut self) {
         if let Some(connection) = self.connection.take() {
             if connection.is_usable() {
+                connection.rests();
                 self.pool.put(connection);
             }
         }

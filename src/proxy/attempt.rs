@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -123,6 +123,8 @@ fn poll_attempt(
     cx: &mut Context<'_>,
 ) -> Poll<Attempted> {
     let is_done = connection.poll(cx).is_ready();
+    // The answer comes from the connection, which was polled just now: there is nothing to be woken for.
+    let cx = &mut Context::from_waker(Waker::noop());
     let polled = answer.as_mut().poll(cx);
     if is_done && polled.is_pending() {
         // The connection ended before hyper had taken up the request, which it tells only when it is dropped.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -37,6 +37,8 @@ pub(super) struct Connection {
     /// Kept with it: most answers come in time, and the next request waits for a later time.
     pub(super) timer: Timer,
     pub(super) wire: Arc<Wire>,
+    /// The wire's, for hyper.
+    waker: Waker,
 }
 
 /// What hyper says of an attempt.
@@ -56,6 +58,7 @@ impl Connection {
             sender,
             is_done: false,
             timer: Timer::default(),
+            waker: Waker::from(Arc::clone(&wire)),
             wire,
         })
     }
@@ -70,8 +73,10 @@ impl Connection {
 
     /// Lets hyper read and write; ready when it is done with the connection.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wire.wakes(cx.waker());
+        let mut cx = Context::from_waker(&self.waker);
         while let Some(hyper) = &mut self.hyper {
-            if Pin::new(&mut **hyper).poll_without_shutdown(cx).is_ready() {
+            if Pin::new(&mut **hyper).poll_without_shutdown(&mut cx).is_ready() {
                 self.is_done = true;
                 return Poll::Ready(());
             }
@@ -87,6 +92,11 @@ impl Connection {
     /// application has closed it meanwhile, hyper looks before it writes the next request.
     pub(super) fn is_usable(&self) -> bool {
         !self.is_done && self.sender.is_ready()
+    }
+
+    /// Nobody polls it until it is given a request.
+    pub(super) fn rests(&self) {
+        self.wire.wakes_nobody();
     }
 
     /// Closes the connection; whoever waits for an answer is told that none will come.

@@ -4,22 +4,29 @@
 //! written, the head; see [`crate::proxy::verdict`] for why. On TCP that cannot be known, and it opens when the head
 //! has been written. With `Expect: 100-continue` it opens when the application asks for the body, or has taken the head
 //! and let a time go by.
+//!
+//! The waker that hyper gets is the connection's own, which wakes whoever polls it now. A connection goes from task to
+//! task, and hyper wakes whoever polled it last when it is given a request: that would be a client whose answer is out.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use atomic_waker::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::sockets::stream::Stream;
 
-/// What is known of the request that is on its way. All accesses are by the task that drives the connection.
+/// What is known of the request that is on its way. All accesses are by the task that drives the connection, but for
+/// who is to be woken.
 #[derive(Debug)]
 pub(super) struct Wire {
     flags: AtomicU32,
     is_unix: bool,
+    /// Whoever polls the connection; nobody while it is kept.
+    task: AtomicWaker,
 }
 
 /// The connection's socket, lent to hyper.
@@ -54,7 +61,17 @@ const KEPT: u32 = 1 << 9;
 
 impl Wire {
     fn new(is_unix: bool) -> Self {
-        Self { flags: AtomicU32::new(0), is_unix }
+        Self { flags: AtomicU32::new(0), is_unix, task: AtomicWaker::new() }
+    }
+
+    /// Whatever happens to the connection from here on wakes this task; it has to poll the connection after that.
+    pub(super) fn wakes(&self, task: &Waker) {
+        self.task.register(task);
+    }
+
+    /// Wakes nobody from here on.
+    pub(super) fn wakes_nobody(&self) {
+        drop(self.task.take());
     }
 
     /// A request begins. When its head is taken is to be found out if it is `watched`; its body waits to be asked
@@ -124,6 +141,16 @@ impl Wire {
 
     fn set(&self, flags: u32) {
         self.flags.fetch_or(flags, Ordering::Relaxed);
+    }
+}
+
+impl Wake for Wire {
+    fn wake(self: Arc<Self>) {
+        self.task.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.task.wake();
     }
 }
 

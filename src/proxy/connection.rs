@@ -24,9 +24,6 @@ use crate::sockets::stream::Stream;
 /// The longest head of an answer, in bytes; as much as a request's by default.
 const HEAD_MAX: usize = 64 << 10;
 
-/// The most fields of an answer.
-const FIELDS_MAX: usize = 256;
-
 /// A connection that serves one request at a time.
 pub(super) struct Connection {
     /// None: hyper is done with it.
@@ -50,7 +47,8 @@ impl Connection {
     pub(super) async fn new(stream: Stream, is_unix: bool) -> io::Result<Self> {
         let (io, wire) = UpstreamIo::new(stream, is_unix);
         let mut builder = http1::Builder::new();
-        builder.max_headers(FIELDS_MAX).max_header_size(HEAD_MAX).max_buf_size(2 * HEAD_MAX);
+        // Of fields there are hyper's 100 at most, which it has room for on the stack.
+        builder.max_header_size(HEAD_MAX).max_buf_size(2 * HEAD_MAX);
         let (sender, hyper) =
             builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
         Ok(Self {

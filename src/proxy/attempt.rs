@@ -1,13 +1,13 @@
 //! One attempt to have a request answered, over one connection.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -52,16 +52,30 @@ struct Clock {
     next: Option<Instant>,
 }
 
+pin_project! {
+    /// An attempt on its way. It is a part of the request's future, which has to stay small: written by hand it has
+    /// the request's answer once, and not the request.
+    struct Running<'a, A, T> {
+        connection: &'a mut Connection,
+        body: Option<&'a RequestBody>,
+        limit: Duration,
+        clock: Clock,
+        taken: Option<T>,
+        #[pin]
+        answer: A,
+    }
+}
+
 // === impl Attempt ===
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// Sends `request`, and waits for the answer's head. `taken` is called when the application is seen to be there,
     /// if anybody `wants` to know.
-    pub(super) async fn run(
+    pub(super) fn run<T: FnMut()>(
         self,
         mut request: Request<AttemptBody>,
-        mut taken: Option<impl FnMut()>,
-    ) -> End {
+        taken: Option<T>,
+    ) -> impl Future<Output = End> + use<'a, T> {
         let Self { connection, body, limit, expects, now } = self;
         if expects {
             let wire = Arc::clone(&connection.wire);
@@ -71,48 +85,59 @@ impl Attempt<'_> {
                 }
             });
         }
-        let mut clock = Clock {
+        let clock = Clock {
             due: now + limit,
             open: expects.then(|| now + CONTINUE),
             next: taken.is_some().then(|| now + LET_NEXT),
         };
         // Only a word from hyper: the runtime's budget must not make it look as if there were none.
-        let mut answer = pin!(unconstrained(connection.send(request)));
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(attempted) = poll_attempt(connection, answer.as_mut(), cx) {
-                    return Poll::Ready(match attempted {
-                        Ok(answer) => End::Answered(answer),
-                        Err(failed) => End::Broken(failed.into_error()),
-                    });
-                }
-                if taken.is_some() && connection.wire.is_taken() {
-                    clock.next = None;
-                    if let Some(mut taken) = taken.take() {
-                        taken();
-                    }
-                }
-                if body.is_some_and(RequestBody::has_moved) {
-                    clock.due = Instant::now() + limit;
-                }
-                if connection.timer.poll(clock.first(), cx).is_pending() {
-                    return Poll::Pending;
-                }
-                let now = Instant::now();
-                if clock.next.take_if(|next| *next <= now).is_some() {
-                    if let Some(mut taken) = taken.take() {
-                        taken();
-                    }
-                }
-                if clock.open.take_if(|open| *open <= now).is_some() {
-                    connection.wire.expect_no_longer();
-                }
-                if clock.due <= now {
-                    return Poll::Ready(End::TimedOut);
+        let answer = unconstrained(connection.send(request));
+        Running { connection, body, limit, clock, taken, answer }
+    }
+}
+
+// === impl Running ===
+
+impl<A, T> Future for Running<'_, A, T>
+where
+    A: Future<Output = Attempted>,
+    T: FnMut(),
+{
+    type Output = End;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let mut this = self.project();
+        let (connection, clock, taken) = (this.connection, this.clock, this.taken);
+        loop {
+            if let Poll::Ready(attempted) = poll_attempt(connection, this.answer.as_mut(), cx) {
+                return Poll::Ready(match attempted {
+                    Ok(answer) => End::Answered(answer),
+                    Err(failed) => End::Broken(failed.into_error()),
+                });
+            }
+            if taken.is_some() && connection.wire.is_taken() {
+                clock.next = None;
+                if let Some(mut taken) = taken.take() {
+                    taken();
                 }
             }
-        })
-        .await
+            if this.body.is_some_and(RequestBody::has_moved) {
+                clock.due = Instant::now() + *this.limit;
+            }
+            ready!(connection.timer.poll(clock.first(), cx));
+            let now = Instant::now();
+            if clock.next.take_if(|next| *next <= now).is_some() {
+                if let Some(mut taken) = taken.take() {
+                    taken();
+                }
+            }
+            if clock.open.take_if(|open| *open <= now).is_some() {
+                connection.wire.expect_no_longer();
+            }
+            if clock.due <= now {
+                return Poll::Ready(End::TimedOut);
+            }
+        }
     }
 }
 
@@ -146,6 +171,7 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::os::unix::net::UnixStream;
 
     use tokio::task::{coop, yield_now};

@@ -119,6 +119,11 @@ impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut has_read = false;
         loop {
+            if let Some(connection) = self.connection.as_ref().filter(|_| !has_read) {
+                // A body that is read from wakes whoever drives the connection, which would be this task: it is driven
+                // below, if it is still to be.
+                connection.rests();
+            }
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(self.passed(frame)))),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(self.cut(error)))),

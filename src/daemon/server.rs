@@ -108,8 +108,8 @@ impl Server {
     /// A server for a hyper service: the shortest way from the socket to your code.
     ///
     /// Sockets are as with [`Server::new`]. Requests carry no extension unless
-    /// [`Server::tell_peer`] asks for it; those to a `Proxy` do, and the watchdog does not ask it, since
-    /// a restart mends no application.
+    /// [`Server::tell_peer`] asks for it; a `Proxy` knows its clients without. The watchdog does not ask one,
+    /// since a restart mends no application.
     pub fn hyper<L, S, B>(name: impl Into<String>, listen: L, service: S) -> Self
     where
         L: TryInto<Listen, Error: ToString>,
@@ -125,7 +125,7 @@ impl Server {
         let server = Self::declare(name.into(), listen, service);
         #[cfg(feature = "proxy")]
         if let Some(proxy) = proxy {
-            let mut server = server.tell_peer(true).watchdog_path(None);
+            let mut server = server.watchdog_path(None);
             server.particulars.recalls = true;
             server.proxy = Some(proxy);
             return server;

@@ -1,5 +1,7 @@
 //! The request body that services receive.
 
+#[cfg(feature = "proxy")]
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::http::activity::Activity;
+use crate::sockets::peer::Peer;
 
 /// The body of a request.
 ///
@@ -38,6 +41,8 @@ pub struct Body {
     unasked: bool,
     /// Which of the connection's requests it belongs to.
     request: u32,
+    /// The client; that the request has an extension of it costs more.
+    peer: Peer,
 }
 
 /// What is left of a body.
@@ -56,7 +61,13 @@ impl Body {
     /// No body.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { content: Content::Nothing, activity: None, unasked: false, request: 0 }
+        Self {
+            content: Content::Nothing,
+            activity: None,
+            unasked: false,
+            request: 0,
+            peer: Peer::Other,
+        }
     }
 
     pub(crate) fn new(
@@ -64,12 +75,22 @@ impl Body {
         activity: &Arc<Activity>,
         expects_continue: bool,
     ) -> Self {
-        if incoming.is_end_stream() {
-            return Self::empty();
+        let mut body = Self::empty();
+        body.peer = activity.peer();
+        if !incoming.is_end_stream() {
+            activity.request_body_begins(expects_continue);
+            body.content = Content::Incoming(incoming);
+            body.activity = Some(Arc::clone(activity));
+            body.unasked = expects_continue;
+            body.request = activity.requests();
         }
-        activity.request_body_begins(expects_continue);
-        let (activity, request) = (Some(Arc::clone(activity)), activity.requests());
-        Self { content: Content::Incoming(incoming), activity, unasked: expects_continue, request }
+        body
+    }
+
+    /// The client that `body` came from, where that is known.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn peer<B: 'static>(body: &B) -> Option<Peer> {
+        (body as &dyn Any).downcast_ref::<Self>().map(|body| body.peer)
     }
 }
 

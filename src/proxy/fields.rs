@@ -76,8 +76,13 @@ struct Found {
 
 impl Head {
     /// The head that goes to the application.
-    pub(super) fn of(parts: request::Parts, length: Length, settings: &Settings) -> Self {
-        let request::Parts { method, uri, version, headers: mut fields, extensions, .. } = parts;
+    pub(super) fn of(
+        parts: request::Parts,
+        length: Length,
+        peer: Peer,
+        settings: &Settings,
+    ) -> Self {
+        let request::Parts { method, uri, version, headers: mut fields, .. } = parts;
         let found = Found::of(&fields);
         // At once what would otherwise come in steps, each of which moves all of them.
         fields.reserve(FIELDS_ADDED);
@@ -111,7 +116,6 @@ impl Head {
             // An HTTP/1.0 request needs none, the application's does.
             fields.insert(HOST, LOCALHOST);
         }
-        let peer = extensions.get::<Peer>().copied().unwrap_or(Peer::Other);
         let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(peer));
         forwarded::tell(&mut fields, Origin { peer, is_trusted, may_be_said: found.origins });
         if settings.via {

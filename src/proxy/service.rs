@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::connections::drain::ENDLESS;
+use crate::http::body as request;
 use crate::http::probe::is_path;
 use crate::http::recall::Recall;
 use crate::proxy::answer::AnswerBody;
@@ -29,6 +30,7 @@ use crate::proxy::settings::Settings;
 use crate::proxy::trusted::TrustedProxy;
 use crate::proxy::upstream::Upstream;
 use crate::sockets::address::Address;
+use crate::sockets::peer::Peer;
 
 /// A service that passes requests on to an application, which may be written in any language.
 ///
@@ -201,7 +203,9 @@ impl Proxy {
         let length = Length::of(&body);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let recall = parts.extensions.remove::<Recall>();
-        let head = Head::of(parts, length, &settings);
+        let told = parts.extensions.get::<Peer>().copied();
+        let peer = told.or_else(|| request::Body::peer(&body)).unwrap_or(Peer::Other);
+        let head = Head::of(parts, length, peer, &settings);
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));
         let upgrade = upgrade.filter(|_| head.offer.is_some());

@@ -112,7 +112,12 @@ where
             if let Poll::Ready(attempted) = poll_attempt(connection, this.answer.as_mut(), cx) {
                 return Poll::Ready(match attempted {
                     Ok(answer) => End::Answered(answer),
-                    Err(failed) => End::Broken(failed.into_error()),
+                    Err(mut failed) => {
+                        if let Some(request) = failed.take_message() {
+                            connection.wire.fields().returned(request.into_parts().0.headers);
+                        }
+                        End::Broken(failed.into_error())
+                    }
                 });
             }
             if taken.is_some() && connection.wire.is_taken() {

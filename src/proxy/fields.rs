@@ -4,6 +4,8 @@
 //! # Source
 //! RFC 9110 sections 7.6 (Connection, Max-Forwards, Via) and 7.8 (Upgrade); RFC 9112 section 6 (lengths).
 
+use std::sync::Arc;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, FORWARDED, HOST, MAX_FORWARDS,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -17,6 +19,7 @@ use crate::http::request_fields::names;
 use crate::proxy::forwarded::{self, Origin};
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::settings::Settings;
+use crate::proxy::wire::Wire;
 use crate::sockets::peer::Peer;
 
 /// What CGI would hand on as `HTTP_PROXY`, which many programs take for the address of their own proxy.
@@ -38,11 +41,19 @@ const FIELDS_ADDED: usize = 8;
 pub(super) struct Head {
     pub(super) method: Method,
     target: Uri,
-    fields: HeaderMap,
+    fields: Fields,
     /// The client waits to be asked for the body.
     pub(super) expects: bool,
     /// The client offers another protocol, which the application may agree to.
     pub(super) offer: Option<HeaderValue>,
+}
+
+/// Where a request's fields are.
+#[derive(Debug)]
+enum Fields {
+    Here(HeaderMap),
+    /// They went with the last attempt.
+    Sent(Arc<Wire>),
 }
 
 /// How long a request's body is.
@@ -121,16 +132,25 @@ impl Head {
         if settings.via {
             add_via(&mut fields, found.via);
         }
-        Self { target: target(&method, uri), method, fields, expects, offer }
+        let (target, fields) = (target(&method, uri), Fields::Here(fields));
+        Self { target, method, fields, expects, offer }
     }
 
-    /// The request, for one attempt.
-    pub(super) fn request(&self, body: AttemptBody) -> Request<AttemptBody> {
+    /// The request, for an attempt over the connection with this wire; none if nothing is known of its fields any more.
+    pub(super) fn request(
+        &mut self,
+        body: AttemptBody,
+        wire: &Arc<Wire>,
+    ) -> Option<Request<AttemptBody>> {
+        let fields = match std::mem::replace(&mut self.fields, Fields::Sent(Arc::clone(wire))) {
+            Fields::Here(fields) => fields,
+            Fields::Sent(wire) => wire.fields().take()?,
+        };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.fields.clone();
-        request
+        *request.headers_mut() = fields;
+        Some(request)
     }
 }
 

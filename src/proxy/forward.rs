@@ -218,7 +218,8 @@ impl Forward {
             None => AttemptBody::none(),
         };
         let began = if is_kept { now } else { Instant::now() };
-        let request = self.head.request(body);
+        // There is always something of the fields: hyper gives a request back, or writes its head.
+        let request = self.head.request(body, &connection.wire).ok_or(Failure::Closed)?;
         let state = Arc::clone(&self.state);
         let attempt = Attempt {
             connection: &mut connection,

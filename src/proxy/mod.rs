@@ -32,6 +32,7 @@ pub(crate) mod overview;
 pub(crate) mod pool;
 pub(crate) mod request_body;
 pub(crate) mod room;
+pub(crate) mod sent_fields;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod timer;

@@ -10,13 +10,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::proxy::sent_fields::SentFields;
 use crate::sockets::stream::Stream;
 
 /// What is known of the request that is on its way. All accesses are by the task that drives the connection, but for
@@ -27,6 +28,7 @@ pub(super) struct Wire {
     is_unix: bool,
     /// Whoever polls the connection; nobody while it is kept.
     task: AtomicWaker,
+    fields: Mutex<SentFields>,
 }
 
 /// The connection's socket, lent to hyper.
@@ -61,7 +63,7 @@ const KEPT: u32 = 1 << 9;
 
 impl Wire {
     fn new(is_unix: bool) -> Self {
-        Self { flags: AtomicU32::new(0), is_unix, task: AtomicWaker::new() }
+        Self { flags: AtomicU32::new(0), is_unix, task: AtomicWaker::new(), fields: Mutex::default() }
     }
 
     /// Whatever happens to the connection from here on wakes this task; it has to poll the connection after that.
@@ -81,6 +83,12 @@ impl Wire {
             | if expects { EXPECTS } else { 0 }
             | if self.has(WRITTEN | KEPT) { KEPT } else { 0 };
         self.flags.store(flags, Ordering::Relaxed);
+        self.fields().begin();
+    }
+
+    /// The fields of the request, which hyper has.
+    pub(super) fn fields(&self) -> MutexGuard<'_, SentFields> {
+        self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells whether a byte of the request has been written.
@@ -200,6 +208,10 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.wire.has(WRITTEN) {
+            // hyper has put the head into one buffer, and nothing else: the body has to wait for the gate.
+            self.wire.fields().written(buf);
+        }
         if self.has_come_unasked() {
             return Poll::Ready(Err(io::Error::other("the application has spoken unasked")));
         }

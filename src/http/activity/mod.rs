@@ -263,13 +263,12 @@ impl Activity {
         if self.has(HEAD_UNWRITTEN) && !self.is_answering() {
             self.change(HEAD_UNWRITTEN, false);
             // In a body it would say nothing, and cost the connection, which is rare and does no harm.
-            let mut found =
-                bytes.windows(CLOSE.len()).enumerate().filter(|(_, window)| *window == CLOSE);
-            let is_connection = |(place, _): (usize, _)| {
+            let mut colons = bytes.iter().enumerate().filter(|(_, byte)| **byte == b':');
+            let is_close = |(place, _): (usize, _)| {
                 let name = &bytes[place.saturating_sub(CONNECTION.len())..place];
-                name.eq_ignore_ascii_case(CONNECTION)
+                bytes[place..].starts_with(CLOSE) && name.eq_ignore_ascii_case(CONNECTION)
             };
-            if found.any(is_connection) {
+            if colons.any(is_close) {
                 self.change(CLOSE_SENT, true);
             }
         }

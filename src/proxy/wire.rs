@@ -10,6 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
@@ -58,6 +59,8 @@ const WATCHED: u32 = 1 << 7;
 const TAKEN: u32 = 1 << 8;
 /// The connection has served another request before.
 const KEPT: u32 = 1 << 9;
+/// There was nothing to read, and the runtime wakes the wire when there is. hyper looks up to three times in a turn.
+const BLOCKED: u32 = 1 << 10;
 
 // === impl Wire ===
 
@@ -154,10 +157,12 @@ impl Wire {
 
 impl Wake for Wire {
     fn wake(self: Arc<Self>) {
-        self.task.wake();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
+        // In this order: whoever is woken finds that there may be something to read.
+        self.flags.fetch_and(!BLOCKED, Ordering::Release);
         self.task.wake();
     }
 }
@@ -193,8 +198,18 @@ impl AsyncRead for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // In a tunnel it is somebody else who is woken.
+        let is_woken = ptr::eq(cx.waker().data(), Arc::as_ptr(&self.wire).cast());
+        if is_woken {
+            if self.wire.flags.load(Ordering::Acquire) & BLOCKED != 0 {
+                return Poll::Pending;
+            }
+            // Before the look: the wake may come right behind it.
+            self.wire.set(BLOCKED);
+        }
         let before = buf.filled().len();
         let read = ready!(self.stream.poll_read(cx, buf));
+        self.wire.flags.fetch_and(!BLOCKED, Ordering::Relaxed);
         if buf.filled().len() > before {
             self.wire.set(ANSWERED);
         }

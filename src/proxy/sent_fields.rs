@@ -69,7 +69,8 @@ mod tests {
     fn fields_are_read_as_they_were_written_and_a_head_that_is_not_whole_has_none() {
         let mut sent = SentFields::default();
         assert!(sent.take().is_none());
-        let head = b"GET /a:b HTTP/1.1\r\nhost: x:80\r\na: 1\r\nempty: \r\na: \xff : 2\r\n\r\nbody: 1\r\n";
+        let head =
+            b"GET /a:b HTTP/1.1\r\nhost: x:80\r\na: 1\r\nempty: \r\na: \xff : 2\r\n\r\nbody: 1\r\n";
         sent.written(head);
         let fields = sent.take().unwrap();
         let fields: Vec<_> =

@@ -66,7 +66,12 @@ const BLOCKED: u32 = 1 << 10;
 
 impl Wire {
     fn new(is_unix: bool) -> Self {
-        Self { flags: AtomicU32::new(0), is_unix, task: AtomicWaker::new(), fields: Mutex::default() }
+        Self {
+            flags: AtomicU32::new(0),
+            is_unix,
+            task: AtomicWaker::new(),
+            fields: Mutex::default(),
+        }
     }
 
     /// Whatever happens to the connection from here on wakes this task; it has to poll the connection after that.

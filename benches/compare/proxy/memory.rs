@@ -13,9 +13,9 @@ const CONNECTIONS: [usize; 2] = [1_000, 10_000];
 /// How many times each proxy is looked at; memory hardly varies.
 const ROUNDS: usize = 3;
 
-/// systemd-socket-proxyd has two sockets and two pipes for each client; ten thousand are more than it may
-/// have where the limit is 20,000.
-const SOCKET_PROXYD_CONNECTIONS: usize = 1_000;
+/// Those that have a connection to the application for each client, and systemd-socket-proxyd two pipes besides, may
+/// not have ten thousand where the limit is 20,000.
+const PAIRED_CONNECTIONS: usize = 1_000;
 
 #[expect(clippy::cast_precision_loss, reason = "thousands")]
 pub(crate) fn memory(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
@@ -29,7 +29,8 @@ pub(crate) fn memory(setting: &Setting) -> Result<Vec<Row<Proxy>>, Trouble> {
     for _ in 0..ROUNDS.min(setting.rounds) {
         for (at, Program { proxy, .. }) in programs.iter().enumerate() {
             for (columns, connections) in rows.iter_mut().zip(CONNECTIONS) {
-                if *proxy == Proxy::SocketProxyd && connections > SOCKET_PROXYD_CONNECTIONS {
+                let is_paired = matches!(proxy, Proxy::Hyper | Proxy::SocketProxyd);
+                if is_paired && connections > PAIRED_CONNECTIONS {
                     continue;
                 }
                 columns[at].1.attempt(*proxy, || {

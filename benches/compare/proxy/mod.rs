@@ -33,14 +33,23 @@ pub(crate) enum Proxy {
     Haproxy,
     Caddy,
     Go,
+    /// hyper's server and client, and nothing between them: the floor of a proxy on hyper.
+    Hyper,
     /// Copies bytes, and knows nothing of HTTP.
     SocketProxyd,
     Nothing,
 }
 
 /// Those that are programs.
-pub(crate) const PROXIES: [Proxy; 6] =
-    [Proxy::Lockstepd, Proxy::Nginx, Proxy::Haproxy, Proxy::Caddy, Proxy::Go, Proxy::SocketProxyd];
+pub(crate) const PROXIES: [Proxy; 7] = [
+    Proxy::Lockstepd,
+    Proxy::Nginx,
+    Proxy::Haproxy,
+    Proxy::Caddy,
+    Proxy::Go,
+    Proxy::Hyper,
+    Proxy::SocketProxyd,
+];
 
 // === impl Proxy ===
 
@@ -51,6 +60,7 @@ impl Column for Proxy {
         Self::Haproxy,
         Self::Caddy,
         Self::Go,
+        Self::Hyper,
         Self::SocketProxyd,
         Self::Nothing,
     ];
@@ -65,6 +75,7 @@ impl fmt::Display for Proxy {
             Self::Haproxy => "HAProxy",
             Self::Caddy => "Caddy",
             Self::Go => "Go ReverseProxy",
+            Self::Hyper => "hyper floor",
             Self::SocketProxyd => "systemd-socket-proxyd",
             Self::Nothing => "no proxy",
         })

@@ -51,6 +51,8 @@ impl Program {
             Proxy::Haproxy => require("haproxy", "haproxy")?,
             Proxy::Caddy => require("caddy", "caddy")?,
             Proxy::Go => build_go("benches/peers/go/proxy", "go-proxy")?,
+            // Of the same package as the application.
+            Proxy::Hyper => Application::program()?.with_file_name("relay"),
             Proxy::SocketProxyd => {
                 require("systemd-socket-activate", "systemd")?;
                 let path = PathBuf::from(SOCKET_PROXYD);
@@ -102,7 +104,7 @@ impl Program {
                 command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file);
                 command.env("XDG_CONFIG_HOME", directory).env("XDG_DATA_HOME", directory);
             }
-            Proxy::Go => {
+            Proxy::Go | Proxy::Hyper => {
                 command.args([&address, &socket]);
             }
             Proxy::SocketProxyd => {

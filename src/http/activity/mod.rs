@@ -28,6 +28,7 @@ mod bodies;
 mod flags;
 mod put_off;
 
+use std::iter;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
@@ -263,10 +264,15 @@ impl Activity {
         if self.has(HEAD_UNWRITTEN) && !self.is_answering() {
             self.change(HEAD_UNWRITTEN, false);
             // In a body it would say nothing, and cost the connection, which is rare and does no harm.
-            let mut colons = bytes.iter().enumerate().filter(|(_, byte)| **byte == b':');
-            let is_close = |(place, _): (usize, _)| {
-                let name = &bytes[place.saturating_sub(CONNECTION.len())..place];
-                bytes[place..].starts_with(CLOSE) && name.eq_ignore_ascii_case(CONNECTION)
+            let mut before = 0;
+            let mut colons = iter::from_fn(|| {
+                let colon = before + bytes[before..].iter().position(|byte| *byte == b':')?;
+                before = colon + 1;
+                Some(colon)
+            });
+            let is_close = |colon: usize| {
+                let name = &bytes[colon.saturating_sub(CONNECTION.len())..colon];
+                bytes[colon..].starts_with(CLOSE) && name.eq_ignore_ascii_case(CONNECTION)
             };
             if colons.any(is_close) {
                 self.change(CLOSE_SENT, true);

@@ -1,31 +1,29 @@
 //! A request's way to the application and back, however often it has to be tried.
 
+mod outcome;
+
 use std::borrow::Cow;
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http::Response;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep};
 
+use self::outcome::{Next, Tried};
 use crate::http::recall::Recall;
-use crate::http::tunnel::BecomesTunnel;
 use crate::proxy::answer::AnswerBody;
-use crate::proxy::attempt::{Attempt, End};
+use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::Connection;
 use crate::proxy::failure::Failure;
-use crate::proxy::fields::{Head, has_other_coding, is_endless, pass_back};
+use crate::proxy::fields::Head;
 use crate::proxy::metrics::Retry;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
-use crate::proxy::room::{Active, Permit, Refused, Waiting};
+use crate::proxy::room::{Permit, Refused, Waiting};
 use crate::proxy::service::State;
 use crate::proxy::settings::Settings;
-use crate::proxy::tunnel;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::verdict::{Seen, seen};
 
 /// How often a request is sent again that may have been executed: one that ends every process that gets it must not
 /// end many.
@@ -61,27 +59,6 @@ pub(super) struct Forward {
     was_unread: bool,
     /// Counts it while it waits.
     waits: Option<Waiting>,
-}
-
-/// What becomes of a request after an attempt.
-enum Next {
-    Answer(Response<AnswerBody>),
-    /// Over another connection, at once.
-    Again,
-    /// The application is away.
-    Away,
-    /// The door has been shut meanwhile, or the application is held.
-    Behind,
-    /// The application goes on in another protocol.
-    Switch(Box<(Response<Incoming>, Connection)>),
-}
-
-/// What an attempt was made with.
-struct Tried {
-    connection: Connection,
-    is_kept: bool,
-    began: Instant,
-    active: Active,
 }
 
 // === impl Forward ===
@@ -233,41 +210,6 @@ impl Forward {
         self.ended(end, Tried { connection, is_kept, began, active }, upstream, permit)
     }
 
-    /// Not a part of the future above, which would have to keep room for the answer.
-    fn ended(
-        &mut self,
-        end: End,
-        tried: Tried,
-        upstream: &Upstream,
-        permit: &mut Permit,
-    ) -> Result<Next, Failure> {
-        if tried.is_kept {
-            if matches!(end, End::Broken(_)) && !tried.connection.wire.is_begun() {
-                // The application had closed it, or said something unasked, before there was a request.
-                return Ok(Next::Again);
-            }
-            self.state.metrics.reused.add(1);
-        }
-        match end {
-            End::Answered(answer) => {
-                self.state.taken(permit);
-                self.state.metrics.answered(tried.began.elapsed());
-                if answer.status() == StatusCode::SERVICE_UNAVAILABLE && self.may_wait_on_503() {
-                    self.last = "the application says 503".into();
-                    self.state.metrics.retried(Retry::Starting);
-                    return Ok(Next::Away);
-                }
-                self.misses = 0;
-                if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return Ok(Next::Switch(Box::new((answer, tried.connection))));
-                }
-                self.pass_back(answer, tried, upstream).map(Next::Answer)
-            }
-            End::TimedOut => Err(Failure::Timeout),
-            End::Broken(error) => self.broken(&error, &tried, upstream),
-        }
-    }
-
     /// A connection for this request, and whether it was kept.
     async fn connection(
         &self,
@@ -288,97 +230,6 @@ impl Forward {
         metrics.connected(began.elapsed());
         Ok((connection, false))
     }
-
-    /// The connection ended without an answer.
-    fn broken(
-        &mut self,
-        error: &hyper::Error,
-        tried: &Tried,
-        upstream: &Upstream,
-    ) -> Result<Next, Failure> {
-        self.last = error.to_string().into();
-        if error.is_parse() || error.is_parse_too_large() {
-            return Err(Failure::Malformed(self.last.to_string()));
-        }
-        if self.body.as_ref().is_some_and(RequestBody::is_broken) {
-            return Err(Failure::Body);
-        }
-        let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
-        let wire = &tried.connection.wire;
-        match seen(wire) {
-            Seen::NotItsHead if is_there => {
-                let why = if wire.is_head_sent() { Retry::NotRead } else { Retry::NotSent };
-                self.state.metrics.retried(why);
-                // One fresh connection may have been closed for a reason of its own; two in a row were not.
-                if !tried.is_kept && std::mem::replace(&mut self.was_unread, true) {
-                    return Ok(Next::Away);
-                }
-            }
-            _ if is_there && self.head.method.is_idempotent() && self.repeats < REPEATS_MAX => {
-                self.repeats += 1;
-                self.state.metrics.retried(Retry::Idempotent);
-            }
-            _ => return Err(Failure::Closed),
-        }
-        // The others that are kept are probably closed as well.
-        upstream.pool.clear();
-        Ok(Next::Again)
-    }
-
-    fn may_wait_on_503(&self) -> bool {
-        let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
-        self.settings.wait_on_503 && is_there && !self.patience.is_zero()
-    }
-
-    /// Makes the application's answer the client's.
-    fn pass_back(
-        &self,
-        answer: Response<Incoming>,
-        tried: Tried,
-        upstream: &Upstream,
-    ) -> Result<Response<AnswerBody>, Failure> {
-        let (mut parts, incoming) = answer.into_parts();
-        if has_other_coding(&parts.headers) {
-            return Err(Failure::Malformed("a transfer coding that is not chunked".to_owned()));
-        }
-        pass_back(&mut parts, &self.settings);
-        let active = (!is_endless(&parts.headers)).then_some(tried.active);
-        let body = AnswerBody::streamed(
-            incoming,
-            tried.connection,
-            Arc::clone(&upstream.pool),
-            Arc::clone(&self.state.metrics),
-            active,
-            self.settings.idle_timeout,
-        );
-        Ok(Response::from_parts(parts, body))
-    }
-
-    /// Makes a tunnel of both connections, if the client has offered what the application agrees to.
-    async fn switch(
-        &mut self,
-        (answer, mut connection): (Response<Incoming>, Connection),
-    ) -> Result<Response<AnswerBody>, Failure> {
-        let (mut parts, incoming) = answer.into_parts();
-        let agreed = parts.headers.get(header::UPGRADE).filter(|agreed| {
-            let offer = self.head.offer.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-            agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(offer.trim_ascii())
-        });
-        let (Some(agreed), Some(client)) = (agreed.cloned(), self.upgrade.take()) else {
-            return Err(Failure::Malformed("it switches protocols, unasked".to_owned()));
-        };
-        pass_back(&mut parts, &self.settings);
-        parts.headers.insert(header::UPGRADE, agreed);
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        drop(incoming);
-        poll_fn(|cx| connection.poll(cx)).await;
-        let Some((stream, read)) = connection.into_parts() else {
-            return Err(Failure::Closed);
-        };
-        parts.extensions.insert(BecomesTunnel);
-        tunnel::open(client, stream, read, &self.state.metrics);
-        Ok(Response::from_parts(parts, AnswerBody::empty()))
-    }
 }
 
 #[cfg(test)]
@@ -386,7 +237,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::proxy::fields::Length;
+    use crate::proxy::length::Length;
     use crate::proxy::service::Proxy;
     use crate::sockets::peer::Peer;
 

@@ -26,6 +26,7 @@ pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod health;
 pub(crate) mod hold;
+pub(crate) mod length;
 pub(crate) mod metrics;
 #[cfg(feature = "admin")]
 pub(crate) mod overview;

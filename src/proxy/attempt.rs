@@ -208,7 +208,8 @@ mod tests {
             yield_now().await;
             spend(spent).await;
             connection.wire.begin(false, false);
-            let request = Request::get("/").body(AttemptBody::none()).unwrap();
+            let request = Request::get("/").header("a", "1").body(AttemptBody::none()).unwrap();
+            let fields = request.headers().clone();
             let limit = Duration::from_secs(60);
             let attempt = Attempt {
                 connection: &mut connection,
@@ -220,6 +221,7 @@ mod tests {
             let end = attempt.run(request, None::<fn()>).await;
             assert!(matches!(end, End::Broken(_)), "{spent}: {end:?}");
             assert_eq!(seen(&connection.wire), Seen::NotItsHead, "{spent}");
+            assert_eq!(connection.wire.fields().take(), Some(fields), "{spent}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll};
 use std::thread;
@@ -101,6 +102,35 @@ async fn what_came_unasked_on_a_kept_connection_is_nobodys_answer() {
         go.send(()).unwrap();
         case.told.recv().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_as_it_was() {
+    let (mut heads, told) = (0, AtomicUsize::new(0));
+    let case = Case::new(move |mut stream, tell| {
+        let _ = tell.send(read_head(&mut stream)?);
+        // A connection ends when it has read a request, or answered one.
+        match told.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 | 3 => Ok(()),
+            _ => stream.write_all(OK),
+        }
+    });
+    for path in ["/first?a=b:c", "/second"] {
+        let request = Request::get(path)
+            .header("host", "x:80")
+            .header("accept", "a")
+            .header("accept", "b: c")
+            .header("empty", "")
+            .header("name", "\u{e9}");
+        let answer = case.ask(request.body(Empty::<Bytes>::new()).unwrap()).await;
+        assert_eq!(text(answer).await, "ok");
+        let sent: Vec<_> = case.told.try_iter().collect();
+        heads += sent.len();
+        assert!(sent[0].starts_with(&format!("GET {path} HTTP/1.1\r\nhost: x:80\r\n")));
+        assert!(sent[0].contains("accept: b: c\r\n") && sent[0].contains("name: \u{e9}\r\n"));
+        assert!(sent.iter().all(|head| *head == sent[0]), "{sent:?}");
+    }
+    assert_eq!(heads, 5);
 }
 
 /// A body of two pieces: at the second the application is told to answer and to leave, and has done so.

@@ -1,6 +1,6 @@
 //! The request body that services receive.
 
-#[cfg(feature = "proxy")]
+#[cfg(any(feature = "proxy", test))]
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::http::activity::Activity;
-use crate::sockets::peer::Peer;
+#[cfg(any(feature = "proxy", test))]
+use crate::http::recall::Recall;
 
 /// The body of a request.
 ///
@@ -41,8 +42,9 @@ pub struct Body {
     unasked: bool,
     /// Which of the connection's requests it belongs to.
     request: u32,
-    /// The client; that the request has an extension of it costs more.
-    peer: Peer,
+    /// Of a request that may be recalled; as an extension it would cost more.
+    #[cfg(any(feature = "proxy", test))]
+    recall: Option<Recall>,
 }
 
 /// What is left of a body.
@@ -66,7 +68,8 @@ impl Body {
             activity: None,
             unasked: false,
             request: 0,
-            peer: Peer::Other,
+            #[cfg(any(feature = "proxy", test))]
+            recall: None,
         }
     }
 
@@ -76,7 +79,10 @@ impl Body {
         expects_continue: bool,
     ) -> Self {
         let mut body = Self::empty();
-        body.peer = activity.peer();
+        #[cfg(any(feature = "proxy", test))]
+        {
+            body.recall = activity.recalls().then(|| Recall::new(activity));
+        }
         if !incoming.is_end_stream() {
             activity.request_body_begins(expects_continue);
             body.content = Content::Incoming(incoming);
@@ -87,10 +93,10 @@ impl Body {
         body
     }
 
-    /// The client that `body` came from, where that is known.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn peer<B: 'static>(body: &B) -> Option<Peer> {
-        (body as &dyn Any).downcast_ref::<Self>().map(|body| body.peer)
+    /// What the service of a request with this body needs, if the request may be recalled.
+    #[cfg(any(feature = "proxy", test))]
+    pub(crate) fn recall<B: 'static>(body: &B) -> Option<Recall> {
+        (body as &dyn Any).downcast_ref::<Self>()?.recall.clone()
     }
 }
 

@@ -22,7 +22,6 @@ use crate::connections::chunked_body::Malformed;
 use crate::http::access::AccessSetting;
 use crate::http::activity::Activity;
 use crate::http::body::Body;
-use crate::http::recall::Recall;
 use crate::http::refusal::Refusal;
 use crate::http::request_fields::{RequestFields, X_REQUEST_ID};
 use crate::http::request_rules;
@@ -129,9 +128,6 @@ where
         }
         if self.tell_peer {
             tell_peer(request.extensions_mut(), self.activity.peer());
-        }
-        if self.activity.recalls() {
-            request.extensions_mut().insert(Recall::new(&self.activity));
         }
         if let Some(state) = self.state {
             request.extensions_mut().extend(state.clone());

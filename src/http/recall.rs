@@ -9,18 +9,20 @@
 //!   client has not even been asked for it.
 //! - What is put back are the bytes as they came, from the first of its head to the last that hyper was given.
 
+#[cfg(any(feature = "proxy", test))]
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+#[cfg(any(feature = "proxy", test))]
 use crate::http::activity::Activity;
+#[cfg(feature = "proxy")]
+use crate::sockets::peer::Peer;
 
-/// An extension of a request that can be recalled: whoever answers it says when.
+/// What the service of a request that can be recalled is given with its body: it says when.
+#[cfg(any(feature = "proxy", test))]
 #[derive(Clone, Debug)]
-pub(crate) struct Recall(
-    #[cfg_attr(not(any(feature = "proxy", test)), expect(dead_code, reason = "the proxy's"))]
-    Arc<Activity>,
-);
+pub(crate) struct Recall(Arc<Activity>);
 
 /// As long as this lives, the request may be recalled: then the service's future is dropped.
 #[cfg(any(feature = "proxy", test))]
@@ -37,6 +39,7 @@ pub(super) struct Kept {
 
 // === impl Recall ===
 
+#[cfg(any(feature = "proxy", test))]
 impl Recall {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         Self(Arc::clone(activity))
@@ -44,10 +47,15 @@ impl Recall {
 
     /// Says that nothing has been done about the request. Called where the service's future is polled: by the
     /// connection's own task, which looks after each poll.
-    #[cfg(any(feature = "proxy", test))]
     pub(crate) fn allow(&self) -> Allowed<'_> {
         self.0.allow_recall(true);
         Allowed(self)
+    }
+
+    /// The client.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn peer(&self) -> Peer {
+        self.0.peer()
     }
 }
 

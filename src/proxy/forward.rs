@@ -247,7 +247,7 @@ mod tests {
         let (state, settings) = (Arc::clone(proxy.state()), proxy.state().settings());
         let (parts, ()) = Request::new(()).into_parts();
         let head = Head::of(parts, Length::Nothing, Peer::Other, &settings);
-        let mut forward = Forward::new(state, settings, head, None, None);
+        let mut forward = Forward::new(state, settings, head, None, None, None);
         let answer = async move { forward.run().await };
         // Of glibc's, and of its other lists a block costs ten times as much.
         assert!(size_of_val(&answer) <= 1032, "{}", size_of_val(&answer));

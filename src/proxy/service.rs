@@ -203,9 +203,9 @@ impl Proxy {
         let settings = state.settings();
         let length = Length::of(&body);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let recall = parts.extensions.remove::<Recall>();
         let told = parts.extensions.get::<Peer>().copied();
-        let peer = told.or_else(|| request::Body::peer(&body)).unwrap_or(Peer::Other);
+        let recall = request::Body::recall(&body);
+        let peer = told.or_else(|| recall.as_ref().map(Recall::peer)).unwrap_or(Peer::Other);
         let head = Head::of(parts, length, peer, &settings);
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));

@@ -218,6 +218,7 @@ impl Activity {
     }
 
     /// Tells whether requests may be recalled.
+    #[cfg(any(feature = "proxy", test))]
     pub(crate) fn recalls(&self) -> bool {
         self.recalls
     }

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use tokio::time::{Sleep, sleep};
 
 use super::sequence::{Sent, pause};
+use crate::http::body as request;
 use crate::http::recall::Recall;
 
 /// What a handler does.
@@ -135,8 +136,8 @@ impl Handlers {
         // A request that was not sent is answered, too; the test fails because it was seen.
         let plan =
             plan.unwrap_or(Plan { conduct: Conduct::Reads, pause: Duration::ZERO, waits: None });
-        let recall = request.extensions().get::<Recall>().cloned();
         let body = request.into_body();
+        let recall = request::Body::recall(&body);
         if let Some(waits) = plan.waits {
             let handlers = Arc::clone(self);
             return Box::pin(async move {

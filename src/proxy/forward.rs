@@ -197,7 +197,6 @@ impl Forward {
         let began = if is_kept { now } else { Instant::now() };
         // There is always something of the fields: hyper gives a request back, or writes its head.
         let request = self.head.request(body, &connection.wire).ok_or(Failure::Closed)?;
-        let state = Arc::clone(&self.state);
         let attempt = Attempt {
             connection: &mut connection,
             body: self.body.as_ref(),
@@ -205,6 +204,7 @@ impl Forward {
             expects: self.head.expects,
             now: began,
         };
+        let state = &self.state;
         let taken = (!permit.is_free()).then_some(|| state.taken(permit));
         let end = attempt.run(request, taken).await;
         self.ended(end, Tried { connection, is_kept, began, active }, upstream, permit)

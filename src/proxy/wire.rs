@@ -11,7 +11,7 @@
 use std::io;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
@@ -29,6 +29,8 @@ pub(super) struct Wire {
     is_unix: bool,
     /// Whoever polls the connection; nobody while it is kept.
     task: AtomicWaker,
+    /// There was nothing to read, and the runtime wakes the wire when there is: hyper looks up to three times in a turn.
+    is_blocked: AtomicBool,
     fields: Mutex<SentFields>,
 }
 
@@ -59,8 +61,6 @@ const WATCHED: u32 = 1 << 7;
 const TAKEN: u32 = 1 << 8;
 /// The connection has served another request before.
 const KEPT: u32 = 1 << 9;
-/// There was nothing to read, and the runtime wakes the wire when there is. hyper looks up to three times in a turn.
-const BLOCKED: u32 = 1 << 10;
 
 // === impl Wire ===
 
@@ -70,6 +70,7 @@ impl Wire {
             flags: AtomicU32::new(0),
             is_unix,
             task: AtomicWaker::new(),
+            is_blocked: AtomicBool::new(false),
             fields: Mutex::default(),
         }
     }
@@ -146,9 +147,8 @@ impl Wire {
 
     /// Tells whether the gate has opened since this was asked last: hyper has to be polled again.
     pub(super) fn has_just_opened(&self) -> bool {
-        let has = self.has(JUST_OPENED);
-        self.flags.fetch_and(!JUST_OPENED, Ordering::Relaxed);
-        has
+        self.has(JUST_OPENED)
+            && self.flags.fetch_and(!JUST_OPENED, Ordering::Relaxed) & JUST_OPENED != 0
     }
 
     fn has(&self, flags: u32) -> bool {
@@ -156,7 +156,10 @@ impl Wire {
     }
 
     fn set(&self, flags: u32) {
-        self.flags.fetch_or(flags, Ordering::Relaxed);
+        // Most of the time they are set, and looking is cheaper than writing.
+        if self.flags.load(Ordering::Relaxed) & flags != flags {
+            self.flags.fetch_or(flags, Ordering::Relaxed);
+        }
     }
 }
 
@@ -167,7 +170,7 @@ impl Wake for Wire {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // In this order: whoever is woken finds that there may be something to read.
-        self.flags.fetch_and(!BLOCKED, Ordering::Release);
+        self.is_blocked.store(false, Ordering::Release);
         self.task.wake();
     }
 }
@@ -206,15 +209,16 @@ impl AsyncRead for UpstreamIo {
         // In a tunnel it is somebody else who is woken.
         let is_woken = ptr::eq(cx.waker().data(), Arc::as_ptr(&self.wire).cast());
         if is_woken {
-            if self.wire.flags.load(Ordering::Acquire) & BLOCKED != 0 {
+            if self.wire.is_blocked.load(Ordering::Acquire) {
                 return Poll::Pending;
             }
-            // Before the look: the wake may come right behind it.
-            self.wire.set(BLOCKED);
+            // Before the look: the wake may come right behind it. The runtime's lock, under which it looks last and
+            // is told whom to wake, puts the two in order.
+            self.wire.is_blocked.store(true, Ordering::Relaxed);
         }
         let before = buf.filled().len();
         let read = ready!(self.stream.poll_read(cx, buf));
-        self.wire.flags.fetch_and(!BLOCKED, Ordering::Relaxed);
+        self.wire.is_blocked.store(false, Ordering::Relaxed);
         if buf.filled().len() > before {
             self.wire.set(ANSWERED);
         }
@@ -250,10 +254,10 @@ impl AsyncWrite for UpstreamIo {
 
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = Arc::clone(&self.wire);
+        let Self { stream, wire } = &mut *self;
         if wire.has(WRITTEN) {
             wire.set(HEAD_SENT);
-            if wire.has(WATCHED) && !wire.has(TAKEN) && self.stream.poll_taken(cx).is_ready() {
+            if wire.has(WATCHED) && !wire.has(TAKEN) && stream.poll_taken(cx).is_ready() {
                 wire.set(TAKEN);
                 if !wire.has(EXPECTS) {
                     wire.open();

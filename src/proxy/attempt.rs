@@ -53,8 +53,8 @@ struct Clock {
 }
 
 pin_project! {
-    /// An attempt on its way. It is a part of the request's future, which has to stay small: written by hand it has
-    /// the request's answer once, and not the request.
+    /// An attempt on its way. It is a part of the request's future, which has to stay small: that of an `async` block
+    /// would keep room for what it was made of as well.
     struct Running<'a, A, T> {
         connection: &'a mut Connection,
         body: Option<&'a RequestBody>,

@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - Requests try in the order in which they came.
-//! - No more than `max` wait.
+//! - No more than `max` wait, those left out that try.
 //! - A place that is given up, because its client left or its time is over, costs no other one its turn.
 
 use std::collections::VecDeque;
@@ -121,7 +121,10 @@ impl Room {
             inner.queue.retain(|place| !place.is_closed());
             let (place, turn) = oneshot::channel();
             match max {
-                Some(max) if inner.queue.len() >= max => return Err(Refused::Full),
+                // Where nobody may wait, somebody has to try: the door would never open again.
+                Some(max) if inner.queue.len() >= max && !inner.has_turn() => {
+                    return Err(Refused::Full);
+                }
                 Some(_) => inner.queue.push_back(place),
                 None => inner.queue.push_front(place),
             }
@@ -299,7 +302,7 @@ impl Room {
     /// Gives turns to those who wait, as many as may have one; opens the door if nobody waits.
     fn let_in(self: &Arc<Self>) {
         let mut inner = self.inner();
-        while inner.held.is_none() && inner.trying < inner.budget {
+        while inner.has_turn() {
             let Some(place) = inner.queue.pop_front() else { break };
             inner.trying += 1;
             // Dropped under the lock it would lock again: what was refused is taken apart instead.
@@ -329,6 +332,15 @@ impl Room {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Tells whether one more may try.
+    fn has_turn(&self) -> bool {
+        self.held.is_none() && self.trying < self.budget
     }
 }
 

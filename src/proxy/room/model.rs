@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{BUDGET_MAX, Permit, Refused, Room};
 
-/// How many may wait.
+/// How many may wait, at most.
 const MAX: usize = 5;
 
 /// What happens; numbers choose among those that there are.
@@ -47,6 +47,8 @@ enum Place {
 struct Reference {
     places: Vec<Place>,
     queue: VecDeque<usize>,
+    /// How many may wait.
+    max: usize,
     budget: usize,
     is_shut: bool,
     is_held: bool,
@@ -61,6 +63,11 @@ impl Reference {
         self.places.iter().filter(|place| **place == Place::Tries).count()
     }
 
+    /// Whoever comes need not wait for a turn.
+    fn has_turn(&self) -> bool {
+        !self.is_held && self.trying() < self.budget
+    }
+
     /// The one with this number among those in a state.
     fn choose(&self, state: Place, number: usize) -> Option<usize> {
         let all: Vec<_> = (0..self.places.len()).filter(|it| self.places[*it] == state).collect();
@@ -70,7 +77,9 @@ impl Reference {
     fn step(&mut self, step: Step) {
         match step {
             Step::Enter if !self.is_shut => self.places.push(Place::Free),
-            Step::Enter if self.queue.len() >= MAX => self.places.push(Place::Refused),
+            Step::Enter if self.queue.len() >= self.max && !self.has_turn() => {
+                self.places.push(Place::Refused);
+            }
             Step::Enter => {
                 self.queue.push_back(self.places.len());
                 self.places.push(Place::Waits);
@@ -105,7 +114,7 @@ impl Reference {
         if matches!(step, Step::Leave(_) | Step::Shut | Step::Hold) {
             return;
         }
-        while !self.is_held && self.trying() < self.budget {
+        while self.has_turn() {
             let Some(next) = self.queue.pop_front() else { break };
             self.places[next] = Place::Tries;
         }
@@ -115,6 +124,7 @@ impl Reference {
 /// The room, and those who are in it.
 struct Rig {
     room: Arc<Room>,
+    max: usize,
     entering: Vec<Option<Entering>>,
     permits: Vec<Option<Permit>>,
     refused: Vec<bool>,
@@ -124,9 +134,9 @@ impl Rig {
     fn step(&mut self, step: Step, reference: &Reference) {
         match step {
             Step::Enter => {
-                let (room, until) = (Arc::clone(&self.room), Instant::now() + DAY);
-                self.entering
-                    .push(Some(Box::pin(async move { room.enter(until, Some(MAX)).await })));
+                let (room, max) = (Arc::clone(&self.room), Some(self.max));
+                let until = Instant::now() + DAY;
+                self.entering.push(Some(Box::pin(async move { room.enter(until, max).await })));
                 self.permits.push(None);
                 self.refused.push(false);
             }
@@ -198,14 +208,14 @@ proptest! {
 
     #[test]
     fn turns_are_given_in_order_and_no_more_than_there_are(
+        max in 0..=MAX,
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let mut reference = Reference::default();
-            let room = Arc::new(Room::new());
-            let mut rig =
-                Rig { room, entering: Vec::new(), permits: Vec::new(), refused: Vec::new() };
+            let mut reference = Reference { max, ..Reference::default() };
+            let (entering, permits, refused) = (Vec::new(), Vec::new(), Vec::new());
+            let mut rig = Rig { room: Arc::new(Room::new()), max, entering, permits, refused };
             for step in steps {
                 rig.step(step, &reference);
                 rig.look().await;

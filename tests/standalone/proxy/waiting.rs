@@ -244,6 +244,19 @@ fn one_more_than_may_wait_is_refused_at_once() {
 }
 
 #[test]
+fn where_nobody_may_wait_one_request_finds_the_application_back() {
+    let place = Place::new();
+    let mut daemon = place.launch().args(["--proxy-max-waiting", "0"]).start();
+    let public = daemon.public();
+    let mut tries = End::asking(&public, request("GET /", ""));
+    assert_away(&mut daemon, 1);
+    let _there = place.application(&[]);
+    assert_eq!(tries.head().status(), 200);
+    daemon.event(BACK);
+    assert_eq!(End::asking(&public, request("GET /", "")).head().status(), 200);
+}
+
+#[test]
 fn a_slow_answer_delays_nobody_who_waits_behind_it() {
     let place = Place::new();
     let mut daemon = place.launch().start();

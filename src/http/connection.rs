@@ -268,8 +268,12 @@ where
             // A request has ended and the next begun, without the connection having been idle.
             handle.finished();
         }
-        if mode == Mode::Hold && activity.may_be_recalled() {
-            return Poll::Ready(End::Recalled);
+        if activity.may_be_recalled() {
+            if mode == Mode::Hold {
+                return Poll::Ready(End::Recalled);
+            }
+            // If it held up a hand-over that was tried before, the next need not wait for it.
+            handle.finished();
         }
         let standing = activity.standing(cx);
         match standing {

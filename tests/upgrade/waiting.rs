@@ -1,17 +1,23 @@
 //! Requests that wait for an application behind the daemon.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
     Daemon,
-    support::{Application, End, PATIENCE, ask, executed, executed_twice, get, wait_until},
+    support::{Application, End, PATIENCE, Played, ask, executed, executed_twice, get, wait_until},
 };
 
 /// A body that is more than hyper reads at once.
 const LONG: usize = 300 << 10;
+
+/// What the log says when a request in flight holds up an upgrade.
+const SERVING_ON: &str = "serving on until requests in flight are done";
 
 /// A daemon whose application is away, and where it would be.
 fn start(options: &[&str]) -> (tempfile::TempDir, String, Daemon) {
@@ -110,19 +116,21 @@ fn a_request_that_outlived_an_upgrade_is_logged_once() {
     let file = directory.path().join("executed");
     let mut waits = client(&daemon, "waits", "GET /waits", "", "");
     assert_waiting(&daemon, 1);
-    daemon.upgrade();
+    let mut logged = Vec::new();
+    let mut log_up_to = |daemon: &mut Daemon, last: &str| loop {
+        let event = daemon.wait_for_one_of(&["request", last]);
+        match event["message"].as_str() {
+            Some("request") if event["server"] == "public" => logged.push(event),
+            Some("request") => {}
+            _ => break,
+        }
+    };
+    daemon.signal(Signal::USR2);
+    log_up_to(&mut daemon, "ready");
     let _there = Application::start(&address, &file, &[]);
     assert_eq!(waits.head().status(), 200);
     daemon.signal(Signal::TERM);
-    let mut logged = Vec::new();
-    loop {
-        let event = daemon.wait_for_one_of(&["request", "stopped"]);
-        match event["message"].as_str() {
-            Some("stopped") => break,
-            _ if event["server"] == "public" => logged.push(event),
-            _ => {}
-        }
-    }
+    log_up_to(&mut daemon, "stopped");
     assert_eq!(logged.len(), 1, "{logged:?}");
     assert_eq!((&logged[0]["path"], &logged[0]["status"]), (&"/waits".into(), &200.into()));
 }
@@ -180,4 +188,71 @@ fn a_request_that_waits_is_handed_over_after_one_that_takes_long() {
     assert_eq!(ask(&daemon.admin.to_string(), "POST", "/release").status, 200);
     assert_eq!(waits.head().status(), 200);
     assert_eq!(executed(&file).len(), 2);
+}
+
+#[test]
+fn a_request_that_comes_to_wait_while_an_upgrade_waits_for_it_goes_along_at_once() {
+    let (directory, address, mut daemon) = start(&["--drain-timeout", "1m"]);
+    let file = directory.path().join("executed");
+    let socket = directory.path().join("app.sock");
+    let crashes = Played::bind(&socket);
+    let mut asks = client(&daemon, "asks", "GET /", "", "");
+    let mut connection = crashes.accept();
+    connection.head();
+    daemon.signal(Signal::USR2);
+    daemon.wait_for(SERVING_ON);
+    let crashed = Instant::now();
+    std::fs::remove_file(&socket).unwrap();
+    drop((connection, crashes));
+    daemon.wait_for("ready");
+    assert!(crashed.elapsed() < Duration::from_secs(15), "after {:?}", crashed.elapsed());
+    assert_waiting(&daemon, 1);
+    let _there = Application::start(&address, &file, &[]);
+    assert_eq!(asks.head().status(), 200);
+}
+
+#[test]
+fn a_request_of_whose_body_some_was_sent_is_waited_for() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let socket = directory.path().join("app.sock");
+    let crashes = Played::bind(&socket);
+    let mut puts = client(&daemon, "puts", "PUT /", "Content-Length: 10\r\n", "hello");
+    let mut connection = crashes.accept();
+    connection.head();
+    connection.hears("hello");
+    std::fs::remove_file(&socket).unwrap();
+    drop((connection, crashes));
+    assert_waiting(&daemon, 1);
+    daemon.signal(Signal::USR2);
+    daemon.wait_for(SERVING_ON);
+    let _there = Application::start(&address, &file, &[]);
+    puts.send("world");
+    assert_eq!(puts.head().status(), 200);
+    daemon.wait_for("ready");
+    assert_eq!(length(&file, "puts"), 10);
+}
+
+#[test]
+fn a_request_whose_connection_to_the_application_does_not_come_about_is_handed_over() {
+    let queue = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    queue.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    queue.listen(0).unwrap();
+    let address = queue.local_addr().unwrap().as_socket().unwrap();
+    // What comes when the queue is full is not answered.
+    let short = Duration::from_millis(200);
+    let mut full = Vec::new();
+    while let Ok(one) = std::net::TcpStream::connect_timeout(&address, short) {
+        full.push(one);
+    }
+    let place = ["--public", "127.0.0.1:0", "--public-proxy", &address.to_string()];
+    let times = ["--proxy-connect-timeout", "1h", "--drain-timeout", "1m"];
+    let mut daemon = Daemon::run(&[place, times].concat());
+    let asked = Instant::now();
+    let _asks = client(&daemon, "asks", "GET /", "", "");
+    for _ in 0..2 {
+        wait_until("it is tried", PATIENCE, || application(&daemon)["requests_in_flight"] == 1);
+        daemon.upgrade();
+    }
+    assert!(asked.elapsed() < Duration::from_secs(15), "after {:?}", asked.elapsed());
 }

@@ -191,6 +191,12 @@ impl Wire {
         }
     }
 
+    /// How many bytes are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.as_ref().map_or(0, Kept::len)
+    }
+
     /// Takes out all that hyper was given from the head of the request in flight on, if that may be recalled.
     pub(crate) fn take_request(&mut self) -> Option<Bytes> {
         self.kept.take()?.into_bytes()

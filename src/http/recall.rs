@@ -93,8 +93,75 @@ impl Kept {
         self.bytes.advance(self.bytes.len().saturating_sub(next));
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// All bytes from the head of the request in flight on.
     pub(super) fn into_bytes(self) -> Option<Bytes> {
         self.is_in_flight.then(|| self.bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::body_remainder::Remainder;
+    use crate::connections::registry::Registry;
+    use crate::sockets::peer::Peer;
+
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+
+    /// That of a connection with a request in flight, which has a body, and of which nothing else has come.
+    fn activity() -> Arc<Activity> {
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let activity = Arc::new(Activity::new(registry, Peer::Unix(None), true));
+        activity.received(HEAD).unwrap();
+        activity.begin(Some(Remainder::Counted(100_000))).unwrap();
+        activity.request_body_begins(false);
+        activity
+    }
+
+    #[test]
+    fn a_request_is_recalled_only_when_nothing_has_been_done_about_it() {
+        let activity = activity();
+        assert!(!activity.may_be_recalled(), "nobody has allowed it");
+        let recall = Recall::new(&activity);
+        let allowed = recall.allow();
+        assert!(activity.may_be_recalled());
+        activity.unflushed();
+        assert!(!activity.may_be_recalled(), "the answer before it is not written");
+        activity.flushed();
+        assert!(activity.may_be_recalled());
+        drop(allowed);
+        assert!(!activity.may_be_recalled(), "it is allowed no longer");
+        let _allowed = recall.allow();
+        activity.received(b"hello").unwrap();
+        assert!(activity.may_be_recalled());
+        assert_eq!(activity.recall().unwrap(), [HEAD, b"hello"].concat());
+    }
+
+    #[test]
+    fn of_a_body_that_is_read_nothing_is_kept() {
+        let activity = activity();
+        let recall = Recall::new(&activity);
+        let _allowed = recall.allow();
+        activity.request_body_wanted(true);
+        assert!(!activity.may_be_recalled());
+        activity.received(&[0; 99_999]).unwrap();
+        assert_eq!(activity.wire().kept(), 0);
+        activity.received(b"0GET").unwrap();
+        assert_eq!(activity.wire().kept(), 3);
+        activity.answered(false);
+        assert_eq!(activity.recall(), None);
+    }
+
+    #[test]
+    fn of_a_request_that_is_answered_nothing_is_kept() {
+        let activity = activity();
+        activity.received(&[0; 99_999]).unwrap();
+        activity.answered(false);
+        assert_eq!(activity.wire().kept(), 0);
     }
 }

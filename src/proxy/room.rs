@@ -118,7 +118,11 @@ impl Room {
             if self.is_open() {
                 return Ok(Permit::free());
             }
-            inner.queue.retain(|place| !place.is_closed());
+            // Not each time: after a restart all who wait come at once.
+            let length = inner.queue.len();
+            if length.is_power_of_two() || max.is_some_and(|max| length >= max) {
+                inner.queue.retain(|place| !place.is_closed());
+            }
             let (place, turn) = oneshot::channel();
             match max {
                 // Where nobody may wait, somebody has to try: the door would never open again.
@@ -318,7 +322,9 @@ impl Room {
         let back = {
             let mut inner = self.inner();
             inner.budget = (inner.budget + 1).min(BUDGET_MAX);
-            inner.queue.retain(|place| !place.is_closed());
+            while inner.queue.front().is_some_and(oneshot::Sender::is_closed) {
+                inner.queue.pop_front();
+            }
             if inner.queue.is_empty() && inner.held.is_none() {
                 self.is_open.store(true, Ordering::Release);
                 inner.away.take().map(|since| since.elapsed())

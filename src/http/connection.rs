@@ -264,16 +264,13 @@ where
         if activity.is_flush_due() {
             cx.waker().wake_by_ref();
         }
-        if activity.has_gone_on() {
-            // A request has ended and the next begun, without the connection having been idle.
+        let may_be_recalled = activity.may_be_recalled();
+        if activity.has_gone_on() || may_be_recalled {
+            // A request has ended and the next begun, without the connection having been idle; or this one waits.
             handle.finished();
         }
-        if activity.may_be_recalled() {
-            if mode == Mode::Hold {
-                return Poll::Ready(End::Recalled);
-            }
-            // If it held up a hand-over that was tried before, the next need not wait for it.
-            handle.finished();
+        if mode == Mode::Hold && may_be_recalled {
+            return Poll::Ready(End::Recalled);
         }
         let standing = activity.standing(cx);
         match standing {

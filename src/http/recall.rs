@@ -149,7 +149,7 @@ mod tests {
         let _allowed = recall.allow();
         activity.request_body_wanted(true);
         assert!(!activity.may_be_recalled());
-        activity.received(&[0; 99_999]).unwrap();
+        activity.received(&vec![0; 99_999]).unwrap();
         assert_eq!(activity.wire().kept(), 0);
         activity.received(b"0GET").unwrap();
         assert_eq!(activity.wire().kept(), 3);
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn of_a_request_that_is_answered_nothing_is_kept() {
         let activity = activity();
-        activity.received(&[0; 99_999]).unwrap();
+        activity.received(&vec![0; 99_999]).unwrap();
         activity.answered(false);
         assert_eq!(activity.wire().kept(), 0);
     }

@@ -21,6 +21,8 @@ pub(crate) struct Idle {
     pub(crate) skip: Option<Remainder>,
     /// What is waited for now.
     pub(crate) waiting: Timeout,
+    /// `unread` begins with a request that has been read before, and went back.
+    pub(crate) was_recalled: bool,
 }
 
 // === impl Idle ===
@@ -28,7 +30,8 @@ pub(crate) struct Idle {
 impl Idle {
     /// A connection that was just accepted.
     pub(crate) fn fresh(stream: Stream) -> Self {
-        Self { stream, unread: Bytes::new(), skip: None, waiting: Timeout::FirstByte }
+        let waiting = Timeout::FirstByte;
+        Self { stream, unread: Bytes::new(), skip: None, waiting, was_recalled: false }
     }
 
     /// Tells whether no request follows: what still comes is discarded until the client closes.

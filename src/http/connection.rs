@@ -319,7 +319,8 @@ where
         return Served::Closed;
     };
     let io = parts.io.into_inner();
-    let requests = activity.requests() - u32::from(recalled.is_some());
+    let was_recalled = recalled.is_some();
+    let requests = activity.requests() - u32::from(was_recalled);
     let read = &parts.read_buf;
     let rest = match end {
         End::Idle(standing) => activity.wire().take_apart(read, standing == Standing::Idle),
@@ -333,7 +334,7 @@ where
     let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
     // The connection may have been woken without a request.
     let waiting = if requests > 0 { Timeout::Idle } else { waiting };
-    let idle = Idle { stream, unread: joined(read, unread), skip, waiting };
+    let idle = Idle { stream, unread: joined(read, unread), skip, waiting, was_recalled };
     Served::Idle(idle, registration, requests)
 }
 

@@ -47,6 +47,9 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(idle: Idle, activity: Arc<Activity>, registration: Registration) -> Self {
+        if idle.was_recalled {
+            activity.has_been_recalled();
+        }
         Self { idle, activity, outbox: BytesMut::new(), gone: None, registration }
     }
 

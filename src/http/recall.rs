@@ -57,6 +57,12 @@ impl Recall {
     pub(crate) fn peer(&self) -> Peer {
         self.0.peer()
     }
+
+    /// Tells whether the request has been recalled before, and waited there.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn has_waited(&self) -> bool {
+        self.0.is_recalled_one()
+    }
 }
 
 // === impl Allowed ===

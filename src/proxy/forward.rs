@@ -47,6 +47,8 @@ pub(super) struct Forward {
     upgrade: Option<OnUpgrade>,
     /// Says whether a hand-over may take the request back.
     recall: Option<Recall>,
+    /// It has waited before a hand-over: it has a place, however many wait.
+    has_place: bool,
     /// How long the application may be away yet.
     patience: Duration,
     /// How often it was sent again that it may have been executed.
@@ -73,6 +75,7 @@ impl Forward {
         recall: Option<Recall>,
     ) -> Self {
         let (patience, last) = (settings.wait, Cow::Borrowed("others wait as well"));
+        let has_place = recall.as_ref().is_some_and(Recall::has_waited);
         Self {
             state,
             settings,
@@ -80,6 +83,7 @@ impl Forward {
             body,
             upgrade,
             recall,
+            has_place,
             patience,
             repeats: 0,
             misses: 0,
@@ -140,7 +144,8 @@ impl Forward {
         let _allowed = self.recall.as_ref().map(Recall::allow);
         self.waits.get_or_insert_with(|| self.state.room.wait());
         let began = Instant::now();
-        let max = (!had_turn).then_some(self.settings.max_waiting);
+        let max = if self.has_place { usize::MAX } else { self.settings.max_waiting };
+        let max = (!had_turn).then_some(max);
         let entered = self.state.room.enter(began + self.patience, max);
         let permit = entered.await.map_err(|refused| match refused {
             Refused::Full => Failure::Full,

@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - Requests try in the order in which they came.
-//! - No more than `max` wait, those left out that try.
+//! - No more than `max` wait, those left out that try, or have waited before a hand-over.
 //! - A place that is given up, because its client left or its time is over, costs no other one its turn.
 
 use std::collections::VecDeque;

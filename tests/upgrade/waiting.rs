@@ -1,6 +1,7 @@
 //! Requests that wait for an application behind the daemon.
 
 use std::{
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
@@ -202,7 +203,7 @@ fn a_request_that_comes_to_wait_while_an_upgrade_waits_for_it_goes_along_at_once
     daemon.signal(Signal::USR2);
     daemon.wait_for(SERVING_ON);
     let crashed = Instant::now();
-    std::fs::remove_file(&socket).unwrap();
+    fs::remove_file(&socket).unwrap();
     drop((connection, played));
     daemon.wait_for("ready");
     assert!(crashed.elapsed() < Duration::from_secs(15), "after {:?}", crashed.elapsed());
@@ -221,7 +222,7 @@ fn a_request_of_whose_body_some_was_sent_is_waited_for() {
     let mut connection = played.accept();
     connection.head();
     connection.hears("hello");
-    std::fs::remove_file(&socket).unwrap();
+    fs::remove_file(&socket).unwrap();
     drop((connection, played));
     assert_waiting(&daemon, 1);
     daemon.signal(Signal::USR2);
@@ -255,4 +256,24 @@ fn a_request_whose_connection_to_the_application_does_not_come_about_is_handed_o
         daemon.upgrade();
     }
     assert!(asked.elapsed() < Duration::from_secs(15), "after {:?}", asked.elapsed());
+}
+
+#[test]
+fn those_who_wait_keep_their_places_where_fewer_may_wait_in_the_next_process() {
+    let (directory, address, mut daemon) = start(&[]);
+    let file = directory.path().join("executed");
+    let ids = ["one", "two", "three", "four", "five"];
+    let mut clients = ids.map(|id| client(&daemon, id, "GET /", "", ""));
+    assert_waiting(&daemon, 5);
+    let config = daemon.directory.path().join("lockstepd.toml");
+    fs::write(config, "[proxy]\nmax_waiting = 1\n").unwrap();
+    for _ in 0..2 {
+        daemon.upgrade();
+        assert_waiting(&daemon, 5);
+        assert_eq!(client(&daemon, "new", "GET /", "", "").head().status(), 503);
+    }
+    let _there = Application::start(&address, &file, &[]);
+    for client in &mut clients {
+        assert_eq!(client.head().status(), 200);
+    }
 }

@@ -185,7 +185,9 @@ impl CarrierContents {
                 Ok(stream) => {
                     let unread = Bytes::from(unread);
                     let waiting = if fresh { Timeout::FirstByte } else { Timeout::Idle };
-                    let idle = Idle { stream, unread, skip, waiting };
+                    // Or with the beginning of one, which is not told apart.
+                    let was_recalled = skip.is_none() && !unread.is_empty();
+                    let idle = Idle { stream, unread, skip, waiting, was_recalled };
                     *self.counts.entry(server.clone()).or_default() += 1;
                     self.connections.push((server, idle));
                 }

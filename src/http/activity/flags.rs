@@ -34,6 +34,7 @@
 //! | flag | it means | set when | cleared when | without it |
 //! |---|---|---|---|---|
 //! | [`RECALL_ALLOWED`] | nothing has been done about the request: a hand-over may take it back | the service says so (task) | the service says so, or the next request begins (task) | a request is executed twice; or one that waits holds up the hand-over |
+//! | [`RECALLED_BEFORE`] | the first request was recalled from the connection as it was built before, perhaps in another process | it is built (task) | never | one that waited loses its place to those who come after the restart |
 //!
 //! # What the client does
 //!
@@ -99,6 +100,7 @@ pub(super) const BECOMES_TUNNEL: u32 = 1 << 24;
 
 pub(super) const RECALL_ALLOWED: u32 = 1 << 25;
 pub(super) const BODY_TOUCHED: u32 = 1 << 26;
+pub(super) const RECALLED_BEFORE: u32 = 1 << 27;
 
 /// The flags that are set.
 #[derive(Debug, Default)]

@@ -42,8 +42,8 @@ use self::bodies::Leftover;
 use self::flags::{
     ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED,
     BODY_WANTED, CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
-    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, SWITCHED, UNFLUSHED, UNWANTED,
-    UPGRADE_OFFERED, WRITE_BLOCKED,
+    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, RECALLED_BEFORE, SWITCHED, UNFLUSHED,
+    UNWANTED, UPGRADE_OFFERED, WRITE_BLOCKED,
 };
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
@@ -227,6 +227,17 @@ impl Activity {
     #[cfg(any(feature = "proxy", test))]
     pub(crate) fn allow_recall(&self, is_allowed: bool) {
         self.change(RECALL_ALLOWED, is_allowed);
+    }
+
+    /// What comes first is a request that was recalled.
+    pub(crate) fn has_been_recalled(&self) {
+        self.change(RECALLED_BEFORE, true);
+    }
+
+    /// Tells whether the request in flight was recalled before.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_recalled_one(&self) -> bool {
+        self.has(RECALLED_BEFORE) && self.requests() == 1
     }
 
     /// Takes the request in flight back, with all that has come behind it: nothing is logged of it.

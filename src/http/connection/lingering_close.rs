@@ -49,7 +49,8 @@ pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     }
     let Io { idle: Idle { stream, .. }, registration, .. } = io;
     let (unread, skip) = (Bytes::new(), Some(Remainder::UntilClose(0)));
-    (Idle { stream, unread, skip, waiting: Timeout::Idle }, registration)
+    let (waiting, was_recalled) = (Timeout::Idle, false);
+    (Idle { stream, unread, skip, waiting, was_recalled }, registration)
 }
 
 /// Reads and discards what comes, until the client has closed the connection or its time is over.

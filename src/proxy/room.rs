@@ -10,6 +10,8 @@
 //! - No more than `max` wait, those left out that try, or have waited before a hand-over.
 //! - A place that is given up, because its client left or its time is over, costs no other one its turn.
 
+mod places;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+pub(super) use self::places::{Active, Permit, Waiting};
 use crate::handover::shut_door::Away;
 
 /// How many requests may try at the same time at most, before the door is open.
@@ -62,21 +65,6 @@ pub(super) struct Held {
     /// The application has been seen to be away since it began.
     pub(super) was_away: bool,
 }
-
-/// A request's turn; gone when it is dropped.
-#[derive(Debug)]
-pub(super) struct Permit {
-    /// None: the door is open.
-    room: Option<Arc<Room>>,
-}
-
-/// A request that waits for the application.
-#[derive(Debug)]
-pub(super) struct Waiting(Arc<Room>);
-
-/// A request that is with the application.
-#[derive(Debug)]
-pub(super) struct Active(Arc<Room>);
 
 /// Why there was no turn.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -347,54 +335,6 @@ impl Inner {
     /// Tells whether one more may try.
     fn has_turn(&self) -> bool {
         self.held.is_none() && self.trying < self.budget
-    }
-}
-
-// === impl Permit ===
-
-impl Permit {
-    /// That of an open door.
-    pub(super) const fn free() -> Self {
-        Self { room: None }
-    }
-
-    /// The door was open: this request need not tell how it goes.
-    pub(super) fn is_free(&self) -> bool {
-        self.room.is_none()
-    }
-
-    /// The application has taken the request; answers how long it was away, if it is back for all.
-    pub(super) fn taken(&mut self) -> Option<std::time::Duration> {
-        let room = self.room.take()?;
-        room.inner().trying -= 1;
-        room.taken()
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(room) = self.room.take() {
-            room.inner().trying -= 1;
-            room.let_in();
-        }
-    }
-}
-
-// === impl Waiting ===
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-// === impl Active ===
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.at_rest.notify_waiters();
-        }
     }
 }
 

@@ -27,6 +27,7 @@
 mod bodies;
 mod flags;
 mod put_off;
+mod recall;
 
 use std::iter;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,7 +35,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
 use atomic_waker::AtomicWaker;
-use bytes::Bytes;
 
 #[cfg(test)]
 pub(crate) use self::bodies::LEFTOVER_MAX;
@@ -42,8 +42,8 @@ use self::bodies::Leftover;
 use self::flags::{
     ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED,
     BODY_WANTED, CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
-    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, RECALLED_BEFORE, SWITCHED, UNFLUSHED,
-    UNWANTED, UPGRADE_OFFERED, WRITE_BLOCKED,
+    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, SWITCHED, UNFLUSHED, UNWANTED,
+    UPGRADE_OFFERED, WRITE_BLOCKED,
 };
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
@@ -215,45 +215,6 @@ impl Activity {
         if self.recalls {
             self.wire().let_go();
         }
-    }
-
-    /// Tells whether requests may be recalled.
-    #[cfg(any(feature = "proxy", test))]
-    pub(crate) fn recalls(&self) -> bool {
-        self.recalls
-    }
-
-    /// The service says whether it may be.
-    #[cfg(any(feature = "proxy", test))]
-    pub(crate) fn allow_recall(&self, is_allowed: bool) {
-        self.change(RECALL_ALLOWED, is_allowed);
-    }
-
-    /// What comes first is a request that was recalled.
-    pub(crate) fn has_been_recalled(&self) {
-        self.change(RECALLED_BEFORE, true);
-    }
-
-    /// Tells whether the request in flight was recalled before.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn is_recalled_one(&self) -> bool {
-        self.has(RECALLED_BEFORE) && self.requests() == 1
-    }
-
-    /// Takes the request in flight back, with all that has come behind it: nothing is logged of it.
-    pub(crate) fn recall(&self) -> Option<Bytes> {
-        self.exchange().recalled();
-        self.wire().take_request()
-    }
-
-    /// Tells whether the request in flight may be taken back: it is the only one, everything before it has been
-    /// answered and written, and nothing has been done about it.
-    pub(crate) fn may_be_recalled(&self) -> bool {
-        const DONE: u32 = BODY_TOUCHED | BODY_FAILED | UNWANTED | UNFLUSHED | SWITCHED;
-        self.has(RECALL_ALLOWED)
-            && !self.has(DONE)
-            && self.exchanges.load(Ordering::Acquire) == 1
-            && self.unanswered.load(Ordering::Acquire) == 1
     }
 
     /// Tells whether no request can follow the one that is being answered: what is left of its body will

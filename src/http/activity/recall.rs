@@ -1,0 +1,53 @@
+//! Whether the request in flight may be [recalled](crate::http::recall).
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Activity;
+use super::flags::{
+    BODY_FAILED, BODY_TOUCHED, RECALL_ALLOWED, RECALLED_BEFORE, SWITCHED, UNFLUSHED, UNWANTED,
+};
+
+// === impl Activity ===
+
+impl Activity {
+    /// Tells whether requests may be recalled.
+    #[cfg(any(feature = "proxy", test))]
+    pub(crate) fn recalls(&self) -> bool {
+        self.recalls
+    }
+
+    /// The service says whether it may be.
+    #[cfg(any(feature = "proxy", test))]
+    pub(crate) fn allow_recall(&self, is_allowed: bool) {
+        self.change(RECALL_ALLOWED, is_allowed);
+    }
+
+    /// What comes first is a request that was recalled.
+    pub(crate) fn has_been_recalled(&self) {
+        self.change(RECALLED_BEFORE, true);
+    }
+
+    /// Tells whether the request in flight was recalled before.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_recalled_one(&self) -> bool {
+        self.has(RECALLED_BEFORE) && self.requests() == 1
+    }
+
+    /// Takes the request in flight back, with all that has come behind it: nothing is logged of it.
+    pub(crate) fn recall(&self) -> Option<Bytes> {
+        self.exchange().recalled();
+        self.wire().take_request()
+    }
+
+    /// Tells whether the request in flight may be taken back: it is the only one, everything before it has been
+    /// answered and written, and nothing has been done about it.
+    pub(crate) fn may_be_recalled(&self) -> bool {
+        const DONE: u32 = BODY_TOUCHED | BODY_FAILED | UNWANTED | UNFLUSHED | SWITCHED;
+        self.has(RECALL_ALLOWED)
+            && !self.has(DONE)
+            && self.exchanges.load(Ordering::Acquire) == 1
+            && self.unanswered.load(Ordering::Acquire) == 1
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
@@ -21,8 +22,8 @@ pub(crate) struct Idle {
     pub(crate) skip: Option<Remainder>,
     /// What is waited for now.
     pub(crate) waiting: Timeout,
-    /// `unread` begins with a request that has been read before, and went back.
-    pub(crate) was_recalled: bool,
+    /// `unread` begins with a request that has been read before, and went back; it has waited since then.
+    pub(crate) waits_since: Option<Instant>,
 }
 
 // === impl Idle ===
@@ -31,7 +32,7 @@ impl Idle {
     /// A connection that was just accepted.
     pub(crate) fn fresh(stream: Stream) -> Self {
         let waiting = Timeout::FirstByte;
-        Self { stream, unread: Bytes::new(), skip: None, waiting, was_recalled: false }
+        Self { stream, unread: Bytes::new(), skip: None, waiting, waits_since: None }
     }
 
     /// Tells whether no request follows: what still comes is discarded until the client closes.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct ShutDoor {
     /// The server before the application.
     pub(crate) server: String,
+    /// The application's address.
+    pub(crate) address: String,
     pub(crate) hold: Option<Hold>,
     pub(crate) away: Option<Away>,
 }

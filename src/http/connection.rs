@@ -319,8 +319,8 @@ where
         return Served::Closed;
     };
     let io = parts.io.into_inner();
-    let was_recalled = recalled.is_some();
-    let requests = activity.requests() - u32::from(was_recalled);
+    let waits_since = recalled.is_some().then(|| activity.exchange().begun());
+    let requests = activity.requests() - u32::from(waits_since.is_some());
     let read = &parts.read_buf;
     let rest = match end {
         End::Idle(standing) => activity.wire().take_apart(read, standing == Standing::Idle),
@@ -334,7 +334,7 @@ where
     let Io { idle: Idle { stream, unread, .. }, registration, .. } = io;
     // The connection may have been woken without a request.
     let waiting = if requests > 0 { Timeout::Idle } else { waiting };
-    let idle = Idle { stream, unread: joined(read, unread), skip, waiting, was_recalled };
+    let idle = Idle { stream, unread: joined(read, unread), skip, waiting, waits_since };
     Served::Idle(idle, registration, requests)
 }
 

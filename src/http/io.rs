@@ -47,8 +47,8 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn new(idle: Idle, activity: Arc<Activity>, registration: Registration) -> Self {
-        if idle.was_recalled {
-            activity.has_been_recalled();
+        if let Some(since) = idle.waits_since {
+            activity.has_waited_since(since);
         }
         Self { idle, activity, outbox: BytesMut::new(), gone: None, registration }
     }

@@ -11,6 +11,8 @@
 
 #[cfg(any(feature = "proxy", test))]
 use std::sync::Arc;
+#[cfg(feature = "proxy")]
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -58,10 +60,10 @@ impl Recall {
         self.0.peer()
     }
 
-    /// Tells whether the request has been recalled before, and waited there.
+    /// For how long the request has waited, if it has been recalled before; in another process does not count.
     #[cfg(feature = "proxy")]
-    pub(crate) fn has_waited(&self) -> bool {
-        self.0.is_recalled_one()
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.0.waited()
     }
 }
 
@@ -112,6 +114,12 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "proxy")]
+    use std::time::Instant;
+
+    #[cfg(feature = "proxy")]
+    use http::{Method, Version};
+
     use super::*;
     use crate::connections::body_remainder::Remainder;
     use crate::connections::registry::Registry;
@@ -169,5 +177,26 @@ mod tests {
         activity.received(&vec![0; 99_999]).unwrap();
         activity.answered(false);
         assert_eq!(activity.wire().kept(), 0);
+    }
+
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn a_recalled_request_has_waited_since_it_was_read_first_and_the_next_one_has_not() {
+        const LONG: Duration = Duration::from_secs(5);
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let activity = Arc::new(Activity::new(registry, Peer::Unix(None), true));
+        activity.has_waited_since(Instant::now().checked_sub(LONG).unwrap());
+        let recall = Recall::new(&activity);
+        let begin = || {
+            activity.received(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            activity.begin(None).unwrap();
+            activity.exchange().begin(&Method::GET, Version::HTTP_11, None);
+        };
+        begin();
+        assert!(recall.waited().unwrap() >= LONG);
+        activity.answered(false);
+        activity.end();
+        begin();
+        assert_eq!(recall.waited(), None);
     }
 }

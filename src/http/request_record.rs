@@ -17,6 +17,8 @@ use crate::sockets::peer::Peer;
 pub(crate) struct RequestRecord {
     record: Option<Record>,
     begun: Instant,
+    /// When the next one began, if that was before it is read.
+    next_began: Option<Instant>,
     /// The method's index in the metrics.
     method: usize,
     /// What decides on the answer's framing.
@@ -33,6 +35,7 @@ impl RequestRecord {
         Self {
             record: None,
             begun: Instant::now(),
+            next_began: None,
             method: 0,
             asked: Asked { is_head: false, is_connect: false, is_old: false },
             status: None,
@@ -43,7 +46,7 @@ impl RequestRecord {
     /// Forgets the request before, and remembers this one from now on.
     pub(crate) fn begin(&mut self, method: &Method, version: Version, record: Option<Record>) {
         self.record = record;
-        self.begun = Instant::now();
+        self.begun = self.next_began.take().unwrap_or_else(Instant::now);
         self.method = method_index(method);
         self.asked = Asked {
             is_head: *method == Method::HEAD,
@@ -74,6 +77,16 @@ impl RequestRecord {
         self.status = Some(status);
         self.expected = if is_bodiless { Some(0) } else { length };
         self.record.as_ref().and_then(|record| record.id_to_return(status))
+    }
+
+    /// The next request has been read before, and waits since then.
+    pub(crate) fn next_began(&mut self, since: Instant) {
+        self.next_began = Some(since);
+    }
+
+    /// When the request began.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// The request goes back to where it came from: nothing is to be logged of it.

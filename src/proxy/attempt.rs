@@ -38,6 +38,8 @@ pub(super) struct Attempt<'a> {
     pub(super) limit: Duration,
     /// The client waits to be asked for the body.
     pub(super) expects: bool,
+    /// The application may say that it is starting: that it has read the request does not show that it is there.
+    pub(super) may_be_starting: bool,
     /// When it begins.
     pub(super) now: Instant,
 }
@@ -59,6 +61,7 @@ pin_project! {
         connection: &'a mut Connection,
         body: Option<&'a RequestBody>,
         limit: Duration,
+        may_be_starting: bool,
         clock: Clock,
         taken: Option<T>,
         #[pin]
@@ -76,7 +79,7 @@ impl<'a> Attempt<'a> {
         mut request: Request<AttemptBody>,
         taken: Option<T>,
     ) -> impl Future<Output = End> + use<'a, T> {
-        let Self { connection, body, limit, expects, now } = self;
+        let Self { connection, body, limit, expects, may_be_starting, now } = self;
         if expects {
             let wire = Arc::clone(&connection.wire);
             hyper::ext::on_informational(&mut request, move |interim| {
@@ -92,7 +95,7 @@ impl<'a> Attempt<'a> {
         };
         // Only a word from hyper: the runtime's budget must not make it look as if there were none.
         let answer = unconstrained(connection.send(request));
-        Running { connection, body, limit, clock, taken, answer }
+        Running { connection, body, limit, may_be_starting, clock, taken, answer }
     }
 }
 
@@ -120,7 +123,7 @@ where
                     }
                 });
             }
-            if taken.is_some() && connection.wire.is_taken() {
+            if taken.is_some() && connection.wire.is_taken() && !*this.may_be_starting {
                 clock.next = None;
                 if let Some(mut taken) = taken.take() {
                     taken();
@@ -216,6 +219,7 @@ mod tests {
                 body: None,
                 limit,
                 expects: false,
+                may_be_starting: false,
                 now: Instant::now(),
             };
             let end = attempt.run(request, None::<fn()>).await;

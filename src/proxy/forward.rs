@@ -74,8 +74,9 @@ impl Forward {
         upgrade: Option<OnUpgrade>,
         recall: Option<Recall>,
     ) -> Self {
-        let (patience, last) = (settings.wait, Cow::Borrowed("others wait as well"));
-        let has_place = recall.as_ref().is_some_and(Recall::has_waited);
+        let waited = recall.as_ref().and_then(Recall::waited);
+        let patience = settings.wait.saturating_sub(waited.unwrap_or_default());
+        let last = Cow::Borrowed("others wait as well");
         Self {
             state,
             settings,
@@ -83,7 +84,7 @@ impl Forward {
             body,
             upgrade,
             recall,
-            has_place,
+            has_place: waited.is_some(),
             patience,
             repeats: 0,
             misses: 0,
@@ -207,6 +208,7 @@ impl Forward {
             body: self.body.as_ref(),
             limit: self.settings.response_timeout,
             expects: self.head.expects,
+            may_be_starting: self.settings.wait_on_503,
             now: began,
         };
         let state = &self.state;

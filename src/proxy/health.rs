@@ -88,6 +88,7 @@ async fn ask(mut connection: Connection, path: &str) -> Result<(), String> {
         body: None,
         limit: LIMIT,
         expects: false,
+        may_be_starting: false,
         now: Instant::now(),
     };
     match attempt.run(request, None::<fn()>).await {

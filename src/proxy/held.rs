@@ -110,6 +110,23 @@ async fn a_hold_goes_on_in_the_next_process_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_is_away_in_the_next_process_since_it_was_unless_its_address_is_another() {
+    let (_directory, path) = place();
+    let first = Proxy::to(&*path);
+    ask(&first, &[]).await;
+    let door = first.shut_door("public").unwrap();
+    assert!(door.hold.is_none() && door.away.as_ref().is_some_and(|away| away.time >= LONG / 2));
+    let (same, other) = (Proxy::to(&*path), Proxy::to("unix:/elsewhere"));
+    same.shut(door.clone());
+    other.shut(door);
+    let trouble = first.state().room.trouble();
+    assert!(trouble.as_ref().is_some_and(|trouble| trouble.starts_with("away: ")), "{trouble:?}");
+    assert_eq!((same.state().room.trouble(), other.state().room.trouble()), (trouble, None));
+    sleep(LONG).await;
+    assert!(same.shut_door("public").unwrap().away.unwrap().time >= LONG + LONG / 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_expected_waits_for_the_head_to_be_taken() {
     let (_directory, path) = place();
     let listener = listen(&path);

@@ -60,13 +60,16 @@ impl Proxy {
             let left = until.saturating_duration_since(Instant::now());
             Hold { left, was_away }
         });
-        Some(ShutDoor { server: server.to_owned(), hold, away })
+        let address = self.state().upstream().to_string();
+        Some(ShutDoor { server: server.to_owned(), address, hold, away })
     }
 
     /// Has requests wait as they did in the process before this one; inside the runtime.
-    pub(crate) fn shut(&self, ShutDoor { hold, away, .. }: ShutDoor) {
+    pub(crate) fn shut(&self, door: ShutDoor) {
+        let ShutDoor { hold, away, .. } = door;
         let address = self.state().upstream();
-        if let Some(Away { time, trouble }) = away {
+        // What was wrong was wrong with the address that it had.
+        if let Some(Away { time, trouble }) = away.filter(|_| door.address == address.to_string()) {
             self.state().room.shut_since(Instant::now().checked_sub(time), &trouble);
             tracing::info!(%address, error = trouble, "the application is still away; requests wait for it");
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustix::io::{Errno, ioctl_fionread};
@@ -186,8 +187,9 @@ impl CarrierContents {
                     let unread = Bytes::from(unread);
                     let waiting = if fresh { Timeout::FirstByte } else { Timeout::Idle };
                     // Or with the beginning of one, which is not told apart.
-                    let was_recalled = skip.is_none() && !unread.is_empty();
-                    let idle = Idle { stream, unread, skip, waiting, was_recalled };
+                    let has_begun = skip.is_none() && !unread.is_empty();
+                    let waits_since = has_begun.then(Instant::now);
+                    let idle = Idle { stream, unread, skip, waiting, waits_since };
                     *self.counts.entry(server.clone()).or_default() += 1;
                     self.connections.push((server, idle));
                 }

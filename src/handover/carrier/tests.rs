@@ -294,7 +294,8 @@ async fn a_connection_with_unread_bytes_is_taken_even_beyond_the_limit() {
 async fn shut_doors_come_along_and_earlier_versions_do_not_look_for_them() {
     let hold = Some(Hold { left: Duration::from_secs(7), was_away: true });
     let away = Some(Away { time: Duration::from_secs(1), trouble: "refused".to_owned() });
-    let door = ShutDoor { server: "public".to_owned(), hold, away };
+    let (server, address) = ("public".to_owned(), "unix:/run/app.sock".to_owned());
+    let door = ShutDoor { server, address, hold, away };
     let (mut carrier, read_end) = Carrier::new().unwrap();
     carrier.add_doors([door.clone()]);
     carrier.finish(DrainHistory::default()).unwrap();

@@ -1,6 +1,9 @@
 //! Whether the request in flight may be [recalled](crate::http::recall).
 
 use std::sync::atomic::Ordering;
+#[cfg(feature = "proxy")]
+use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -24,15 +27,17 @@ impl Activity {
         self.change(RECALL_ALLOWED, is_allowed);
     }
 
-    /// What comes first is a request that was recalled.
-    pub(crate) fn has_been_recalled(&self) {
+    /// What comes first is a request that was recalled, and has waited since then.
+    pub(crate) fn has_waited_since(&self, since: Instant) {
         self.change(RECALLED_BEFORE, true);
+        self.exchange().next_began(since);
     }
 
-    /// Tells whether the request in flight was recalled before.
+    /// For how long the request in flight has waited, if it was recalled before.
     #[cfg(feature = "proxy")]
-    pub(crate) fn is_recalled_one(&self) -> bool {
-        self.has(RECALLED_BEFORE) && self.requests() == 1
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        let is_recalled_one = self.has(RECALLED_BEFORE) && self.requests() == 1;
+        is_recalled_one.then(|| self.exchange().begun().elapsed())
     }
 
     /// Takes the request in flight back, with all that has come behind it: nothing is logged of it.

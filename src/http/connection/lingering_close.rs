@@ -49,8 +49,7 @@ pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     }
     let Io { idle: Idle { stream, .. }, registration, .. } = io;
     let (unread, skip) = (Bytes::new(), Some(Remainder::UntilClose(0)));
-    let (waiting, was_recalled) = (Timeout::Idle, false);
-    (Idle { stream, unread, skip, waiting, was_recalled }, registration)
+    (Idle { stream, unread, skip, waiting: Timeout::Idle, waits_since: None }, registration)
 }
 
 /// Reads and discards what comes, until the client has closed the connection or its time is over.

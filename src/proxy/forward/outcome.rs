@@ -64,13 +64,13 @@ impl Forward {
         }
         match end {
             End::Answered(answer) => {
-                self.state.taken(permit);
                 self.state.metrics.answered(tried.began.elapsed());
                 if answer.status() == StatusCode::SERVICE_UNAVAILABLE && self.may_wait_on_503() {
                     self.last = "the application says 503".into();
                     self.state.metrics.retried(Retry::Starting);
                     return Ok(Next::Away);
                 }
+                self.state.taken(permit);
                 self.misses = 0;
                 if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                     return Ok(Next::Switch(Box::new((answer, tried.connection))));

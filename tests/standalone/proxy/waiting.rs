@@ -151,6 +151,10 @@ fn a_request_waits_while_the_application_says_that_it_is_starting() {
     assert_eq!(client.head().status(), 200);
     assert_eq!(there.executed().len(), 1);
     assert_eq!(application(&mut daemon)["retries"]["starting"], 5);
+    let ended = daemon.stop();
+    let count =
+        |message: &str| ended.events().iter().filter(|event| event["message"] == message).count();
+    assert_eq!((count(AWAY), count(BACK)), (1, 1), "{}", ended.text());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::connections::drain::ENDLESS;
-use crate::http::body as request;
+use crate::http::body::Body as ClientBody;
 use crate::http::probe::is_path;
 use crate::http::recall::Recall;
 use crate::proxy::answer::AnswerBody;
@@ -204,7 +204,7 @@ impl Proxy {
         let length = Length::of(&body);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let told = parts.extensions.get::<Peer>().copied();
-        let recall = request::Body::recall(&body);
+        let recall = ClientBody::recall(&body);
         let peer = told.or_else(|| recall.as_ref().map(Recall::peer)).unwrap_or(Peer::Other);
         let head = Head::of(parts, length, peer, &settings);
         let has_body = length != Length::Nothing;

@@ -69,6 +69,12 @@ impl Application {
         executed(&self.executed)
     }
 
+    /// The IDs of those requests.
+    #[track_caller]
+    pub(crate) fn executed_ids(&self) -> Vec<String> {
+        self.executed().into_iter().map(|request| request.id).collect()
+    }
+
     /// Waits for its word that the client of an endless answer has left: `/hang 7`.
     #[track_caller]
     pub(crate) fn gone(&mut self) -> String {

@@ -1,6 +1,10 @@
 //! Requests that wait for an application behind the daemon.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -16,13 +20,14 @@ const LONG: usize = 300 << 10;
 /// What the log says when a request in flight holds up an upgrade.
 const SERVING_ON: &str = "serving on until requests in flight are done";
 
-/// A daemon whose application is away, and where it would be.
-fn start(options: &[&str]) -> (tempfile::TempDir, String, Daemon) {
+/// A daemon whose application is away, where it would be, and what it would write down of what it executes.
+fn start(options: &[&str]) -> (tempfile::TempDir, String, PathBuf, Daemon) {
     let directory = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", directory.path().join("app.sock").display());
     let place = ["--public", "127.0.0.1:0", "--public-proxy", &address];
     let daemon = Daemon::run(&[&place, options].concat());
-    (directory, address, daemon)
+    let file = directory.path().join("executed");
+    (directory, address, file, daemon)
 }
 
 fn application(daemon: &Daemon) -> Value {
@@ -59,8 +64,7 @@ fn length(file: &Path, id: &str) -> u64 {
 
 #[test]
 fn requests_that_wait_outlive_upgrades_and_each_is_executed_once() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&[]);
     let mut get = client(&daemon, "get", "GET /", "", "");
     let mut whole = client(&daemon, "whole", "POST /", "Content-Length: 5\r\n", "hello");
     let mut half = client(&daemon, "half", "POST /", "Content-Length: 11\r\n", "hello");
@@ -117,8 +121,7 @@ fn requests_that_wait_outlive_upgrades_and_each_is_executed_once() {
 
 #[test]
 fn a_request_that_outlived_an_upgrade_is_logged_once() {
-    let (directory, address, mut daemon) = start(&["--access-log", "all"]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&["--access-log", "all"]);
     let mut waits = client(&daemon, "waits", "GET /waits", "", "");
     assert_waiting(&daemon, 1);
     let mut logged = Vec::new();
@@ -142,8 +145,7 @@ fn a_request_that_outlived_an_upgrade_is_logged_once() {
 
 #[test]
 fn a_client_that_leaves_while_its_request_is_handed_over_is_not_asked_about() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&[]);
     let leaves = client(&daemon, "leaves", "POST /", "Content-Length: 5\r\n", "hello");
     let mut stays = client(&daemon, "stays", "POST /", "Content-Length: 5\r\n", "hello");
     assert_waiting(&daemon, 2);
@@ -158,8 +160,7 @@ fn a_client_that_leaves_while_its_request_is_handed_over_is_not_asked_about() {
 
 #[test]
 fn a_hold_outlives_upgrades_and_so_do_the_requests_that_wait_for_its_end() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&[]);
     let _there = Application::start(&address, &file, &[]);
     assert_eq!(ask(&daemon.admin.to_string(), "POST", "/hold?longest=1h").status, 200);
     let mut waits = client(&daemon, "waits", "POST /", "Content-Length: 5\r\n", "hello");
@@ -179,8 +180,7 @@ fn a_hold_outlives_upgrades_and_so_do_the_requests_that_wait_for_its_end() {
 
 #[test]
 fn a_request_that_waits_is_handed_over_after_one_that_takes_long() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&[]);
     let _there = Application::start(&address, &file, &[]);
     let mut long = client(&daemon, "long", "GET /slow?ms=1500", "", "");
     wait_until("the application has it", PATIENCE, || !executed(&file).is_empty());
@@ -198,8 +198,7 @@ fn a_request_that_waits_is_handed_over_after_one_that_takes_long() {
 #[test]
 fn a_request_that_comes_to_wait_while_an_upgrade_waits_for_it_goes_along_at_once() {
     // Longer than this test has patience.
-    let (directory, address, mut daemon) = start(&["--drain-timeout", "1h"]);
-    let file = directory.path().join("executed");
+    let (directory, address, file, mut daemon) = start(&["--drain-timeout", "1h"]);
     let socket = directory.path().join("app.sock");
     let played = Played::bind(&socket);
     let mut asks = client(&daemon, "asks", "GET /", "", "");
@@ -217,8 +216,7 @@ fn a_request_that_comes_to_wait_while_an_upgrade_waits_for_it_goes_along_at_once
 
 #[test]
 fn a_request_of_whose_body_some_was_sent_is_waited_for() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (directory, address, file, mut daemon) = start(&[]);
     let socket = directory.path().join("app.sock");
     let played = Played::bind(&socket);
     let mut puts = client(&daemon, "puts", "PUT /", "Content-Length: 10\r\n", "hello");
@@ -264,8 +262,7 @@ fn a_request_whose_connection_to_the_application_does_not_come_about_is_handed_o
 
 #[test]
 fn those_who_wait_keep_their_places_where_fewer_may_wait_in_the_next_process() {
-    let (directory, address, mut daemon) = start(&[]);
-    let file = directory.path().join("executed");
+    let (_directory, address, file, mut daemon) = start(&[]);
     let ids = ["one", "two", "three", "four", "five"];
     let mut clients = ids.map(|id| client(&daemon, id, "GET /", "", ""));
     assert_waiting(&daemon, 5);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{OK, Place, answer, application, hears_ok, played, request};
+use super::{OK, Place, answer, application, assert_in_flight, hears_ok, played, request};
 
 use crate::support::{BINARY, Daemon, End, Launch, PATIENCE, Played, wait_until};
 
@@ -199,9 +199,7 @@ fn requests_that_are_still_in_flight_are_a_failure_where_that_matters() {
     let _there = place.application(&[]);
     let mut daemon = place.launch().start();
     let _busy = End::asking(&daemon.public(), request("GET /hang", ""));
-    wait_until("the application has it", PATIENCE, || {
-        application(&mut daemon)["requests_in_flight"] == 1
-    });
+    assert_in_flight(&mut daemon, 1);
     let admin = daemon.admin();
     let (code, text) = tell(&admin, &["hold", "--timeout", "100ms", "--strict"]);
     assert_eq!((code, &*text), (1, "public: held, requests are still in flight\n"));

@@ -1,16 +1,8 @@
 //! Clients that close their connection, or their half of it, before they have their answer.
 
-use super::{Place, application, request};
+use super::{Place, application, assert_in_flight, request};
 
-use crate::support::{Daemon, End, Launch, PATIENCE, wait_until};
-
-/// Waits until so many requests are with the application.
-#[track_caller]
-fn assert_in_flight(daemon: &mut Daemon, number: u64) {
-    wait_until(&format!("{number} are in flight"), PATIENCE, || {
-        application(daemon)["requests_in_flight"] == number
-    });
-}
+use crate::support::{End, Launch, PATIENCE, wait_until};
 
 #[test]
 fn the_request_of_a_client_that_closes_its_connection_ends() {
@@ -50,8 +42,7 @@ fn a_client_that_closes_while_it_waits_is_not_asked_about() {
     wait_until("one waits", PATIENCE, || application(&mut daemon)["waiting_requests"] == 1);
     let there = place.application(&[]);
     assert_eq!(stays.head().status(), 200);
-    let ids: Vec<_> = there.executed().into_iter().map(|request| request.id).collect();
-    assert_eq!(ids, ["2"]);
+    assert_eq!(there.executed_ids(), ["2"]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Application, Daemon, End, Launch, Played};
+use crate::support::{Application, Daemon, End, Launch, PATIENCE, Played, wait_until};
 
 /// A place for an application, and a daemon that passes requests on to it.
 struct Place {
@@ -96,4 +96,12 @@ fn application(daemon: &mut Daemon) -> Value {
     let status = daemon.get_admin("/status").body;
     let status: Value = serde_json::from_str(&status).expect("the status is JSON");
     status["applications"][0].clone()
+}
+
+/// Waits until so many requests are with the application.
+#[track_caller]
+fn assert_in_flight(daemon: &mut Daemon, number: u64) {
+    wait_until(&format!("{number} requests in flight"), PATIENCE, || {
+        application(daemon)["requests_in_flight"] == number
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, thread};
 
-use super::{OK, Place, answer, hears_ok, played, request};
+use super::{OK, Place, answer, assert_in_flight, hears_ok, played, request};
 
 use crate::support::{Application, Daemon, End, PATIENCE, wait_until};
 
@@ -97,8 +97,7 @@ fn a_client_that_leaves_ends_the_applications_connection() {
     client.leave();
     assert_eq!(application.rest(), "");
     // None of them is counted as being with the application any more.
-    let rest = "\"requests_in_flight\":0,";
-    wait_until(rest, PATIENCE, || daemon.get_admin("/status").body.contains(rest));
+    assert_in_flight(&mut daemon, 0);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use tokio::time::{Sleep, sleep};
 
 use super::sequence::{Sent, pause};
-use crate::http::body as request;
+use crate::http::body::Body as ClientBody;
 use crate::http::recall::Recall;
 
 /// What a handler does.
@@ -137,7 +137,7 @@ impl Handlers {
         let plan =
             plan.unwrap_or(Plan { conduct: Conduct::Reads, pause: Duration::ZERO, waits: None });
         let body = request.into_body();
-        let recall = request::Body::recall(&body);
+        let recall = ClientBody::recall(&body);
         if let Some(waits) = plan.waits {
             let handlers = Arc::clone(self);
             return Box::pin(async move {

@@ -253,6 +253,8 @@ mod manager;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod sockets;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use crate::connections::limits::{Limits, LimitsError};
 pub use crate::daemon::builder::Daemon;
@@ -281,6 +283,10 @@ pub use crate::sockets::listen::Listen;
 pub use crate::sockets::listener::ListenError;
 pub use crate::sockets::own_listener::{Accept, Accepted};
 pub use crate::sockets::peer::{Connection, Credentials, Peer};
+#[cfg(feature = "tls")]
+pub use crate::tls::session::{ClientCertificate, TlsSession};
+#[cfg(feature = "tls")]
+pub use crate::tls::settings::Tls;
 
 /// The crate of the routes that `Daemon::admin_routes` takes, and of `ConnectInfo`.
 #[cfg(any(feature = "admin", feature = "axum"))]

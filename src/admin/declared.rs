@@ -16,12 +16,21 @@ use crate::http::probe;
 use crate::http::server::{Serve, ServerOf};
 use crate::sockets::listen::Listen;
 use crate::sockets::listener::Listener;
+#[cfg(feature = "tls")]
+use crate::sockets::secured_listen::SecuredListen;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptor;
 
 /// What the builder collects for the admin server.
 #[derive(Debug, Default)]
 pub(crate) struct DeclaredAdmin {
     /// Absent: there is none.
     pub(crate) listen: Option<Result<Listen, String>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<SecuredListen>,
+    /// What its handshakes are made with.
+    #[cfg(feature = "tls")]
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
     pub(crate) guard: Guard,
     /// The application's own routes.
     pub(crate) routes: Option<Router>,
@@ -52,6 +61,8 @@ impl DeclaredAdmin {
             title_case: false,
             probe: Some(probe::DEFAULT_PATH.to_owned()),
             idle_timeout_max: ADMIN_IDLE,
+            #[cfg(feature = "tls")]
+            tls: self.acceptor,
             http_settings,
         };
         Arc::new(ServerOf::with(registry, shared))

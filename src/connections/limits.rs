@@ -92,6 +92,8 @@ pub(crate) enum Timeout {
     Body = 2,
     Idle = 3,
     Write = 4,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS has it"))]
+    Handshake = 5,
 }
 
 /// Descriptors that public connections may not use, besides those of listeners: 16 for the

@@ -74,7 +74,7 @@ pub(crate) struct Durations {
 }
 
 /// What a time-out waited for; the index is that of [`ServerMetrics::timeouts`].
-pub(crate) const TIMEOUTS: [&str; 5] = ["first_byte", "head", "body", "idle", "write"];
+pub(crate) const TIMEOUTS: [&str; 6] = ["first_byte", "head", "body", "idle", "write", "handshake"];
 
 // === impl Count ===
 

@@ -1,5 +1,6 @@
 //! The servers, their sockets, and what was taken over, as log, STATUS and admin server show them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use crate::connections::registry::Registry;
 use crate::sockets::address::Address;
-use crate::sockets::listener::Listener;
+use crate::sockets::listener::{Listener, tls_name};
 
 /// A server with its sockets.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct SocketOverview {
     pub(crate) address: String,
     /// What opened it: `systemd` or `lockstepd`.
     pub(crate) opened_by: &'static str,
+    /// Its clients speak TLS.
+    pub(crate) tls: bool,
 }
 
 /// What the process before this one handed over.
@@ -83,12 +86,24 @@ impl SocketOverview {
         Self {
             address: listener.address.to_string(),
             opened_by: if listener.is_from_manager() { SYSTEMD } else { "lockstepd" },
+            tls: listener.is_secured,
         }
+    }
+
+    /// The name of the server's sockets that it is one of.
+    pub(crate) fn server_name(&self, server: &str) -> String {
+        if self.tls { tls_name(server) } else { server.to_owned() }
     }
 
     /// Tells whether the service manager opened it.
     pub(crate) fn is_from_manager(&self) -> bool {
         self.opened_by == SYSTEMD
+    }
+}
+
+impl fmt::Display for SocketOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.address, if self.tls { " (TLS)" } else { "" })
     }
 }
 

@@ -46,10 +46,26 @@ impl Idle {
         let owes = self.skip.is_some();
         if owes {
             self.stream.shutdown_now();
+            #[cfg(feature = "tls")]
+            self.stream.discard_tls();
             self.unread = Bytes::new();
             self.skip = Some(Remainder::UntilClose(0));
         }
         owes
+    }
+
+    /// Ready once the connection may go to another process: only between two records of TLS.
+    ///
+    /// # Errors
+    /// When it has come to its end.
+    #[cfg(feature = "tls")]
+    pub(crate) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut read = Vec::new();
+        let settled = self.stream.poll_settled(cx, &mut read);
+        if !read.is_empty() {
+            self.unread = [&self.unread[..], &read].concat().into();
+        }
+        settled
     }
 
     /// How many bytes have been discarded, in a lingering close.

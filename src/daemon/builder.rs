@@ -26,6 +26,10 @@ use crate::lifecycle::shutdown::Shutdown;
 use crate::log::LogSettings;
 use crate::sockets::inherit::Inherited;
 use crate::sockets::listen::Listen;
+#[cfg(all(feature = "admin", feature = "tls"))]
+use crate::sockets::secured_listen::SecuredListen;
+#[cfg(all(feature = "admin", feature = "tls"))]
+use crate::tls::settings::Tls;
 
 /// An HTTP daemon under construction.
 ///
@@ -198,6 +202,30 @@ impl Daemon {
         L: TryInto<Listen, Error: ToString>,
     {
         self.admin.listen = Some(listen.try_into().map_err(|error| error.to_string()));
+        self
+    }
+
+    /// Has the admin server speak TLS on `listen` as well, or alone, with these certificates.
+    ///
+    /// Who reaches it can stop the daemon: see to it that [`Tls::require_client_certificates`] says who that is.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::{Daemon, Tls};
+    ///
+    /// let tls = Tls::new()
+    ///     .certificate("/etc/shop/admin.pem", "/etc/shop/admin.key")
+    ///     .require_client_certificates("/etc/shop/operators.pem");
+    /// let daemon = Daemon::new("shop").admin_tls("0.0.0.0:8444", tls).admin_hosts(["shop.example"]);
+    /// # let _ = daemon;
+    /// ```
+    #[cfg(all(feature = "admin", feature = "tls"))]
+    pub fn admin_tls<L>(mut self, listen: L, tls: Tls) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+    {
+        self.admin.tls = Some(SecuredListen::new(Self::ADMIN, listen, tls));
+        self.admin.listen.get_or_insert_with(|| Ok(Listen::none()));
         self
     }
 
@@ -439,12 +467,18 @@ impl Daemon {
                  SocketGroup= and SocketMode= in the socket unit who may connect)",
             )));
         }
-        let servers = self.servers.iter().map(Server::declared_listen);
+        let servers = self.servers.iter().flat_map(Server::declared_listens);
         #[cfg(feature = "admin")]
         let servers = servers.chain(self.admin.listen.iter().map(|listen| {
             let name = Self::ADMIN;
-            DeclaredListen { name, listen, has_own: false }
+            #[cfg(feature = "tls")]
+            let has_own = self.admin.tls.is_some();
+            #[cfg(not(feature = "tls"))]
+            let has_own = false;
+            DeclaredListen { name, listen, has_own }
         }));
+        #[cfg(all(feature = "admin", feature = "tls"))]
+        let servers = servers.chain(self.admin.tls.as_ref().map(DeclaredListen::from));
         declared::check(servers, &self.tasks)
     }
 }

@@ -41,6 +41,8 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
+        #[cfg(feature = "tls")]
+        self.acceptors()?;
         let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
         match std::env::var(CHECK_VARIABLE) {
             Ok(announcement) => {

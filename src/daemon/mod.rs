@@ -25,5 +25,7 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod stuck;
 pub(crate) mod take_over;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod upgrade;
 pub(crate) mod watchdog;

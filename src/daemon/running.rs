@@ -10,6 +10,8 @@ use crate::connections::metrics::Reloads;
 use crate::daemon::overseer::Members;
 use crate::daemon::reload::Hook;
 use crate::daemon::server::Own;
+#[cfg(feature = "tls")]
+use crate::daemon::tls::Acceptors;
 use crate::daemon::watchdog::Check;
 use crate::handover::announcement::Announcement;
 use crate::handover::drain_history::DrainHistory;
@@ -67,6 +69,8 @@ pub(crate) struct Running {
     /// Notified when the admin server is asked for a reload.
     pub(crate) reload_request: Arc<Notify>,
     pub(crate) settings: LiveSettings,
+    #[cfg(feature = "tls")]
+    pub(crate) acceptors: Acceptors,
 }
 
 /// What belongs to the process, not to its servers.

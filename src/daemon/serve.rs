@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::connections::registry::Registry;
 use crate::daemon::idle_exit::{self, Idleness};
-use crate::daemon::reload::Hook;
+use crate::daemon::reload::{Hook, Reload};
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
 use crate::daemon::watchdog::{Watchdog, WatchdogGuard};
 use crate::lifecycle::phase::Phase;
@@ -27,6 +27,9 @@ const WITHOUT_LOG: &str = if cfg!(feature = "log") {
     "nothing else is logged: set a tracing subscriber, or build with the feature \"log\""
 };
 
+/// How often certificates are looked at, whether they expire soon.
+const LOOK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+
 /// How long a reload hook may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,7 @@ impl Running {
         let reload_request = Arc::clone(&self.reload_request);
         let mut seconds = interval(STATUS_INTERVAL);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut half_days = interval(LOOK_INTERVAL);
         let mut status = LiveStatus::default();
         let mut idleness = self.idleness();
         let servers: Vec<_> = self.drain().all().cloned().collect();
@@ -71,6 +75,7 @@ impl Running {
                         shutdown.trigger(Cause::Idle);
                     }
                 }
+                _ = half_days.tick() => self.look_at_certificates(),
                 _ = seconds.tick(), if self.process.notifier.is_present() => {
                     status.show(self, &servers);
                 }
@@ -148,6 +153,8 @@ impl Running {
         self.process.notifier.reloading("Reloading");
         if let Some(hook) = self.reload.clone() {
             self.reload_with(hook).await;
+        } else if self.has_certificates() {
+            self.reload_with(Arc::new(Hook(Box::new(|| Ok(Reload::new()))))).await;
         } else {
             tracing::warn!("nothing to reload: the program reads nothing anew");
         }
@@ -157,6 +164,19 @@ impl Running {
         }
         self.phases.set(Phase::Ready);
         self.process.notifier.ready(&self.serving());
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it looks")]
+    fn look_at_certificates(&self) {}
+
+    /// Tells whether there are certificates, which a reload reads anew.
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "with TLS it looks"))]
+    fn has_certificates(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return !self.acceptors.is_empty();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     async fn reload_with(&mut self, hook: Arc<Hook>) {
@@ -181,10 +201,19 @@ impl Running {
             Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
             Err(_) => Err("the reload hook did not return".to_owned()),
         };
+        #[cfg(feature = "tls")]
+        let read = match read {
+            Ok(reload) => self.read_certificates().await.map(|certificates| (reload, certificates)),
+            Err(error) => Err(error),
+        };
         self.trouble = match read {
-            Ok(reload) => {
+            Ok(read) => {
                 self.reloads.succeeded.add(1);
-                self.apply(reload);
+                #[cfg(feature = "tls")]
+                let (read, certificates) = read;
+                #[cfg(feature = "tls")]
+                self.exchange_certificates(certificates);
+                self.apply(read);
                 None
             }
             Err(error) => {

@@ -28,6 +28,12 @@ use crate::proxy::service::Proxy;
 use crate::sockets::listen::Listen;
 use crate::sockets::own_listener::{Accept, OwnListener};
 use crate::sockets::peer::Connection;
+#[cfg(feature = "tls")]
+use crate::sockets::secured_listen::SecuredListen;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptor;
+#[cfg(feature = "tls")]
+use crate::tls::settings::Tls;
 
 /// A server of a daemon: a service, its addresses, and what is particular to it.
 ///
@@ -51,6 +57,8 @@ pub struct Server {
     /// The service is this.
     #[cfg(feature = "proxy")]
     pub(crate) proxy: Option<Proxy>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<SecuredListen>,
     particulars: Particulars,
     build: Box<dyn FnOnce(Particulars, Arc<HttpSettings>) -> Arc<dyn Serve> + Send>,
 }
@@ -69,6 +77,9 @@ struct Particulars {
     limits: Option<Limits>,
     access_log: Option<AccessLog>,
     drain_timeout: Option<Duration>,
+    /// What handshakes are made with.
+    #[cfg(feature = "tls")]
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 /// Which settings a server does not share with the daemon.
@@ -150,6 +161,8 @@ impl Server {
                     title_case: particulars.title_case,
                     probe: particulars.probe,
                     idle_timeout_max: Duration::MAX,
+                    #[cfg(feature = "tls")]
+                    tls: particulars.acceptor,
                     http_settings,
                 },
             ))
@@ -160,6 +173,8 @@ impl Server {
             own_listeners: Vec::new(),
             #[cfg(feature = "proxy")]
             proxy: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             particulars: Particulars::default(),
             build,
         }
@@ -280,6 +295,37 @@ impl Server {
         self
     }
 
+    /// Serves TLS on `listen` as well, with these certificates. A server for TLS alone has [`Listen::none`] besides.
+    ///
+    /// The sockets that the service manager passes for it are named `NAME-tls`, where the server is `NAME`; they take the
+    /// place of `listen`. Connections with TLS outlive the process as all others do: at a restart and at an upgrade in
+    /// place each goes on where it was. A handshake that is under way is waited for, for 1 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use axum::Router;
+    /// use lockstepd::{Daemon, Listen, Server, Tls};
+    ///
+    /// let tls = Tls::new().certificate("/etc/shop/cert.pem", "/etc/shop/key.pem");
+    /// let server = Server::new("public", Listen::none(), Router::new()).tls("0.0.0.0:8443", tls);
+    /// let daemon = Daemon::new("shop").add_server(server);
+    /// # let _ = daemon;
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls<L>(mut self, listen: L, tls: Tls) -> Self
+    where
+        L: TryInto<Listen, Error: ToString>,
+    {
+        self.tls = Some(SecuredListen::new(&self.name, listen, tls));
+        self
+    }
+
+    /// Sets what handshakes are made with.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_acceptor(&mut self, acceptor: Option<Arc<Acceptor>>) {
+        self.particulars.acceptor = acceptor;
+    }
+
     /// The proxy that it is, with the server's name.
     #[cfg(feature = "proxy")]
     pub(crate) fn named_proxy(&self) -> Option<(String, Proxy)> {
@@ -292,9 +338,16 @@ impl Server {
         self.named_proxy().map(|(server, proxy)| ProxyOverview { server, proxy })
     }
 
-    pub(crate) fn declared_listen(&self) -> DeclaredListen<'_> {
+    /// Where it listens, and behind that where it listens for TLS.
+    pub(crate) fn declared_listens(&self) -> impl Iterator<Item = DeclaredListen<'_>> {
         let has_own = !self.own_listeners.is_empty();
-        DeclaredListen { name: &self.name, listen: &self.listen, has_own }
+        #[cfg(feature = "tls")]
+        let has_own = has_own || self.tls.is_some();
+        let listens =
+            [DeclaredListen { name: &self.name, listen: &self.listen, has_own }].into_iter();
+        #[cfg(feature = "tls")]
+        let listens = listens.chain(self.tls.as_ref().map(DeclaredListen::from));
+        listens
     }
 
     /// Sets the path that the watchdog asks the service for; with `None` it does not ask. Default `/`.
@@ -381,6 +434,8 @@ impl Default for Particulars {
             limits: None,
             access_log: None,
             drain_timeout: None,
+            #[cfg(feature = "tls")]
+            acceptor: None,
         }
     }
 }

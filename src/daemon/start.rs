@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
+#[cfg(feature = "admin")]
+use crate::admin::declared::DeclaredAdmin;
 #[cfg(feature = "metrics")]
 use crate::admin::metrics::Metrics;
 #[cfg(feature = "admin")]
@@ -21,10 +23,13 @@ use crate::connections::registry::Registry;
 #[cfg(feature = "proxy")]
 use crate::daemon::applications::proxies;
 use crate::daemon::builder::Daemon;
+use crate::daemon::declared::DeclaredTask;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
 use crate::daemon::server::{Own, Server};
 use crate::daemon::take_over::{Surplus, TakenOver, take_over};
+#[cfg(feature = "tls")]
+use crate::daemon::tls::with_secured;
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::CARRIER_VERSION;
@@ -55,13 +60,17 @@ pub(crate) async fn start(
     process: Process,
 ) -> Result<Running, Error> {
     daemon.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let notifier = process.notifier.clone();
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     listen(&mut daemon).await?;
     let plan = Plan::of(&daemon)?;
+    // Before connections are taken over: if a certificate cannot be used, the next start finds them.
+    #[cfg(feature = "tls")]
+    let acceptors = daemon.acceptors()?;
     let (taken_over, (sockets, files)) =
-        take_over_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &notifier).await?;
+        take_and_bind(&mut received, inherited.carrier.as_ref(), &plan, &process.notifier).await?;
     drop(plan);
+    #[cfg(feature = "tls")]
+    daemon.set_acceptors(&acceptors, taken_over.ticket_keys);
 
     let settings = live_settings(&daemon);
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
@@ -81,9 +90,7 @@ pub(crate) async fn start(
     let (admin, _) = (None, taken_over.hand_over);
     #[cfg(feature = "admin")]
     let admin = if daemon.admin.listen.is_some() {
-        let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
-        registry.set_tcp(http_settings.limits().tcp_options());
-        let listeners = register(sockets.next())?;
+        let (registry, listeners) = admin_sockets(&daemon.admin, &http_settings, &mut sockets)?;
         views.push(ServerOverview::new(&registry, &listeners, 0));
         let (failure, failures) = Failure::channel();
         let admin = Admin {
@@ -122,10 +129,7 @@ pub(crate) async fn start(
     // Never set before: a daemon starts once.
     let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
     open_connections(taken_over.connections, &taken_over.surplus, &servers.iter().chain(&admin));
-    let has_tasks = !daemon.tasks.is_empty();
-    for plan in daemon.tasks {
-        group.spawn(plan.name, (plan.start)(daemon.shutdown.clone()));
-    }
+    let has_tasks = spawn_tasks(daemon.tasks, &daemon.shutdown, &mut group);
     let running = Running {
         group,
         has_tasks,
@@ -150,6 +154,8 @@ pub(crate) async fn start(
         reload: daemon.reload,
         reload_request,
         settings,
+        #[cfg(feature = "tls")]
+        acceptors,
     };
     running.open_tunnels(taken_over.tunnels);
     running.apply_limits();
@@ -174,10 +180,14 @@ fn spawn(
     for mut plan in plans {
         let name = plan.name.clone();
         let own_listeners = std::mem::take(&mut plan.own_listeners);
+        #[cfg(feature = "tls")]
+        let is_secured = plan.tls.is_some();
         let (server, particular) = plan.build(http_settings);
         server.registry().set_tcp(server.http_settings().limits().tcp_options());
         spawned.own.push(particular);
         let listeners = register(sockets.next())?;
+        #[cfg(feature = "tls")]
+        let listeners = with_secured(listeners, is_secured, sockets)?;
         let view = ServerOverview::new(server.registry(), &listeners, own_listeners.len());
         spawned.views.push(view);
         // The sender is dropped: only the admin server can be asked to fail.
@@ -186,6 +196,31 @@ fn spawn(
         spawned.servers.push(server);
     }
     Ok(spawned)
+}
+
+/// Spawns the program's tasks; answers whether there are any.
+fn spawn_tasks(plans: Vec<DeclaredTask>, shutdown: &Shutdown, group: &mut Group) -> bool {
+    let has_tasks = !plans.is_empty();
+    for plan in plans {
+        group.spawn(plan.name, (plan.start)(shutdown.clone()));
+    }
+    has_tasks
+}
+
+/// The registry and the listeners of the admin server.
+#[cfg(feature = "admin")]
+#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "it may have TLS"))]
+fn admin_sockets(
+    admin: &DeclaredAdmin,
+    http_settings: &HttpSettings,
+    sockets: &mut impl Iterator<Item = Vec<Bound>>,
+) -> Result<(Arc<Registry>, Vec<Listener>), Error> {
+    let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
+    registry.set_tcp(http_settings.limits().tcp_options());
+    let listeners = register(sockets.next())?;
+    #[cfg(feature = "tls")]
+    let listeners = with_secured(listeners, admin.tls.is_some(), sockets)?;
+    Ok((registry, listeners))
 }
 
 /// What is counted of the daemon, for `/metrics`.
@@ -238,8 +273,8 @@ fn live_settings(daemon: &Daemon) -> LiveSettings {
 struct Plan<'d> {
     /// The admin server is the last.
     servers: Vec<(&'d str, &'d Listen)>,
-    /// The limits of each server that is the program's.
-    limits: Vec<&'d Limits>,
+    /// The limits of each server that is the program's, with its name.
+    limits: Vec<(&'d str, &'d Limits)>,
     daemons: &'d Limits,
     shutdown: Shutdown,
 }
@@ -248,7 +283,8 @@ struct Plan<'d> {
 
 impl<'d> Plan<'d> {
     fn of(daemon: &'d Daemon) -> Result<Self, Error> {
-        let limits = daemon.servers.iter().map(|it| it.own_limits().unwrap_or(&daemon.limits));
+        let own = |server: &'d Server| server.own_limits().unwrap_or(&daemon.limits);
+        let limits = daemon.servers.iter().map(|server| (&*server.name, own(server)));
         Ok(Self {
             servers: daemon.listens()?,
             limits: limits.collect(),
@@ -260,18 +296,15 @@ impl<'d> Plan<'d> {
     /// Answers how many connections a server may have, by its name.
     fn connection_limits(&self, listeners: usize) -> impl Fn(&str) -> usize {
         let count = self.limits.len();
-        move |name| {
-            let public = self.servers.iter().zip(&self.limits);
-            match public.into_iter().find(|((server, _), _)| *server == name) {
-                Some((_, limits)) => limits.public_connections_now(count, listeners),
-                None => self.daemons.admin_connections(),
-            }
+        move |name| match self.limits.iter().find(|(server, _)| *server == name) {
+            Some((_, limits)) => limits.public_connections_now(count, listeners),
+            None => self.daemons.admin_connections(),
         }
     }
 }
 
 /// Takes over the connections and listeners of the process before this one, and binds the sockets that are missing.
-async fn take_over_and_bind(
+async fn take_and_bind(
     received: &mut Received,
     upgrade: Option<&OwnedFd>,
     plan: &Plan<'_>,
@@ -332,7 +365,7 @@ fn store(servers: &[(&str, &Listen)], sockets: &[Vec<Bound>], notifier: &Notifie
     }
 }
 
-fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
+pub(crate) fn register(sockets: Option<Vec<Bound>>) -> Result<Vec<Listener>, Error> {
     let sockets = sockets.expect("sockets are distributed to every server");
     let listeners: Result<_, _> = sockets.into_iter().map(Bound::register).collect();
     Ok(listeners.map_err(SocketsError::Listen)?)
@@ -376,7 +409,7 @@ fn open_connections<'s>(
 fn announcement(servers: &[ServerOverview]) -> Announcement {
     let listeners = servers.iter().flat_map(|view| {
         view.sockets.iter().map(|socket| AnnouncedListener {
-            server: view.registry.server().to_owned(),
+            server: socket.server_name(view.registry.server()),
             managers: socket.is_from_manager(),
             address: socket.address.clone(),
         })
@@ -387,8 +420,8 @@ fn announcement(servers: &[ServerOverview]) -> Announcement {
 /// `public on 0.0.0.0:9090, admin on 127.0.0.1:9091`, as STATUS and log show it.
 fn addresses(servers: &[ServerOverview]) -> String {
     let server = |server: &ServerOverview| {
-        let sockets = server.sockets.iter().map(|socket| &*socket.address);
-        let own = (server.own_listeners > 0).then_some("its own listener");
+        let sockets = server.sockets.iter().map(ToString::to_string);
+        let own = (server.own_listeners > 0).then(|| "its own listener".to_owned());
         let all: Vec<_> = sockets.chain(own).collect();
         format!("{} on {}", server.registry.server(), all.join(" and "))
     };

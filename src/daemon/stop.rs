@@ -182,6 +182,8 @@ impl Running {
         let servers: Vec<_> = drain.all().collect();
         carrier.load(servers, false, drain.started + drain.timeout).await;
         carrier.add_doors(self.doors());
+        #[cfg(feature = "tls")]
+        carrier.add_ticket_keys(self.ticket_keys());
         carrier.finish(history)
     }
 

@@ -15,6 +15,8 @@ use crate::handover::shut_door::ShutDoor;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
+#[cfg(feature = "tls")]
+use crate::tls::ticket_keys::TicketKeys;
 
 /// How many connections of each server were closed, as it may not have more.
 pub(crate) type Surplus = BTreeMap<String, usize>;
@@ -31,6 +33,8 @@ pub(crate) struct TakenOver {
     pub(crate) history: Arc<DrainHistory>,
     /// Applications that requests wait for.
     pub(crate) doors: Vec<ShutDoor>,
+    #[cfg(feature = "tls")]
+    pub(crate) ticket_keys: Vec<(String, TicketKeys)>,
 }
 
 /// Takes what the process before this one handed over, up to `limit` connections of a server; its
@@ -59,6 +63,8 @@ pub(crate) fn take_over(
         taken.connections.extend(contents.connections);
         taken.tunnels.extend(contents.tunnels);
         taken.doors.extend(contents.doors);
+        #[cfg(feature = "tls")]
+        taken.ticket_keys.extend(contents.ticket_keys);
         for (server, count) in contents.surplus {
             *taken.surplus.entry(server).or_default() += count;
         }

@@ -57,6 +57,8 @@ impl Running {
             Err(error) => return error,
         };
         carrier.add_doors(self.doors());
+        #[cfg(feature = "tls")]
+        carrier.add_ticket_keys(self.ticket_keys());
         let connections = match carrier.finish(self.history.with(last)) {
             Ok(loaded) => loaded.handed_over(),
             Err(error) => return error.into(),

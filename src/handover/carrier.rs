@@ -13,10 +13,11 @@
 //! order of their records.
 //! The memfd holds [`Frame`]s in postcard's encoding, each preceded by its length: one for each message of
 //! the branches, and the [`DrainHistory`] at the end; behind that, where there are any, the [`ShutDoor`]s, which
-//! readers that know none do not look for. The memfd is sent first, and written while descriptors are sent: a
+//! readers that know none do not look for, and behind those the keys of TLS session tickets. The memfd is sent first, and written while descriptors are sent: a
 //! memfd for each message would be one more descriptor in flight for each 253.
 //! Tunnels come in an [`annex`]. A reader that does not know the version closes what it received: the clients see an orderly end of their
-//! connections.
+//! connections. The state of connections with TLS, and those keys, are key material: the memfd is sealed, no process
+//! can reach it that has not been passed it, and what is written into it is overwritten here.
 //!
 //! # All that fits
 //! Connections that the kernel does not take stay in this process, which ends them in order. The kernel refuses
@@ -42,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
+use rustix::fs::{FlockOperation, MemfdFlags, SealFlags, fcntl_add_seals, flock, memfd_create};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -57,12 +58,16 @@ use self::loaded::{CROWDED_TIMEOUT, RETRY_INTERVAL};
 pub(crate) use self::loaded::{Loaded, Shortage};
 use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::Timeout;
+#[cfg(feature = "tls")]
+use crate::connections::parked::Idle;
 use crate::connections::registry::{Deposit, Registry};
 use crate::handover::drain_history::DrainHistory;
 use crate::handover::shut_door::ShutDoor;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::CARRIER_NAME;
-use crate::sockets::listener::Listener;
+use crate::sockets::listener::{Listener, tls_name};
+#[cfg(feature = "tls")]
+use crate::tls::ticket_keys::TicketKeys;
 
 /// The version of the format.
 pub(crate) const CARRIER_VERSION: u8 = 5;
@@ -89,6 +94,8 @@ pub(crate) struct Carrier {
     annex: Option<Annex>,
     buffer: usize,
     doors: Vec<ShutDoor>,
+    #[cfg(feature = "tls")]
+    ticket_keys: Vec<(String, TicketKeys)>,
     loaded: Loaded,
 }
 
@@ -109,6 +116,15 @@ enum Record {
     },
     /// The file of a Unix socket that the writer bound.
     SocketFile,
+    /// A connection with TLS; `tls` is what that needs to go on, in the same encoding.
+    Secured {
+        server: String,
+        peer: String,
+        unread: Vec<u8>,
+        skip: Option<Remainder>,
+        fresh: bool,
+        tls: Vec<u8>,
+    },
 }
 
 /// A part of the records.
@@ -133,13 +149,24 @@ impl Carrier {
     /// As [`Carrier::new`], with another size of the branches' buffers.
     fn with_buffer(buffer: usize) -> io::Result<(Self, OwnedFd)> {
         let (write_end, read_end) = pair(BUFFER)?;
-        let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC)?;
+        let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         send(&write_end, &[records.as_fd()])?;
         let records = records.into();
         let loaded = Loaded::default();
         let (branch, annex) = (None, None);
         let (written, doors) = (0, Vec::new());
-        let carrier = Self { write_end, records, written, branch, annex, buffer, doors, loaded };
+        let carrier = Self {
+            write_end,
+            records,
+            written,
+            branch,
+            annex,
+            buffer,
+            doors,
+            #[cfg(feature = "tls")]
+            ticket_keys: Vec::new(),
+            loaded,
+        };
         Ok((carrier, read_end))
     }
 
@@ -236,7 +263,8 @@ impl Carrier {
 
     fn add(&mut self, server: &str, batch: Batch<'_>) {
         let Batch { records, fds, are_sent } = batch;
-        let is_connection = |record: &&Record| matches!(record, Record::Connection { .. });
+        let is_connection =
+            |record: &&Record| matches!(record, Record::Connection { .. } | Record::Secured { .. });
         let connections = records.iter().filter(is_connection).count() as u64;
         let sent = match &self.loaded.shortage {
             None => self.send(records, &fds),
@@ -283,6 +311,12 @@ impl Carrier {
         self.doors.extend(doors);
     }
 
+    /// Adds the keys of TLS session tickets, by server.
+    #[cfg(feature = "tls")]
+    pub(crate) fn add_ticket_keys(&mut self, keys: Vec<(String, TicketKeys)>) {
+        self.ticket_keys = keys;
+    }
+
     /// Writes the last frames: `history`, with this carrier's numbers added.
     ///
     /// # Errors
@@ -295,11 +329,21 @@ impl Carrier {
             history.add_not_handed_over(server, *count);
         }
         let mut length = self.write(&Frame::End(history))?;
-        if !self.doors.is_empty() {
+        #[cfg(feature = "tls")]
+        let has_keys = !self.ticket_keys.is_empty();
+        #[cfg(not(feature = "tls"))]
+        let has_keys = false;
+        if !self.doors.is_empty() || has_keys {
             length += append(&self.records, self.written + length, &self.doors)?;
+        }
+        #[cfg(feature = "tls")]
+        if has_keys {
+            length += append(&self.records, self.written + length, &self.ticket_keys)?;
         }
         // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&self.records, seals)?;
         self.finish_annex()?;
         // A manager that does not keep the carrier may close it late.
         if self.is_open()? { Ok(self.loaded) } else { Err(io::ErrorKind::BrokenPipe.into()) }
@@ -340,12 +384,22 @@ impl<'d> Batch<'d> {
                 let unread = idle.unread.to_vec();
                 let skip = idle.skip;
                 let fresh = idle.waiting == Timeout::FirstByte;
+                #[cfg(feature = "tls")]
+                if idle.stream.is_secured() {
+                    let Some(record) = secured(server, idle, peer, unread) else { return };
+                    let Some(socket) = idle.stream.socket() else { return };
+                    self.records.push(record);
+                    self.fds.push(socket);
+                    self.are_sent.push(is_sent);
+                    return;
+                }
                 // Streams of the program's own are never deposited; a connection may have lost its socket.
                 let Some(socket) = idle.stream.socket() else { return };
                 (Record::Connection { server, peer, unread, skip, fresh }, socket)
             }
             Deposit::Listener(listener) => {
                 let managers = listener.is_from_manager();
+                let server = if listener.is_secured { tls_name(&server) } else { server };
                 (Record::Listener { server, managers }, listener.as_fd())
             }
             // They have been sent before.
@@ -399,9 +453,21 @@ fn send_with(end: &OwnedFd, header: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(),
 /// Writes a frame at a place in the records, with its length before it; answers the length of both.
 fn append(records: &File, place: u64, frame: &impl Serialize) -> Result<u64, Errno> {
     let bytes = postcard::to_stdvec(frame).map_err(|_| Errno::INVAL)?;
-    let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?;
-    let bytes = [&length.to_le_bytes(), &bytes[..]].concat();
-    let written = records.write_all_at(&bytes, place);
+    // Some of it may be keys.
+    #[cfg(feature = "tls")]
+    let bytes = zeroize::Zeroizing::new(bytes);
+    let length = u32::try_from(bytes.len()).map_err(|_| Errno::FBIG)?.to_le_bytes();
+    let written = records
+        .write_all_at(&length, place)
+        .and_then(|()| records.write_all_at(&bytes, place + length.len() as u64));
     written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(bytes.len() as u64)
+    Ok((length.len() + bytes.len()) as u64)
+}
+
+/// The record of a connection with TLS; none while it is within a record of TLS, in which it is never deposited.
+#[cfg(feature = "tls")]
+fn secured(server: String, idle: &Idle, peer: String, unread: Vec<u8>) -> Option<Record> {
+    let tls = postcard::to_stdvec(&idle.stream.carry()?).ok()?;
+    let fresh = idle.waiting == Timeout::FirstByte;
+    Some(Record::Secured { server, peer, unread, skip: idle.skip, fresh, tls })
 }

@@ -24,6 +24,8 @@
 //!   `Connection: close`, before it ends.
 
 mod close;
+#[cfg(feature = "tls")]
+mod handshake;
 mod http2;
 mod lingering_close;
 mod park;
@@ -57,6 +59,8 @@ use crate::http::io::Io;
 use crate::http::on_connect::OnConnect;
 use crate::http::service::HttpService;
 use crate::http::timeouts::Timeouts;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptor;
 
 /// How soon the next request has to come for a connection to stay built.
 const STAY: Duration = Duration::from_millis(20);
@@ -77,6 +81,9 @@ pub(crate) struct Shared<S> {
     pub(crate) probe: Option<String>,
     /// The most time that a connection may be idle, if that is less than the limits say.
     pub(crate) idle_timeout_max: Duration,
+    /// What handshakes are made with, of connections that are to have one.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<Acceptor>>,
     pub(crate) http_settings: Arc<HttpSettings>,
 }
 
@@ -185,6 +192,18 @@ where
             let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {
                 return;
             };
+            #[cfg(feature = "tls")]
+            if readable.stream.expects_handshake() {
+                let (tls, access) = (shared.tls.as_ref(), &shared.http_settings.access);
+                let shake = handshake::shake(readable, registered, tls, access, &limits);
+                let (Served::Idle(connection, registered, _)
+                | Served::LingeringClose(connection, registered)) = Box::pin(shake).await
+                else {
+                    return;
+                };
+                (idle, registration) = (Some(connection), Some(registered));
+                continue;
+            }
             let stay = has_served && since.elapsed() < STAY;
             if let (Some(on_connect), None) = (&shared.on_connect, &state) {
                 let Some(made) = on_connect.call(&readable) else {
@@ -227,7 +246,7 @@ where
 {
     let handle = registration.handle().clone();
     let registry = Arc::clone(handle.registry());
-    let activity = Arc::new(Activity::new(registry, idle.stream.peer(), shared.recalls));
+    let activity = Arc::new(Activity::of(&idle.stream, registry, shared.recalls));
     let (mut builder, service) = shared.watched(&activity, &limits, state);
     let mut closing = is_closing(handle.mode());
     if closing {

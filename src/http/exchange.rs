@@ -128,6 +128,10 @@ where
         }
         if self.tell_peer {
             tell_peer(request.extensions_mut(), self.activity.peer());
+            #[cfg(feature = "tls")]
+            if let Some(session) = self.activity.tls_session() {
+                request.extensions_mut().insert(session.clone());
+            }
         }
         if let Some(state) = self.state {
             request.extensions_mut().extend(state.clone());

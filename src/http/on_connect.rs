@@ -17,6 +17,10 @@ impl OnConnect {
     /// None if the program's function panics, which costs the connection.
     pub(crate) fn call(&self, idle: &Idle) -> Option<Extensions> {
         let connection = Connection::new(idle.stream.peer(), idle.stream.socket());
+        #[cfg(feature = "tls")]
+        let session = idle.stream.tls_session();
+        #[cfg(feature = "tls")]
+        let connection = connection.over_tls(session.as_ref());
         catch_unwind(AssertUnwindSafe(|| (self.0)(connection))).ok()
     }
 }

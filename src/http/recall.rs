@@ -20,6 +20,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::http::activity::Activity;
 #[cfg(feature = "proxy")]
 use crate::sockets::peer::Peer;
+#[cfg(all(feature = "proxy", feature = "tls"))]
+use crate::tls::session::TlsSession;
 
 /// What the service of a request that can be recalled is given with its body: it says when.
 #[cfg(any(feature = "proxy", test))]
@@ -58,6 +60,12 @@ impl Recall {
     #[cfg(feature = "proxy")]
     pub(crate) fn peer(&self) -> Peer {
         self.0.peer()
+    }
+
+    /// What there is to know of its TLS; none where it has come in clear text.
+    #[cfg(all(feature = "proxy", feature = "tls"))]
+    pub(crate) fn tls_session(&self) -> Option<&TlsSession> {
+        self.0.tls_session()
     }
 
     /// For how long the request has waited, if it has been recalled before; in another process does not count.

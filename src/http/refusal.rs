@@ -37,6 +37,9 @@ pub(crate) enum Refusal {
     Target,
     #[error("its head did not come in time (head_timeout)")]
     HeadTimeout,
+    #[cfg(feature = "tls")]
+    #[error("a request in clear text, where TLS is spoken")]
+    ClearText,
 }
 
 /// A part of a request, in quotes, escaped and cut to a length that does no harm to a log.

@@ -90,7 +90,9 @@ impl Timeouts {
                 Timeout::Head => limits.head_timeout,
                 Timeout::Body => limits.body_timeout,
                 Timeout::Write => limits.write_timeout,
-                Timeout::FirstByte | Timeout::Idle => unreachable!("waited for while parked"),
+                Timeout::FirstByte | Timeout::Idle | Timeout::Handshake => {
+                    unreachable!("waited for without hyper")
+                }
             };
             if now.duration_since(since) >= limit + limits.look_interval() {
                 return Poll::Ready(waiting);

@@ -22,5 +22,8 @@ pub(crate) const RELOADED: &str = "7569123e205a4e2589118b372afdd896";
 pub(crate) const NOT_RELOADED: &str = "87bd3f6bd2824cde92366fa8c7be414d";
 /// An upgrade in place failed; the old program goes on.
 pub(crate) const NOT_UPGRADED: &str = "db64fd090802432292c69b3ef7bab40c";
+/// A certificate expires within 14 days.
+#[cfg(feature = "tls")]
+pub(crate) const CERTIFICATE_EXPIRES: &str = "4b9d3c0f2a5e4f0d9a7c1e6b8f2d7a35";
 /// A check of the watchdog failed; WATCHDOG=1 is not sent.
 pub(crate) const STUCK: &str = "8d5deb852e6b407699d324fa46e7594f";

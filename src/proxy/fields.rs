@@ -15,12 +15,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, re
 use hyper::ext::ReasonPhrase;
 
 use crate::http::request_fields::names;
-use crate::proxy::forwarded::{self, Origin};
+use crate::proxy::forwarded::{self, Client, Origin};
 use crate::proxy::length::Length;
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::settings::Settings;
 use crate::proxy::wire::Wire;
-use crate::sockets::peer::Peer;
 
 /// What CGI would hand on as `HTTP_PROXY`, which many programs take for the address of their own proxy.
 const PROXY: HeaderName = HeaderName::from_static("proxy");
@@ -80,7 +79,7 @@ impl Head {
     pub(super) fn of(
         parts: request::Parts,
         length: Length,
-        peer: Peer,
+        client: Client,
         settings: &Settings,
     ) -> Self {
         let request::Parts { method, uri, version, headers: mut fields, .. } = parts;
@@ -109,8 +108,8 @@ impl Head {
             // An HTTP/1.0 request needs none, the application's does.
             fields.insert(HOST, LOCALHOST);
         }
-        let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(peer));
-        forwarded::tell(&mut fields, Origin { peer, is_trusted, may_be_said: found.origins });
+        let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(client.peer));
+        forwarded::tell(&mut fields, Origin { client, is_trusted, may_be_said: found.origins });
         if settings.via {
             add_via(&mut fields, found.via);
         }

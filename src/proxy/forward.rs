@@ -244,16 +244,16 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::proxy::forwarded::Client;
     use crate::proxy::length::Length;
     use crate::proxy::service::Proxy;
-    use crate::sockets::peer::Peer;
 
     #[test]
     fn a_request_on_its_way_is_small_enough_for_the_allocators_quick_lists() {
         let proxy = Proxy::to("unix:/nowhere");
         let (state, settings) = (Arc::clone(proxy.state()), proxy.state().settings());
         let (parts, ()) = Request::new(()).into_parts();
-        let head = Head::of(parts, Length::Nothing, Peer::Other, &settings);
+        let head = Head::of(parts, Length::Nothing, Client::unknown(), &settings);
         let mut forward = Forward::new(state, settings, head, None, None, None);
         let answer = async move { forward.run().await };
         // Of glibc's, and of its other lists a block costs ten times as much.

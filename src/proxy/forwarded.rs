@@ -7,7 +7,7 @@
 //! application gets to see: fields with an underscore come from trusted proxies only, as nginx has it.
 //!
 //! # Source
-//! RFC 7239 (Forwarded). The others have no specification; they are as MDN describes them.
+//! RFC 7239 (Forwarded), RFC 9440 (Client-Cert). The others have no specification; they are as MDN describes them.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -20,20 +20,43 @@ use crate::sockets::peer::Peer;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) peer: Peer,
+    pub(super) client: Client,
     pub(super) is_trusted: bool,
     /// The client may have said something of it itself.
     pub(super) may_be_said: bool,
 }
 
+/// Who sends a request, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    /// It has come over TLS.
+    pub(crate) is_secured: bool,
+    /// The certificate that it has shown, as the field has it.
+    pub(crate) certificate: Option<HeaderValue>,
+}
+
+// === impl Client ===
+
+#[cfg(test)]
+impl Client {
+    /// A request that is no client's.
+    pub(super) fn unknown() -> Self {
+        Self { peer: Peer::Other, is_secured: false, certificate: None }
+    }
+}
+
 /// Tells whether a field is one of these, or would be taken for one.
 pub(super) fn is_origin(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-forwarded";
+    const CERT_PREFIX: &[u8] = b"client-cert";
     let same = |one: &[u8], other: &[u8]| {
         one.iter().zip(other).all(|(one, other)| one == other || (*one == b'_' && *other == b'-'))
     };
@@ -44,6 +67,7 @@ pub(super) fn is_origin(name: &str) -> bool {
             is_prefixed || (name.len() == 9 && same(name, b"x-real-ip"))
         }
         Some(b'f') => name == b"forwarded",
+        Some(b'c') => name.len() >= CERT_PREFIX.len() && same(name, CERT_PREFIX),
         _ => false,
     }
 }
@@ -72,10 +96,15 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
             fields.remove(name);
         }
     }
-    let node = Node::of(origin.peer);
+    if let Some(certificate) = origin.client.certificate {
+        fields.insert(CLIENT_CERT, certificate);
+    }
+    let (scheme, proto): (&[u8], _) =
+        if origin.client.is_secured { (b"https", HTTPS) } else { (b"http", HTTP) };
+    let node = Node::of(origin.client.peer);
     let ip = node.ip();
     let host_text = host.as_ref().and_then(|host| host.to_str().ok());
-    let element = forwarded(node.as_bytes(), host_text);
+    let element = forwarded(node.as_bytes(), scheme, host_text);
     if !origin.may_be_said {
         if let Some(ip) = ip.and_then(|ip| HeaderValue::from_bytes(ip).ok()) {
             fields.insert(FOR, ip);
@@ -83,7 +112,7 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
         if let Ok(element) = HeaderValue::try_from(element) {
             fields.insert(FORWARDED, element);
         }
-        fields.insert(PROTO, HTTP);
+        fields.insert(PROTO, proto);
         if let Some(host) = host {
             fields.insert(FORWARDED_HOST, host);
         }
@@ -103,7 +132,7 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
     }
     // A trusted proxy knows how and as what it was asked.
     if let Entry::Vacant(place) = fields.entry(PROTO) {
-        place.insert(HTTP);
+        place.insert(proto);
     }
     if let (Entry::Vacant(place), Some(host)) = (fields.entry(FORWARDED_HOST), host) {
         place.insert(host);
@@ -111,11 +140,11 @@ pub(super) fn tell(fields: &mut HeaderMap, origin: Origin) {
 }
 
 /// The element of Forwarded, of its exact length: a header's value is made of it without a copy.
-fn forwarded(node: &[u8], host: Option<&str>) -> Vec<u8> {
+fn forwarded(node: &[u8], scheme: &[u8], host: Option<&str>) -> Vec<u8> {
     let nothing: [&[u8]; 3] = [b"", b"", b""];
     // A host that has passed has no quotation marks.
     let host = host.map_or(nothing, |host| [b";host=\"", host.as_bytes(), b"\""]);
-    let parts = [b"for=", node, b";proto=http", host[0], host[1], host[2]];
+    let parts = [b"for=", node, b";proto=", scheme, host[0], host[1], host[2]];
     parts.concat()
 }
 
@@ -208,7 +237,8 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             map.append(name, value.parse().unwrap());
         }
-        tell(&mut map, Origin { peer, is_trusted, may_be_said: true });
+        let client = Client { peer, ..Client::unknown() };
+        tell(&mut map, Origin { client, is_trusted, may_be_said: true });
         let mut told: Vec<_> = map
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use hyper::upgrade::OnUpgrade;
@@ -23,6 +23,7 @@ use crate::proxy::answer::AnswerBody;
 use crate::proxy::failure::refused;
 use crate::proxy::fields::{Head, is_last_hop};
 use crate::proxy::forward::Forward;
+use crate::proxy::forwarded::Client;
 use crate::proxy::length::Length;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::request_body::RequestBody;
@@ -32,6 +33,8 @@ use crate::proxy::trusted::TrustedProxy;
 use crate::proxy::upstream::Upstream;
 use crate::sockets::address::Address;
 use crate::sockets::peer::Peer;
+#[cfg(feature = "tls")]
+use crate::tls::session::TlsSession;
 
 /// A service that passes requests on to an application, which may be written in any language.
 ///
@@ -206,7 +209,8 @@ impl Proxy {
         let told = parts.extensions.get::<Peer>().copied();
         let recall = ClientBody::recall(&body);
         let peer = told.or_else(|| recall.as_ref().map(Recall::peer)).unwrap_or(Peer::Other);
-        let head = Head::of(parts, length, peer, &settings);
+        let client = client_of(peer, &parts.extensions, recall.as_ref());
+        let head = Head::of(parts, length, client, &settings);
         let has_body = length != Length::Nothing;
         let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));
         let upgrade = upgrade.filter(|_| head.offer.is_some());
@@ -244,6 +248,20 @@ where
     fn call(&mut self, request: Request<B>) -> Answer {
         self.answer(request)
     }
+}
+
+/// Who has sent the request, and how.
+#[cfg(feature = "tls")]
+fn client_of(peer: Peer, told: &Extensions, recall: Option<&Recall>) -> Client {
+    let session = told.get::<TlsSession>().or_else(|| recall.and_then(Recall::tls_session));
+    let certificate = session.and_then(TlsSession::client_certificate);
+    let certificate = certificate.and_then(|shown| http::HeaderValue::try_from(shown.field()).ok());
+    Client { peer, is_secured: session.is_some(), certificate }
+}
+
+#[cfg(not(feature = "tls"))]
+fn client_of(peer: Peer, _: &Extensions, _: Option<&Recall>) -> Client {
+    Client { peer, is_secured: false, certificate: None }
 }
 
 // === impl State ===

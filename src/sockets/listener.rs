@@ -58,6 +58,8 @@ pub(crate) struct Listener {
     tcp: Option<TcpOptions>,
     /// Connections in the queue may be older than the options, and not have them.
     has_earlier: bool,
+    /// Its clients speak TLS.
+    pub(crate) is_secured: bool,
 }
 
 /// Why there is no listener.
@@ -151,6 +153,11 @@ impl ListenError {
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
     }
+}
+
+/// The name of a server's sockets for TLS, in `FileDescriptorName=` and among those that are handed over.
+pub(crate) fn tls_name(server: &str) -> String {
+    format!("{server}-tls")
 }
 
 fn remedy(address: &Address, error: &io::Error) -> &'static str {
@@ -344,7 +351,8 @@ impl Bound {
         match registered {
             Ok(socket) => {
                 let (tcp, has_earlier) = (None, false);
-                Ok(Listener { socket, address, origin, file, tcp, has_earlier })
+                let is_secured = false;
+                Ok(Listener { socket, address, origin, file, tcp, has_earlier, is_secured })
             }
             Err(error) => Err(ListenError::Adopt { address, source: error.into() }),
         }
@@ -446,6 +454,15 @@ impl Listener {
 
     /// Accepts a connection that is queued already, or fails with `WouldBlock`.
     pub(crate) fn accept_now(&self) -> io::Result<Stream> {
+        let stream = self.accept_stream()?;
+        #[cfg(feature = "tls")]
+        if self.is_secured {
+            return Ok(stream.secured());
+        }
+        Ok(stream)
+    }
+
+    fn accept_stream(&self) -> io::Result<Stream> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match &self.address {
             Address::Tcp(_) | Address::Zoned { .. } => {

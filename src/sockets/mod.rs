@@ -12,6 +12,8 @@ pub(crate) mod listener;
 pub(crate) mod own_listener;
 pub(crate) mod own_stream;
 pub(crate) mod peer;
+#[cfg(feature = "tls")]
+pub(crate) mod secured_listen;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
 pub(crate) mod tcp;

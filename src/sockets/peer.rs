@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use socket2::SockRef;
 
 use crate::sockets::address::Address;
+#[cfg(feature = "tls")]
+use crate::tls::session::TlsSession;
 
 /// The client at the other end of a connection.
 ///
@@ -81,6 +83,8 @@ pub struct Credentials {
 pub struct Connection<'c> {
     peer: Peer,
     socket: Option<BorrowedFd<'c>>,
+    #[cfg(feature = "tls")]
+    session: Option<&'c TlsSession>,
 }
 
 // === impl Peer ===
@@ -148,7 +152,25 @@ impl Credentials {
 
 impl<'c> Connection<'c> {
     pub(crate) fn new(peer: Peer, socket: Option<BorrowedFd<'c>>) -> Self {
-        Self { peer, socket }
+        Self {
+            peer,
+            socket,
+            #[cfg(feature = "tls")]
+            session: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn over_tls(mut self, session: Option<&'c TlsSession>) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// What there is to know of its TLS; none where the client speaks in clear text.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_session(&self) -> Option<&'c TlsSession> {
+        self.session
     }
 
     /// The client.

@@ -4,6 +4,9 @@
 //! they are accepted, and if it is their only one, no task ever waits for them. It is registered when there is
 //! something to wait for.
 
+#[cfg(feature = "tls")]
+mod secured;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 #[cfg(feature = "proxy")]
@@ -26,6 +29,8 @@ use tokio::task::consume_budget;
 use crate::sockets::own_stream::OwnStream;
 use crate::sockets::peer::{Credentials, Peer};
 use crate::sockets::tcp::TcpOptions;
+#[cfg(feature = "tls")]
+use crate::tls::secured::Secured;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -43,6 +48,9 @@ enum Socket {
     Unix(UnixStream),
     /// No socket.
     Own(Box<OwnStream>),
+    /// A socket that TLS is spoken on.
+    #[cfg(feature = "tls")]
+    Tls(Box<Secured<Stream>>),
     /// The runtime refused to register it, which ends the connection.
     Lost,
 }
@@ -160,7 +168,12 @@ impl Stream {
 
     /// Tells whether it is a socket that is registered with the runtime.
     pub(crate) fn is_registered(&self) -> bool {
-        matches!(self.socket, Socket::Tcp(_) | Socket::Unix(_))
+        match &self.socket {
+            Socket::Tcp(_) | Socket::Unix(_) => true,
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.stream().is_some_and(Self::is_registered),
+            Socket::Fresh(_) | Socket::Own(_) | Socket::Lost => false,
+        }
     }
 
     /// What the client of a fresh connection has sent already; if nothing, the connection is registered with the
@@ -189,6 +202,8 @@ impl Stream {
             Socket::Fresh(fd) => Some(fd.as_fd()),
             Socket::Tcp(stream) => Some(stream.as_fd()),
             Socket::Unix(stream) => Some(stream.as_fd()),
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.stream()?.socket(),
             Socket::Own(_) | Socket::Lost => None,
         }
     }
@@ -198,6 +213,8 @@ impl Stream {
     pub(crate) fn has_unread(&mut self) -> bool {
         match &mut self.socket {
             Socket::Own(stream) => stream.has_unread(),
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) if secured.has_buffered() => true,
             _ => self
                 .socket()
                 .is_some_and(|fd| rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)),
@@ -217,6 +234,8 @@ impl Stream {
                 ready!(poll_turn(cx));
                 stream.poll_readable(cx)
             }
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.poll_readable(cx),
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(()),
         }
     }
@@ -239,6 +258,8 @@ impl Stream {
                 ready!(poll_turn(cx));
                 stream.poll_read(cx, buf)
             }
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.poll_read(cx, buf),
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
@@ -263,6 +284,8 @@ impl Stream {
                 ready!(poll_turn(cx));
                 stream.poll_write(cx, buf)
             }
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.poll_write(cx, buf),
             Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
@@ -311,6 +334,8 @@ impl Stream {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Own(stream) => stream.poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => secured.poll_flush(cx),
             Socket::Fresh(_) | Socket::Tcp(_) | Socket::Unix(_) | Socket::Lost => {
                 Poll::Ready(Ok(()))
             }
@@ -319,8 +344,11 @@ impl Stream {
 
     /// Shuts the sending half down: nothing follows.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Socket::Own(stream) = &mut self.socket {
-            return stream.poll_shutdown(cx);
+        match &mut self.socket {
+            Socket::Own(stream) => return stream.poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Socket::Tls(secured) => return secured.poll_shutdown(cx),
+            _ => {}
         }
         let Some(socket) = self.socket() else { return Poll::Ready(Err(lost())) };
         Poll::Ready(rustix::net::shutdown(socket, Shutdown::Write).map_err(io::Error::from))

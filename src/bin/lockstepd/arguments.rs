@@ -7,7 +7,7 @@ use clap::Parser;
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
 use crate::command::Command;
-use crate::config::{Mode, ProxySettings, Settings};
+use crate::config::{Mode, ProxySettings, Settings, TlsSettings};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -152,6 +152,9 @@ struct Line {
 
     #[command(flatten)]
     proxy: ProxySettings,
+
+    #[command(flatten)]
+    tls: TlsSettings,
 }
 
 const AFTER: &str = "\
@@ -198,6 +201,7 @@ pub(crate) fn parse() -> Arguments {
         write_timeout: line.write_timeout,
         tcp_keepalive: line.tcp_keepalive,
         proxy: line.proxy,
+        tls: line.tls,
     };
     Arguments { command: line.command.unwrap_or_default(), config: line.config, settings }
 }

@@ -5,10 +5,12 @@ mod ask;
 mod command;
 mod config;
 mod greeting;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::process::ExitCode;
 
-use lockstepd::{Daemon, LogSettings, Proxy};
+use lockstepd::{Daemon, LogSettings, Proxy, Server};
 
 use crate::command::Command;
 use crate::config::Config;
@@ -41,17 +43,20 @@ fn main() -> ExitCode {
 
 fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {
     let mut log = LogSettings::default();
-    log.level = config.log_level;
+    log.level = config.log_level.clone();
     log.target = config.log_target;
     log.format = config.log_format;
     let unknown = |name| format!("{name} is no setting, and has no effect (see --help)");
     let daemon = Daemon::new("lockstepd");
     let warned = config.unknown.iter().map(unknown).fold(daemon, Daemon::warning);
-    let daemon = match proxy {
-        Some(proxy) => warned.hyper_server("public", config.public, proxy),
-        None => warned.hyper_server("public", config.public, Greeting),
+    let public = match proxy {
+        Some(proxy) => Server::hyper("public", config.public.clone(), proxy),
+        None => Server::hyper("public", config.public.clone(), Greeting),
     };
-    daemon
+    #[cfg(feature = "tls")]
+    let (public, warned) = (tls::secured(public, &config), tls::others(warned, &config));
+    warned
+        .add_server(public)
         .log(log)
         .access_log(config.access_log)
         .limits(config.limits)

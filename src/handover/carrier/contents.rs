@@ -15,12 +15,15 @@ use serde::de::DeserializeOwned;
 
 use super::annex::is_annex;
 use super::{DESCRIPTORS_MAX, Frame, HEADER, Record};
+use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
 use crate::connections::tunnel::Tunnel;
 use crate::handover::drain_history::DrainHistory;
 use crate::handover::shut_door::ShutDoor;
 use crate::sockets::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::ticket_keys::TicketKeys;
 
 /// The longest header of a message.
 const HEADER_MAX: usize = 32;
@@ -50,6 +53,9 @@ pub(crate) struct CarrierContents {
     pub(crate) history: Option<DrainHistory>,
     /// Applications that requests wait for.
     pub(crate) doors: Vec<ShutDoor>,
+    /// The keys of TLS session tickets, by the name of their server.
+    #[cfg(feature = "tls")]
+    pub(crate) ticket_keys: Vec<(String, TicketKeys)>,
 }
 
 /// A listening socket that came in a carrier.
@@ -131,6 +137,10 @@ impl CarrierContents {
                 Some(Frame::End(history)) => {
                     self.history = Some(history);
                     self.doors = next_frame(&mut records)?.unwrap_or_default();
+                    #[cfg(feature = "tls")]
+                    {
+                        self.ticket_keys = next_frame(&mut records)?.unwrap_or_default();
+                    }
                     return Ok(());
                 }
                 None => return Err(CarrierError::Format),
@@ -164,7 +174,7 @@ impl CarrierContents {
     }
 
     fn leave_out(&mut self, record: Record) {
-        if let Record::Connection { server, .. } = record {
+        if let Record::Connection { server, .. } | Record::Secured { server, .. } = record {
             *self.surplus.entry(server).or_default() += 1;
         }
     }
@@ -176,30 +186,62 @@ impl CarrierContents {
             }
             Record::SocketFile => self.files.push(fd),
             Record::Connection { ref server, ref unread, skip: None, .. }
+            | Record::Secured { ref server, ref unread, skip: None, .. }
                 if unread.is_empty()
                     && !has_unread(&fd)
                     && self.counts.get(server).is_some_and(|count| *count >= limit(server)) =>
             {
                 self.leave_out(record);
             }
-            Record::Connection { server, peer, unread, skip, fresh } => match Stream::adopt(fd) {
-                Ok(stream) => {
-                    let unread = Bytes::from(unread);
-                    let waiting = if fresh { Timeout::FirstByte } else { Timeout::Idle };
-                    // Or with the beginning of one, which is not told apart.
-                    let has_begun = skip.is_none() && !unread.is_empty();
-                    let waits_since = has_begun.then(Instant::now);
-                    let idle = Idle { stream, unread, skip, waiting, waits_since };
-                    *self.counts.entry(server.clone()).or_default() += 1;
-                    self.connections.push((server, idle));
-                }
-                Err(error) => {
-                    tracing::debug!(server, peer, %error, "a client hung up during the restart");
-                    self.gone += 1;
-                }
-            },
+            Record::Connection { server, peer, unread, skip, fresh } => {
+                self.add_connection(server, &peer, Stream::adopt(fd), unread, skip, fresh);
+            }
+            Record::Secured { server, peer, unread, skip, fresh, tls } => {
+                let stream = Stream::adopt(fd).and_then(|stream| with_tls(stream, tls));
+                self.add_connection(server, &peer, stream, unread, skip, fresh);
+            }
         }
     }
+
+    fn add_connection(
+        &mut self,
+        server: String,
+        peer: &str,
+        stream: io::Result<Stream>,
+        unread: Vec<u8>,
+        skip: Option<Remainder>,
+        fresh: bool,
+    ) {
+        match stream {
+            Ok(stream) => {
+                let unread = Bytes::from(unread);
+                let waiting = if fresh { Timeout::FirstByte } else { Timeout::Idle };
+                // Or with the beginning of one, which is not told apart.
+                let has_begun = skip.is_none() && !unread.is_empty();
+                let waits_since = has_begun.then(Instant::now);
+                let idle = Idle { stream, unread, skip, waiting, waits_since };
+                *self.counts.entry(server.clone()).or_default() += 1;
+                self.connections.push((server, idle));
+            }
+            Err(error) => {
+                tracing::debug!(server, peer, %error, "a client hung up during the restart");
+                self.gone += 1;
+            }
+        }
+    }
+}
+
+/// The stream with its TLS, as the writer has left it.
+#[cfg(feature = "tls")]
+fn with_tls(stream: Stream, tls: Vec<u8>) -> io::Result<Stream> {
+    let tls = zeroize::Zeroizing::new(tls);
+    let carried = postcard::from_bytes(&tls).map_err(io::Error::other)?;
+    Ok(stream.carried(carried))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(_: Stream, _: Vec<u8>) -> io::Result<Stream> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this program is built without TLS"))
 }
 
 /// Tells whether a client has sent something that has not been read.
@@ -265,6 +307,10 @@ pub(super) fn next_frame<T: DeserializeOwned>(
     if length > RECORDS_MAX {
         return Err(CarrierError::Format);
     }
+    // Some of it may be keys.
+    #[cfg(feature = "tls")]
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(length as usize));
+    #[cfg(not(feature = "tls"))]
     let mut bytes = Vec::new();
     records.take(length.into()).read_to_end(&mut bytes)?;
     postcard::from_bytes(&bytes).map(Some).map_err(|_| CarrierError::Format)

@@ -52,6 +52,9 @@ use crate::connections::registry::Registry;
 use crate::http::framing::Wire;
 use crate::http::request_record::RequestRecord;
 use crate::sockets::peer::Peer;
+use crate::sockets::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::tls::session::TlsSession;
 
 /// The state that a connection's parts share with its task.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ pub(crate) struct Activity {
     leftover: Mutex<Option<Leftover>>,
     wire: Mutex<Wire>,
     peer: Peer,
+    #[cfg(feature = "tls")]
+    session: Option<TlsSession>,
     /// Requests may be recalled.
     recalls: bool,
     /// The request that the connection is at.
@@ -100,6 +105,15 @@ pub(crate) enum Standing {
 // === impl Activity ===
 
 impl Activity {
+    /// That of a connection over `stream`; `recalls`: the service may allow that a request is recalled.
+    pub(crate) fn of(stream: &Stream, registry: Arc<Registry>, recalls: bool) -> Self {
+        Self {
+            #[cfg(feature = "tls")]
+            session: stream.tls_session(),
+            ..Self::new(registry, stream.peer(), recalls)
+        }
+    }
+
     /// `recalls`: the service may allow that a request is recalled.
     pub(crate) fn new(registry: Arc<Registry>, peer: Peer, recalls: bool) -> Self {
         Self {
@@ -117,6 +131,8 @@ impl Activity {
             leftover: Mutex::default(),
             wire: Mutex::new(Wire::new(recalls)),
             peer,
+            #[cfg(feature = "tls")]
+            session: None,
             recalls,
             exchange: Mutex::new(RequestRecord::new()),
         }
@@ -125,6 +141,12 @@ impl Activity {
     /// The registry of the server whose connection this is.
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// What there is to know of its TLS; none where it has come in clear text.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_session(&self) -> Option<&TlsSession> {
+        self.session.as_ref()
     }
 
     /// The client.

@@ -47,6 +47,8 @@ pub(super) async fn begin(mut io: Io) -> (Idle, Registration) {
     if !matches!(timeout(LAST_WRITE_TIMEOUT, last).await, Ok(Ok(()))) {
         io.idle.stream.shutdown_now();
     }
+    #[cfg(feature = "tls")]
+    io.idle.stream.discard_tls();
     let Io { idle: Idle { stream, .. }, registration, .. } = io;
     let (unread, skip) = (Bytes::new(), Some(Remainder::UntilClose(0)));
     (Idle { stream, unread, skip, waiting: Timeout::Idle, waits_since: None }, registration)
@@ -87,5 +89,6 @@ pub(super) async fn discard_until_close(idle: &mut Option<Idle>, registration: &
     while poll_fn(|cx| poll(idle, cx)).await == Mode::Hold {
         wait_held(idle, registration).await;
     }
+    // Its client has been told that nothing follows.
     idle.take();
 }

@@ -93,6 +93,8 @@ impl Served {
             title_case: false,
             probe: None,
             idle_timeout_max: ENDLESS,
+            #[cfg(feature = "tls")]
+            tls: None,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         };
         let server = Arc::new(ServerOf::new("public".to_owned(), shared));

@@ -9,6 +9,7 @@ use lockstepd::{AccessLog, Error, Format, Level, Target};
 
 use super::proxy::ProxySettings;
 use super::settings::{Mode, Settings, hint};
+use super::tls::TlsSettings;
 
 /// The environment, and the names of the settings in it.
 #[derive(Debug, Default)]
@@ -98,6 +99,7 @@ impl Settings {
             write_timeout: variables.one("LOCKSTEPD_WRITE_TIMEOUT", humantime::parse_duration)?,
             tcp_keepalive: variables.one("LOCKSTEPD_TCP_KEEPALIVE", humantime::parse_duration)?,
             proxy: ProxySettings::from_env(variables)?,
+            tls: TlsSettings::from_env(variables)?,
         })
     }
 }

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::proxy::ProxySettings;
 use super::settings::{Mode, Settings, hint};
+use super::tls::TlsSettings;
 
 /// The configuration file, unless another is named.
 const DEFAULT_FILE: &str = "/etc/lockstepd/lockstepd.toml";
@@ -33,6 +34,7 @@ struct File {
     public: ServerTable,
     admin: AdminTable,
     proxy: ProxySettings,
+    tls: TlsSettings,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -152,6 +154,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         write_timeout: file.limits.write_timeout,
         tcp_keepalive: file.limits.tcp_keepalive,
         proxy: ProxySettings { to: file.public.proxy, ..file.proxy },
+        tls: file.tls,
     })
 }
 
@@ -166,7 +169,8 @@ fn wants_hint(key: &str, text: &str, message: &str) -> bool {
     match key {
         // Without quotation marks an octal number is no TOML.
         "socket_mode" => true,
-        "listen" | "hosts" | "users" | "trusted_proxies" => message.contains("expected a sequence"),
+        "listen" | "hosts" | "users" | "trusted_proxies" | "certificates" | "keys" | "alpn"
+        | "redirect" => message.contains("expected a sequence"),
         // If the text is no TOML, the value may be right.
         _ => text.parse::<toml::Table>().is_ok(),
     }

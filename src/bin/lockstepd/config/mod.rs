@@ -4,6 +4,7 @@ mod environment;
 mod file;
 mod proxy;
 mod settings;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +17,15 @@ use lockstepd::{
 use self::environment::Variables;
 pub(crate) use self::proxy::ProxySettings;
 pub(crate) use self::settings::{Mode, Settings};
+#[cfg(feature = "tls")]
+pub(crate) use self::tls::ClientCertificates;
+pub(crate) use self::tls::TlsSettings;
 
 /// Where the admin server listens unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
+
+/// Where the public server speaks TLS, unless told otherwise.
+const TLS: &str = "0.0.0.0:9443";
 
 /// The whole configuration, every setting decided.
 #[derive(Clone, Debug)]
@@ -26,6 +33,13 @@ pub(crate) struct Config {
     pub(crate) public: Listen,
     /// The application behind the public server, if there is one.
     pub(crate) proxy: ProxySettings,
+    pub(crate) tls: TlsSettings,
+    /// Where the public server speaks TLS, if it does.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "for TLS"))]
+    pub(crate) tls_listen: Listen,
+    /// The port that clients reach that by.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "for TLS"))]
+    pub(crate) tls_port: u16,
     pub(crate) admin: Listen,
     /// The first of its addresses, for who asks it.
     pub(crate) admin_address: Address,
@@ -65,9 +79,14 @@ impl Config {
         let defaults = LogSettings::default();
         let limits = limits(&settings);
         limits.check()?;
+        settings.tls.check()?;
+        let tls_address = first(settings.tls.listen.as_deref(), TLS);
         Ok(Self {
             limits,
             proxy: settings.proxy,
+            tls_port: settings.tls.port.unwrap_or_else(|| port(&tls_address)),
+            tls_listen: listen(settings.tls.listen.clone(), None, TLS),
+            tls: settings.tls,
             admin_hosts: settings.admin_hosts.unwrap_or_default(),
             admin_users: settings.admin_users.unwrap_or_default(),
             admin_address: first(settings.admin.as_deref(), ADMIN),
@@ -115,6 +134,7 @@ impl Config {
             ("admin.listen or admin.socket_mode", self.admin != new.admin),
             ("admin.hosts", self.admin_hosts != new.admin_hosts),
             ("admin.users", self.admin_users != new.admin_users),
+            ("tls, but for the content of its files,", self.tls != new.tls),
             ("hand_over", self.hand_over != new.hand_over),
             ("log.target", self.log_target != new.log_target),
             ("log.format", self.log_format != new.log_format),
@@ -140,6 +160,14 @@ impl Config {
 fn first(chosen: Option<&[Address]>, default: &str) -> Address {
     let first = chosen.and_then(|addresses| addresses.first().cloned());
     first.unwrap_or_else(|| default.parse().expect("the default is an address"))
+}
+
+/// The port of an address, or that of HTTPS where it has none.
+fn port(address: &Address) -> u16 {
+    match address {
+        Address::Tcp(tcp) => tcp.port(),
+        _ => 443,
+    }
 }
 
 fn listen(chosen: Option<Vec<Address>>, mode: Option<Mode>, default: &str) -> Listen {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lockstepd::{AccessLog, Address, Format, Level, Target};
 
 use super::proxy::ProxySettings;
+use super::tls::TlsSettings;
 
 /// The settings of one source; `None` where it does not mention one.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
     /// Zero: never.
     pub(crate) tcp_keepalive: Option<Duration>,
     pub(crate) proxy: ProxySettings,
+    pub(crate) tls: TlsSettings,
 }
 
 /// Permissions in octal, such as `0660`.
@@ -47,7 +49,8 @@ pub(crate) struct Mode(u32);
 /// A hint for an error: how the value of a key, or of its variable, is written.
 pub(super) fn hint(key: &str) -> &'static str {
     match key {
-        "listen" | "hosts" | "users" | "trusted_proxies" => " (write a list, in brackets)",
+        "listen" | "hosts" | "users" | "trusted_proxies" | "certificates" | "keys" | "alpn"
+        | "redirect" => " (write a list, in brackets)",
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();
@@ -97,6 +100,7 @@ impl Settings {
             write_timeout: self.write_timeout.or(other.write_timeout),
             tcp_keepalive: self.tcp_keepalive.or(other.tcp_keepalive),
             proxy: self.proxy.or(other.proxy),
+            tls: self.tls.or(other.tls),
         }
     }
 }

@@ -18,6 +18,8 @@ use prometheus_client::registry::{Registry as MetricsRegistry, Unit};
 
 #[cfg(feature = "proxy")]
 use super::application_metrics;
+#[cfg(feature = "tls")]
+use super::tls_metrics;
 use crate::connections::metrics::{
     BOUNDS_US, Count, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
 };
@@ -26,6 +28,8 @@ use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::log::lost_lines;
 #[cfg(feature = "proxy")]
 use crate::proxy::overview::ProxyOverview;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptors;
 
 /// What is counted of the daemon as a whole.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Metrics {
     own: Option<MetricsRegistry>,
     #[cfg(feature = "proxy")]
     applications: Vec<ProxyOverview>,
+    #[cfg(feature = "tls")]
+    acceptors: Acceptors,
     /// The drains of the processes before this one.
     history: Arc<DrainHistory>,
     started: SystemTime,
@@ -56,6 +62,8 @@ impl Metrics {
             own,
             #[cfg(feature = "proxy")]
             applications: Vec::new(),
+            #[cfg(feature = "tls")]
+            acceptors: Acceptors::default(),
             history,
             started: SystemTime::now(),
         }
@@ -65,6 +73,13 @@ impl Metrics {
     #[cfg(feature = "proxy")]
     pub(crate) fn with_applications(mut self, applications: Vec<ProxyOverview>) -> Self {
         self.applications = applications;
+        self
+    }
+
+    /// Counts what TLS of the servers comes to as well.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(mut self, acceptors: Acceptors) -> Self {
+        self.acceptors = acceptors;
         self
     }
 
@@ -182,6 +197,8 @@ impl Collector for Metrics {
         )?;
         #[cfg(feature = "proxy")]
         application_metrics::encode(&self.applications, &mut encoder)?;
+        #[cfg(feature = "tls")]
+        tls_metrics::encode(&self.acceptors, &mut encoder)?;
         self.drains(&mut encoder)?;
         self.requests(&mut encoder)?;
         self.durations(&mut encoder)

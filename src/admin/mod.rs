@@ -16,4 +16,8 @@ pub(crate) mod metrics;
 mod page;
 pub(crate) mod routes;
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(all(feature = "metrics", feature = "tls"))]
+mod tls_metrics;
 mod users;

@@ -41,6 +41,8 @@ use crate::lifecycle::settings::LiveSettings;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
 #[cfg(feature = "proxy")]
 use crate::proxy::overview::ProxyOverview;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptors;
 
 /// The longest reason that is taken from a request, in characters.
 const REASON_MAX: usize = 200;
@@ -68,6 +70,8 @@ pub(crate) struct Admin {
     pub(crate) applications: Vec<ProxyOverview>,
     /// Asks for a reload.
     pub(crate) reload: Arc<Notify>,
+    #[cfg(feature = "tls")]
+    pub(crate) acceptors: Acceptors,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::routes::Admin;
+#[cfg(feature = "tls")]
+use super::tls::TlsStatus;
 use crate::connections::limits::Limits;
 use crate::connections::metrics::Durations;
 use crate::connections::overview::{HandOver, ServerOverview, SocketOverview};
@@ -39,6 +41,9 @@ pub(super) struct Status<'a> {
     servers: Vec<ServerStatus<'a>>,
     #[cfg(feature = "proxy")]
     applications: Vec<ApplicationStatus<'a>>,
+    /// Of each server that has it.
+    #[cfg(feature = "tls")]
+    tls: Vec<TlsStatus<'a>>,
     recent_events: Vec<Arc<Recent>>,
     log_lines_lost: u64,
 }
@@ -109,6 +114,8 @@ impl<'a> Status<'a> {
             servers: ServerStatus::all(admin),
             #[cfg(feature = "proxy")]
             applications: admin.applications.iter().map(ProxyOverview::status).collect(),
+            #[cfg(feature = "tls")]
+            tls: TlsStatus::all(&admin.acceptors),
             recent_events: recent_since(number),
             log_lines_lost: lost_lines(),
         }

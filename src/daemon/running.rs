@@ -10,8 +10,6 @@ use crate::connections::metrics::Reloads;
 use crate::daemon::overseer::Members;
 use crate::daemon::reload::Hook;
 use crate::daemon::server::Own;
-#[cfg(feature = "tls")]
-use crate::daemon::tls::Acceptors;
 use crate::daemon::watchdog::Check;
 use crate::handover::announcement::Announcement;
 use crate::handover::drain_history::DrainHistory;
@@ -28,6 +26,8 @@ use crate::manager::notify::Notifier;
 #[cfg(feature = "proxy")]
 use crate::proxy::service::Proxy;
 use crate::sockets::socket_file::SocketFiles;
+#[cfg(feature = "tls")]
+use crate::tls::acceptor::Acceptors;
 
 /// How long the service manager may take to read its messages. It may be busy with a daemon-reload; clients are
 /// served meanwhile.

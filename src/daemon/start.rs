@@ -3,27 +3,18 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-#[cfg(feature = "admin")]
-use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-#[cfg(feature = "admin")]
-use crate::admin::declared::DeclaredAdmin;
-#[cfg(feature = "metrics")]
-use crate::admin::metrics::Metrics;
-#[cfg(feature = "admin")]
-use crate::admin::routes::Admin;
 use crate::connections::limits::Limits;
 use crate::connections::metrics::Reloads;
 use crate::connections::overview::ServerOverview;
 use crate::connections::parked::Idle;
 #[cfg(feature = "admin")]
-use crate::connections::registry::Registry;
+use crate::daemon::admin_server::Shown;
 #[cfg(feature = "proxy")]
 use crate::daemon::applications::proxies;
 use crate::daemon::builder::Daemon;
-use crate::daemon::declared::DeclaredTask;
 use crate::daemon::error::Error;
 use crate::daemon::running::{Process, Running};
 use crate::daemon::server::{Own, Server};
@@ -33,8 +24,6 @@ use crate::daemon::tls::with_secured;
 use crate::handover::announcement::{AnnouncedListener, Announcement};
 use crate::handover::assignment::{Received, SocketsError};
 use crate::handover::carrier::CARRIER_VERSION;
-#[cfg(feature = "metrics")]
-use crate::handover::drain_history::DrainHistory;
 use crate::http::connection::HttpSettings;
 use crate::http::server::{self, Failure, Serve};
 use crate::lifecycle::group::Group;
@@ -42,8 +31,6 @@ use crate::lifecycle::settings::{LiveSettings, Settings};
 use crate::lifecycle::shutdown::Shutdown;
 use crate::manager::notify::Notifier;
 use crate::manager::store_names::{FILE_NAME, LISTENER_PREFIX};
-#[cfg(all(feature = "metrics", feature = "proxy"))]
-use crate::proxy::overview::ProxyOverview;
 use crate::sockets::bind::Binder;
 use crate::sockets::inherit::Inherited;
 use crate::sockets::listen::Listen;
@@ -75,7 +62,6 @@ pub(crate) async fn start(
     let settings = live_settings(&daemon);
     let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
     let mut group = Group::new(daemon.shutdown.clone());
-    let phases = daemon.monitor.phases;
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     #[cfg(feature = "proxy")]
     let proxies = proxies(&daemon.servers, taken_over.doors);
@@ -84,64 +70,19 @@ pub(crate) async fn start(
     let mut sockets = sockets.into_iter();
     let Spawned { servers, own, views } =
         spawn(daemon.servers, &mut sockets, &http_settings, &mut group)?;
-    #[cfg(feature = "admin")]
-    let mut views = views;
-    #[cfg(not(feature = "admin"))]
-    let (admin, _) = (None, taken_over.hand_over);
-    #[cfg(feature = "admin")]
-    let admin = if daemon.admin.listen.is_some() {
-        let (registry, listeners) = admin_sockets(&daemon.admin, &http_settings, &mut sockets)?;
-        views.push(ServerOverview::new(&registry, &listeners, 0));
-        let (failure, failures) = Failure::channel();
-        let admin = Admin {
-            name: daemon.name,
-            started: process.started,
-            started_at: SystemTime::now() - process.started.elapsed(),
-            phases: phases.clone(),
-            latches: daemon.monitor.latches.clone(),
-            shutdown: daemon.shutdown.clone(),
-            failure,
-            #[cfg(feature = "metrics")]
-            metrics: metrics(
-                &views,
-                &reloads,
-                &taken_over.history,
-                daemon.admin.metrics_registry.take(),
-                #[cfg(feature = "proxy")]
-                &applications,
-            ),
-            servers: views.clone(),
-            hand_over: taken_over.hand_over,
-            http_settings: Arc::clone(&http_settings),
-            own_settings: servers.iter().map(|it| Arc::clone(it.http_settings())).collect(),
-            settings: settings.clone(),
-            #[cfg(feature = "proxy")]
-            applications,
-            reload: Arc::clone(&reload_request),
-        };
-        let server = daemon.admin.build(admin, registry, &listeners);
-        let run = server::run(Arc::clone(&server), listeners, Vec::new(), failures);
-        group.spawn(Daemon::ADMIN, run);
-        Some(server)
-    } else {
-        None
-    };
-    // Never set before: a daemon starts once.
-    let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
-    open_connections(taken_over.connections, &taken_over.surplus, &servers.iter().chain(&admin));
-    let has_tasks = spawn_tasks(daemon.tasks, &daemon.shutdown, &mut group);
-    let running = Running {
+    let has_tasks = !daemon.tasks.is_empty();
+    let mut running = Running {
         group,
         has_tasks,
         servers,
         own,
-        admin,
-        phases,
-        addresses: addresses(&views),
+        admin: None,
+        phases: daemon.monitor.phases,
+        addresses: String::new(),
         trouble: None,
-        announcement: announcement(&views),
+        announcement: Announcement::default(),
         files,
-        is_socket_activated: views.iter().all(ServerOverview::is_socket_activated),
+        is_socket_activated: false,
         reloads,
         history: taken_over.history,
         http_settings,
@@ -157,9 +98,41 @@ pub(crate) async fn start(
         #[cfg(feature = "tls")]
         acceptors,
     };
+    #[cfg(not(feature = "admin"))]
+    let (views, _) = (views, taken_over.hand_over);
+    #[cfg(feature = "admin")]
+    let views = if daemon.admin.listen.is_some() {
+        let shown = Shown {
+            name: daemon.name,
+            views,
+            hand_over: taken_over.hand_over,
+            #[cfg(feature = "proxy")]
+            applications,
+        };
+        running.start_admin(daemon.admin, shown, &mut sockets)?
+    } else {
+        views
+    };
+    running.shows(&views);
+    // Never set before: a daemon starts once.
+    let _ = daemon.monitor.bound.set(views.iter().map(ServerOverview::bound).collect());
+    let servers = running.servers.iter().chain(&running.admin);
+    open_connections(taken_over.connections, &taken_over.surplus, &servers);
+    for plan in daemon.tasks {
+        running.group.spawn(plan.name, (plan.start)(running.shutdown.clone()));
+    }
     running.open_tunnels(taken_over.tunnels);
     running.apply_limits();
     Ok(running)
+}
+
+impl Running {
+    /// Says what servers and sockets there are.
+    fn shows(&mut self, servers: &[ServerOverview]) {
+        self.addresses = addresses(servers);
+        self.announcement = announcement(servers);
+        self.is_socket_activated = servers.iter().all(ServerOverview::is_socket_activated);
+    }
 }
 
 /// The program's servers, which run.
@@ -196,47 +169,6 @@ fn spawn(
         spawned.servers.push(server);
     }
     Ok(spawned)
-}
-
-/// Spawns the program's tasks; answers whether there are any.
-fn spawn_tasks(plans: Vec<DeclaredTask>, shutdown: &Shutdown, group: &mut Group) -> bool {
-    let has_tasks = !plans.is_empty();
-    for plan in plans {
-        group.spawn(plan.name, (plan.start)(shutdown.clone()));
-    }
-    has_tasks
-}
-
-/// The registry and the listeners of the admin server.
-#[cfg(feature = "admin")]
-#[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "it may have TLS"))]
-fn admin_sockets(
-    admin: &DeclaredAdmin,
-    http_settings: &HttpSettings,
-    sockets: &mut impl Iterator<Item = Vec<Bound>>,
-) -> Result<(Arc<Registry>, Vec<Listener>), Error> {
-    let registry = Arc::new(Registry::new(Daemon::ADMIN.to_owned()));
-    registry.set_tcp(http_settings.limits().tcp_options());
-    let listeners = register(sockets.next())?;
-    #[cfg(feature = "tls")]
-    let listeners = with_secured(listeners, admin.tls.is_some(), sockets)?;
-    Ok((registry, listeners))
-}
-
-/// What is counted of the daemon, for `/metrics`.
-#[cfg(feature = "metrics")]
-fn metrics(
-    views: &[ServerOverview],
-    reloads: &Arc<Reloads>,
-    history: &Arc<DrainHistory>,
-    own: Option<prometheus_client::registry::Registry>,
-    #[cfg(feature = "proxy")] applications: &[ProxyOverview],
-) -> Arc<Metrics> {
-    let registries = views.iter().map(|view| Arc::clone(&view.registry)).collect();
-    let metrics = Metrics::new(registries, Arc::clone(reloads), Arc::clone(history), own);
-    #[cfg(feature = "proxy")]
-    let metrics = metrics.with_applications(applications.to_vec());
-    Arc::new(metrics)
 }
 
 /// Has the program's own listeners listen. Before connections are taken over: if it fails, the next start finds them.

@@ -13,12 +13,9 @@ use crate::daemon::start::register;
 use crate::log::message_id;
 use crate::sockets::listener::{Bound, Listener};
 use crate::sockets::secured_listen::SecuredListen;
-use crate::tls::acceptor::{Acceptor, Loaded, TlsError};
+use crate::tls::acceptor::{Acceptor, Acceptors, Loaded, TlsError};
 use crate::tls::settings::Tls;
 use crate::tls::ticket_keys::TicketKeys;
-
-/// TLS of the servers that have it, by their names.
-pub(crate) type Acceptors = Vec<(String, Arc<Acceptor>)>;
 
 /// From when on the log warns of a certificate that expires.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);

@@ -30,6 +30,9 @@ pub(crate) struct Acceptor {
     pub(crate) handshakes: Handshakes,
 }
 
+/// Those of the servers that have TLS, by their names.
+pub(crate) type Acceptors = Vec<(String, Arc<Acceptor>)>;
+
 /// What the files have brought.
 pub(crate) struct Loaded {
     chains: Vec<CertificateChain<'static>>,
@@ -256,6 +259,7 @@ impl Loaded {
 
 // === impl Handshakes ===
 
+#[cfg(feature = "admin")]
 impl Handshakes {
     /// Full, resumed and failed ones.
     pub(crate) fn counts(&self) -> [u64; 3] {

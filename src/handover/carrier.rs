@@ -342,8 +342,7 @@ impl Carrier {
         }
         // Behind it there may be the rest of a longer frame, whose message was not sent.
         self.records.set_len(self.written + length)?;
-        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-        fcntl_add_seals(&self.records, seals)?;
+        seal(&self.records)?;
         self.finish_annex()?;
         // A manager that does not keep the carrier may close it late.
         if self.is_open()? { Ok(self.loaded) } else { Err(io::ErrorKind::BrokenPipe.into()) }
@@ -462,6 +461,12 @@ fn append(records: &File, place: u64, frame: &impl Serialize) -> Result<u64, Err
         .and_then(|()| records.write_all_at(&bytes, place + length.len() as u64));
     written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     Ok((length.len() + bytes.len()) as u64)
+}
+
+/// Has the records stay as they are.
+fn seal(records: &File) -> io::Result<()> {
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    Ok(fcntl_add_seals(records, seals)?)
 }
 
 /// The record of a connection with TLS; none while it is within a record of TLS, in which it is never deposited.

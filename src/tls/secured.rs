@@ -39,6 +39,8 @@ pub(crate) struct Secured<S: Transport> {
     certificate: Option<Arc<[u8]>>,
     /// Since when the rest of a record has been waited for, to leave the process.
     within_record_since: Option<Instant>,
+    /// A write has not come to its end. s2n has encrypted some of its bytes already: it has to be repeated with them.
+    is_within_write: bool,
 }
 
 enum State<S: Transport> {
@@ -107,7 +109,7 @@ impl<S: Transport> Secured<S> {
     }
 
     fn new(state: State<S>, certificate: Option<Arc<[u8]>>) -> Self {
-        Self { state, certificate, within_record_since: None }
+        Self { state, certificate, within_record_since: None, is_within_write: false }
     }
 
     /// Goes on with what the handshake has come to.
@@ -218,8 +220,16 @@ impl<S: Transport> Secured<S> {
         Some(Carried { saved, certificate: self.certificate.as_ref().map(|der| der.to_vec()) })
     }
 
+    /// Tells whether a write has not come to its end.
+    pub(crate) fn is_within_write(&self) -> bool {
+        self.is_within_write
+    }
+
     /// Takes an open connection apart, if it is between two records; answers whether it is parked.
     fn park(&mut self) -> bool {
+        if self.is_within_write {
+            return false;
+        }
         let State::Open(stream) = &self.state else {
             return matches!(self.state, State::Parked(..));
         };
@@ -273,6 +283,7 @@ impl<S: Transport> Secured<S> {
         if polled.is_ready() {
             stream.get_mut().was_control = false;
         }
+        self.is_within_write = polled.is_pending();
         polled
     }
 

@@ -18,15 +18,15 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
 use serde::{Deserialize, Serialize};
 
-use super::contents::{CarrierContents, CarrierError, next_frame, open_records, receive};
-use super::{Carrier, DESCRIPTORS_MAX, Shortage, append, pair_of, send, send_with};
+use super::contents::{CarrierContents, CarrierError, next_frame, open_records, receive, with_tls};
+use super::{Carrier, DESCRIPTORS_MAX, Shortage, append, pair_of, seal, send, send_with};
 use crate::connections::registry::Registry;
 use crate::connections::tunnel::{Flow, FlowState, Tunnel};
 use crate::manager::store_names::CARRIER_NAME;
 use crate::sockets::stream::Stream;
 
 /// The first bytes of every message but the first; the last byte is the version.
-pub(super) const ANNEX_HEADER: &[u8] = b"lockstepd tunnels\x01";
+pub(super) const ANNEX_HEADER: &[u8] = b"lockstepd tunnels\x02";
 
 /// The most tunnels of one message.
 const TUNNELS_MAX: usize = DESCRIPTORS_MAX / 2;
@@ -49,6 +49,8 @@ pub(super) struct TunnelRecord {
     pub(super) server: String,
     pub(super) to_upstream: FlowRecord,
     pub(super) to_client: FlowRecord,
+    /// What the client's TLS needs to go on, in the same encoding; empty: there is none.
+    pub(super) tls: Vec<u8>,
 }
 
 /// What it has to know of a direction.
@@ -73,7 +75,7 @@ struct Batch<'t> {
 impl Annex {
     fn new(carrier: &OwnedFd, buffer: usize) -> Result<Self, Errno> {
         let (write_end, read_end) = pair_of(SocketType::SEQPACKET, buffer)?;
-        let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC)?;
+        let records = memfd_create(CARRIER_NAME, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         send_with(&write_end, &[], &[records.as_fd()])?;
         send(carrier, &[read_end.as_fd()])?;
         Ok(Self { write_end, records: records.into(), written: 0 })
@@ -134,16 +136,16 @@ impl Carrier {
             None | Some(Err(Errno::AGAIN | Errno::NOBUFS)) => {}
             Some(Err(error)) => return Err(error),
         }
-        if let Some(Annex { records, written, .. }) = self.annex.take() {
-            // What was written last has not been sent.
-            records.set_len(written).map_err(|_| Errno::IO)?;
-        }
+        self.finish_annex().map_err(|_| Errno::IO)?;
+        self.annex = None;
         self.annex.insert(Annex::new(&self.write_end, self.buffer)?).send(records, fds)
     }
 
-    /// Takes the records of what has not been sent off the last annex.
+    /// Takes the records of what has not been sent off the last annex, and seals them.
     pub(super) fn finish_annex(&self) -> std::io::Result<()> {
-        self.annex.as_ref().map_or(Ok(()), |annex| annex.records.set_len(annex.written))
+        let Some(annex) = &self.annex else { return Ok(()) };
+        annex.records.set_len(annex.written)?;
+        seal(&annex.records)
     }
 }
 
@@ -154,10 +156,12 @@ impl<'t> Batch<'t> {
         let (client, upstream) = (tunnel.client.socket(), tunnel.upstream.socket());
         // A tunnel with a stream of the program's own is never deposited; one may have lost a socket.
         let (Some(client), Some(upstream)) = (client, upstream) else { return };
+        let Some(tls) = tls_of(&tunnel.client) else { return };
         self.records.push(TunnelRecord {
             server: server.to_owned(),
             to_upstream: FlowRecord::of(&tunnel.to_upstream),
             to_client: FlowRecord::of(&tunnel.to_client),
+            tls,
         });
         self.fds.extend([client, upstream]);
         self.unsent += tunnel.unsent();
@@ -215,8 +219,10 @@ impl CarrierContents {
     }
 
     fn add_tunnel(&mut self, record: TunnelRecord, client: OwnedFd, upstream: OwnedFd) {
-        let TunnelRecord { server, to_upstream, to_client } = record;
-        match (Stream::adopt_end(client), Stream::adopt_end(upstream)) {
+        let TunnelRecord { server, to_upstream, to_client, tls } = record;
+        let client = Stream::adopt_end(client)
+            .and_then(|client| if tls.is_empty() { Ok(client) } else { with_tls(client, tls) });
+        match (client, Stream::adopt_end(upstream)) {
             (Ok(client), Ok(upstream)) => {
                 let (to_upstream, to_client) = (to_upstream.into(), to_client.into());
                 let tunnel = Box::new(Tunnel { client, upstream, to_upstream, to_client });
@@ -229,6 +235,21 @@ impl CarrierContents {
             }
         }
     }
+}
+
+/// What a stream's TLS needs to go on; none while it is within a record, in which it is never deposited.
+#[cfg(feature = "tls")]
+fn tls_of(client: &Stream) -> Option<Vec<u8>> {
+    if !client.is_secured() {
+        return Some(Vec::new());
+    }
+    postcard::to_stdvec(&client.carry()?).ok()
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unnecessary_wraps, reason = "with TLS there may be none")]
+fn tls_of(_: &Stream) -> Option<Vec<u8>> {
+    Some(Vec::new())
 }
 
 /// Tells whether what came where branches come is an annex.

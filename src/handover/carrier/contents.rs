@@ -233,14 +233,14 @@ impl CarrierContents {
 
 /// The stream with its TLS, as the writer has left it.
 #[cfg(feature = "tls")]
-fn with_tls(stream: Stream, tls: Vec<u8>) -> io::Result<Stream> {
+pub(super) fn with_tls(stream: Stream, tls: Vec<u8>) -> io::Result<Stream> {
     let tls = zeroize::Zeroizing::new(tls);
     let carried = postcard::from_bytes(&tls).map_err(io::Error::other)?;
     Ok(stream.carried(carried))
 }
 
 #[cfg(not(feature = "tls"))]
-fn with_tls(_: Stream, _: Vec<u8>) -> io::Result<Stream> {
+pub(super) fn with_tls(_: Stream, _: Vec<u8>) -> io::Result<Stream> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this program is built without TLS"))
 }
 

@@ -101,6 +101,11 @@ impl Stream {
         }
     }
 
+    /// Tells whether a write has not come to its end: it has to be repeated with the same bytes.
+    pub(crate) fn is_within_write(&self) -> bool {
+        self.tls().is_some_and(Secured::is_within_write)
+    }
+
     /// Since when the rest of a record has been waited for, for the connection to be settled.
     pub(crate) fn within_record_since(&self) -> Instant {
         self.tls().and_then(Secured::within_record_since).unwrap_or_else(Instant::now)

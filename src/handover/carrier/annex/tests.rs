@@ -163,7 +163,8 @@ async fn an_annex_of_another_version_is_closed_and_everything_else_taken() {
 fn records() -> Vec<u8> {
     let flow = || FlowRecord { unsent: b"xyz".to_vec(), state: FlowState::Ending };
     let server = "public".to_owned();
-    let batch = vec![TunnelRecord { server, to_upstream: flow(), to_client: flow() }];
+    let batch =
+        vec![TunnelRecord { server, to_upstream: flow(), to_client: flow(), tls: Vec::new() }];
     let bytes = postcard::to_stdvec(&batch).unwrap();
     [&u32::try_from(bytes.len()).unwrap().to_le_bytes(), &bytes[..]].concat()
 }

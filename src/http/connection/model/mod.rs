@@ -83,6 +83,8 @@ impl Stage {
             on_connect: None,
             title_case: false,
             probe: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             idle_timeout_max: Duration::MAX,
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });

@@ -37,10 +37,13 @@ mod keeper;
 mod load;
 mod machine;
 mod notify;
+mod openssl;
 mod output;
 mod peer;
 mod played;
 mod service;
+#[cfg(feature = "tls")]
+mod tls_relay;
 mod tunnel;
 mod unit;
 mod wait;
@@ -56,9 +59,12 @@ pub(crate) use journal::message;
 pub(crate) use load::{Control, Load, Report, Server};
 pub(crate) use machine::Machine;
 pub(crate) use notify::Manager;
+pub(crate) use openssl::{Certificate, SClient, has_openssl};
 pub(crate) use output::Output;
 pub(crate) use peer::{Options, options};
 pub(crate) use played::{End, Head, Played};
+#[cfg(feature = "tls")]
+pub(crate) use tls_relay::TlsRelay;
 pub(crate) use tunnel::{Talk, Tunnel};
 pub(crate) use unit::Memory;
 pub(crate) use wait::{Deadline, Lines, PATIENCE, pidfd, wait_until};

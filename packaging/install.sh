@@ -86,6 +86,8 @@ fi
 bindir=$PREFIX/bin
 docdir=$PREFIX/share/doc/lockstepd
 units="lockstepd.service $sockets"
+# For who asks for it, with drop-ins/tls.conf; of the system alone.
+[ "$scope" = user ] || units="$units lockstepd-tls.socket"
 
 say() { printf '%s\n' "$*"; }
 

@@ -72,6 +72,8 @@ read -r pid _ </proc/self/stat # the test's view of /proc: the pid as seen from 
 pivot_root . mnt
 cd /
 umount -l /mnt
+# As PID 1 of a real machine has it, and systemd in a container does not: it mounts credentials in a child's namespace.
+mount --make-rshared /
 echo "$pid"
 read -r _ <run/machine.go
 exec env -i container=lockstepd-machine PATH="$PATH" NOTIFY_SOCKET=/run/machine.notify \

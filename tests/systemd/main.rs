@@ -31,4 +31,6 @@ mod reload;
 mod restart;
 mod sandbox;
 mod socket_order;
+#[cfg(feature = "tls")]
+mod tls;
 mod tunnels;

@@ -79,7 +79,7 @@ fn a_reload_exchanges_certificates_and_a_bad_one_changes_nothing() {
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains("cannot be used with the key"), "{error}");
     SClient::connect(&address, &authority, &[]).greet();
-    assert_eq!(secured.metric("lockstepd_reloads_total{result=\"failed\"}"), 1.0);
+    assert_eq!(secured.metric("lockstepd_reloads_total{result=\"failed\"}"), 1);
 
     fs::copy(&next.key, &secured.certificate.key).unwrap();
     secured.daemon.signal(Signal::HUP);
@@ -198,7 +198,7 @@ fn keys_are_in_no_line_of_the_log() {
     let key = fs::read_to_string(&secured.certificate.key).unwrap();
     let secret = key.lines().nth(1).unwrap().to_owned();
     let open = "lockstepd_connections{server=\"public\"}";
-    wait_until("it is open", PATIENCE, || secured.metric(open) == 1.0);
+    wait_until("it is open", PATIENCE, || secured.metric(open) == 1);
     let ended = secured.daemon.stop();
     assert!(!ended.text().contains(&secret));
     assert!(!ended.text().contains("Saved {"), "its state is not shown");

@@ -73,12 +73,12 @@ fn who_has_not_begun_the_handshake_makes_it_with_the_next_process() {
     relay.allow(0);
     let mut client = Client::connect(&relay.address());
     let accepted = "lockstepd_connections_accepted_total{server=\"public\"}";
-    wait_until("it is accepted", PATIENCE, || secured.metric(accepted) == 1.0);
+    wait_until("it is accepted", PATIENCE, || secured.metric(accepted) == 1);
     secured.upgrade();
     relay.allow(u64::MAX);
     assert_eq!(client.request("GET", "/").body, GREETING);
     let handshakes = "lockstepd_tls_handshakes_total{server=\"public\",result=\"full\"}";
-    assert_eq!(secured.metric(handshakes), 1.0);
+    assert_eq!(secured.metric(handshakes), 1);
     secured.daemon.stop().assert(0, &[]);
 }
 

@@ -80,10 +80,10 @@ impl Secured {
 
     /// A metric's value; zero if it is not there.
     #[track_caller]
-    pub(crate) fn metric(&mut self, name: &str) -> f64 {
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
         let text = self.daemon.get_admin("/metrics").body;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+        line.map_or(0, |value| value.parse().expect("a count is a number"))
     }
 }
 

@@ -56,6 +56,7 @@
 //! | vsock, tunnels, clients in memory | [`Accept`], [`Server::accept_from`] |
 //! | an application in another language behind it | `Proxy`, [`guide::applications`] |
 //! | who the client is | [`Peer`], [`Server::on_connect`] |
+//! | TLS, client certificates | `Server::tls`, `Tls`, `TlsSession`, `Daemon::admin_tls` |
 //! | members of your own, that live and end with the servers | [`Daemon::task`] |
 //! | being ready only when something else is ready, too | [`Daemon::latch`] |
 //! | answers without an end, upgraded connections, queues | [`Shutdown::draining`], [`Shutdown::at_rest`] |
@@ -123,6 +124,10 @@
 //! `SIGUSR2` does the same in the same process: the program that is at its path now is
 //! started for a dry run, and replaces the running one if it finds configuration and sockets usable.
 //!
+//! TLS changes nothing of that: between two records a connection with TLS is its socket and some hundred bytes, and goes
+//! on in the next process without a handshake; the keys of session tickets go along. Half a record and half a handshake
+//! cannot travel: the rest of them is waited for, for 1 s.
+//!
 //! Upgraded connections cannot be handed over; their handlers wait for [`Shutdown::draining`]. Those through a
 //! `Proxy` can: a `WebSocket` goes on, and no byte of it is lost. A plain `systemctl stop` closes connections,
 //! since there is no next process.
@@ -146,7 +151,7 @@
 //!
 //! # Features
 //!
-//! All are on by default, for the program `lockstepd`; a library user wants
+//! All but `tls` are on by default, for the program `lockstepd`; a library user wants
 //! `default-features = false` and picks. The counts are packages in the tree on Linux, build-time
 //! ones included, this one not.
 //!
@@ -160,6 +165,7 @@
 //! | `axum` | axum's `ConnectInfo<SocketAddr>` in requests to a [`Daemon::server`] | 59 |
 //! | `proxy` | `Proxy`, a service that passes requests on to an application in any language | 47 |
 //! | `daemon` | all of these | 99 |
+//! | `tls` | TLS 1.3 and 1.2 on s2n-tls, with connections that outlive the process; not on by default, since it needs Rust 1.91 and a C compiler | 60 |
 //!
 //! # Dependencies
 //!
@@ -179,11 +185,14 @@
 //! | serde\_json, humantime (`admin`) | `/status` |
 //! | prometheus-client (`metrics`) | the text format, and the registry in the API |
 //! | ipnet (`proxy`) | networks of proxies that are trusted |
+//! | s2n-tls, s2n-tls-tokio (`tls`) | TLS; the one implementation whose connections can be taken apart, and put together in another process |
+//! | x509-cert, base64ct (`tls`) | when certificates expire, whom they name; those of clients for the application |
+//! | zeroize (`tls`) | keys are overwritten when they are dropped |
 //! | http-body-util (`proxy`, `cli`) | bodies in parts; the program asks its admin server with it |
 //! | clap, toml (`cli`) | the program |
 //!
-//! The smallest supported Rust is 1.85. `.ci/run` checks that no dependency asks for more, that their
-//! licences are those in `deny.toml`, and that no package is there in two versions.
+//! The smallest supported Rust is 1.85, with the feature `tls` 1.91. A test checks that no dependency asks for more, `.ci/run`
+//! that their licences are those in `deny.toml`, and that no package is there in two versions.
 //!
 //! # Versions
 //!
@@ -215,8 +224,11 @@
 //!
 //! # Absent on purpose
 //!
-//! HTTP/2 and TLS: their state cannot travel to another process. A proxy in front speaks them. A program that brings
-//! TLS itself has [`Server::accept_from`]: its connections end in order at a restart.
+//! HTTP/2: its state cannot travel to another process. A proxy in front speaks it. A program that brings
+//! another TLS has [`Server::accept_from`]: its connections end in order at a restart.
+//!
+//! Getting certificates (ACME): certbot, lego and their kin write files and then reload or restart the service.
+//! Keys of TLS that live elsewhere, in a token or an agent.
 //!
 //! Starting and stopping an application behind a `Proxy`: systemd does that. Choosing between several: a proxy
 //! has one address, which a reload may change.
@@ -229,12 +241,13 @@
 //! | room | responsible for | may use |
 //! |---|---|---|
 //! | `daemon` | the builder, and the order of everything: start, serve, reload, stop, upgrade; watchdog; exit codes | all |
-//! | `admin` | the admin routes, metrics as text, the status page | proxy, http, handover, connections, sockets, lifecycle, log |
-//! | `proxy` | an application behind the daemon: waiting, sending again, tunnels | http, handover, connections, sockets, lifecycle, log |
-//! | `http` | a connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log | connections, sockets, log |
-//! | `handover` | what goes to the next process and what came from the one before | connections, sockets, manager, lifecycle |
+//! | `admin` | the admin routes, metrics as text, the status page | proxy, http, handover, connections, sockets, tls, lifecycle, log |
+//! | `proxy` | an application behind the daemon: waiting, sending again, tunnels | http, handover, connections, sockets, tls, lifecycle, log |
+//! | `http` | a connection's life and a request's: accepting, handshakes, HTTP/1.1, time-outs, the access log | connections, sockets, tls, log |
+//! | `handover` | what goes to the next process and what came from the one before | connections, sockets, tls, manager, lifecycle |
 //! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |
-//! | `sockets` | addresses, inherited sockets, binding, listeners, streams | manager, lifecycle |
+//! | `sockets` | addresses, inherited sockets, binding, listeners, streams | tls, manager, lifecycle |
+//! | `tls` | certificates, handshakes, a connection's state in bytes, session tickets | – |
 //! | `manager` | everything that is sent to the service manager | – |
 //! | `lifecycle` | the one shutdown broadcast, phases and latches, members, signals | log |
 //! | `log` | journal or standard error; level; the queue; the words for errors | – |

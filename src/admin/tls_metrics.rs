@@ -27,7 +27,7 @@ pub(super) fn encode(
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
     }
-    let help = "When a certificate, or one of those above it in its file, expires";
+    let help = "When a certificate expires";
     let seconds = Some(&Unit::Seconds);
     let name = "tls_certificate_expiry_timestamp";
     let mut family = encoder.encode_descriptor(name, help, seconds, MetricType::Gauge)?;

@@ -54,18 +54,18 @@ impl Idle {
         owes
     }
 
-    /// Ready once the connection may go to another process: only between two records of TLS.
+    /// Brings the connection to where it may go to another process: with TLS between two records.
     ///
     /// # Errors
     /// When it has come to its end.
     #[cfg(feature = "tls")]
-    pub(crate) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
         let mut read = Vec::new();
-        let settled = self.stream.poll_settled(cx, &mut read);
+        self.stream.settle(&mut read)?;
         if !read.is_empty() {
             self.unread = [&self.unread[..], &read].concat().into();
         }
-        settled
+        Ok(())
     }
 
     /// How many bytes have been discarded, in a lingering close.

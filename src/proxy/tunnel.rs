@@ -17,8 +17,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-#[cfg(feature = "tls")]
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -28,8 +26,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt as _, ReadBuf, copy_bidirectional};
 use tokio::time::timeout;
-#[cfg(feature = "tls")]
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connections::registry::{Deposit, Handle, Mode, Registration, Registry};
 use crate::connections::tunnel::{Flow, FlowState, Tunnel};
@@ -44,12 +40,6 @@ const BUFFER: usize = 16 << 10;
 
 /// How long a client may take to see the end.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// How long a held tunnel may be within a record of TLS, and when that is forgotten.
-#[cfg(feature = "tls")]
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
-#[cfg(feature = "tls")]
-const SETTLE_FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Why a tunnel's task has something to do besides passing bytes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -112,19 +102,8 @@ async fn copy(client: Upgraded, upstream: Stream, read: &[u8]) {
 async fn pass_on(tunnel: Box<Tunnel>, registration: Registration) {
     // Declared behind the registration, and so dropped before it.
     let mut tunnel = tunnel;
-    #[cfg(feature = "tls")]
-    let mut settles = Settles::default();
     loop {
-        let turn = poll_fn(|cx| {
-            let mode = registration.handle().poll_mode(cx);
-            let turn = tunnel.poll(mode, cx);
-            #[cfg(feature = "tls")]
-            if turn.is_pending() && mode == Mode::Hold && tunnel.may_leave() {
-                return settles.poll_too_late(cx).map(|()| Turn::Over);
-            }
-            turn
-        });
-        match turn.await {
+        match poll_fn(|cx| tunnel.poll(registration.handle().poll_mode(cx), cx)).await {
             Turn::Over => return tunnel.linger(registration.handle()).await,
             Turn::Closed => return poll_fn(|cx| tunnel.poll_close(cx)).await,
             Turn::Held => {
@@ -139,29 +118,6 @@ async fn pass_on(tunnel: Box<Tunnel>, registration: Registration) {
     }
 }
 
-/// How long a held tunnel has been within a record of TLS: a client that keeps half of one to itself, or does not take
-/// the half that it was sent, must not hold up a hand-over.
-#[cfg(feature = "tls")]
-#[derive(Default)]
-struct Settles {
-    since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-#[cfg(feature = "tls")]
-impl Settles {
-    /// Ready once it has been so for too long.
-    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        // A hand-over holds again and again; an earlier one is another matter.
-        let since = self.since.filter(|since| now < *since + SETTLE_FORGOTTEN).unwrap_or(now);
-        if self.since.replace(since) != Some(since) {
-            self.timer = Some(Box::pin(sleep_until(since + SETTLE_TIMEOUT)));
-        }
-        self.timer.as_mut().map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
-    }
-}
-
 // === impl Tunnel ===
 
 impl Tunnel {
@@ -173,15 +129,9 @@ impl Tunnel {
     /// Passes on what can be passed on now.
     fn poll(&mut self, mode: Mode, cx: &mut Context<'_>) -> Poll<Turn> {
         match mode {
-            #[cfg(feature = "tls")]
             Mode::Hold if self.may_leave() => {
-                return self.poll_settled(cx).map(|settled| match settled {
-                    Ok(()) => Turn::Held,
-                    Err(_) => Turn::Over,
-                });
+                return Poll::Ready(self.settle().map_or(Turn::Over, |()| Turn::Held));
             }
-            #[cfg(not(feature = "tls"))]
-            Mode::Hold if self.may_leave() => return Poll::Ready(Turn::Held),
             Mode::Close => return Poll::Ready(Turn::Closed),
             Mode::Serve | Mode::Hold | Mode::Linger => {}
         }
@@ -196,23 +146,28 @@ impl Tunnel {
         }
     }
 
-    /// Ready once the client's connection is between two records of TLS, in both directions.
+    /// Brings the client's connection to where it may go to another process: with TLS between two records.
     ///
     /// # Errors
-    /// When it has come to its end.
+    /// When it has come to its end, in one direction at least.
     #[cfg(feature = "tls")]
-    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { client, to_upstream, to_client, .. } = self;
-        if client.is_within_write() {
-            // Half of a record has been sent, of what is unsent.
-            ready!(to_client.poll_write(client, cx))?;
-        }
+    fn settle(&mut self) -> io::Result<()> {
         let mut read = Vec::new();
-        let settled = client.poll_settled(cx, &mut read);
+        self.client.settle(&mut read)?;
         if !read.is_empty() {
-            to_upstream.unsent = [&to_upstream.unsent[..], &read].concat().into();
+            self.to_upstream.unsent = [&self.to_upstream.unsent[..], &read].concat().into();
         }
-        settled
+        Ok(())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "with TLS it may be at its end"
+    )]
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     /// Lets the client take what it was sent: a socket that is closed before everything was read from it drops what

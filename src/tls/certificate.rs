@@ -34,7 +34,7 @@ pub(crate) struct CertificateFacts {
     pub(crate) file: String,
     /// The host names that it is for.
     pub(crate) names: Vec<String>,
-    /// When it, or one of those above it in its file, expires.
+    /// When it expires.
     pub(crate) expires: SystemTime,
 }
 
@@ -92,8 +92,8 @@ impl Source {
         let why = |why: String| CertificateError::NoCertificate { file: file.clone(), why };
         let chain = Parsed::load_pem_chain(pem).map_err(|error| why(error.to_string()))?;
         let Some(own) = chain.first() else { return Err(why("there is none in it".to_owned())) };
-        let ends = |it: &Parsed| time(it.tbs_certificate.validity.not_after.to_unix_duration());
-        let expires = chain.iter().map(ends).min().unwrap_or(now);
+        // One further up may have expired, as an old root does that a newer one has taken the place of.
+        let expires = time(own.tbs_certificate.validity.not_after.to_unix_duration());
         if expires <= now {
             return Err(CertificateError::Expired { file, expired: expires });
         }

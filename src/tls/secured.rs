@@ -21,10 +21,10 @@ use s2n_tls::enums::{PeerKeyUpdate, SerializationVersion};
 use s2n_tls_tokio::TlsStream;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 use zeroize::Zeroize;
 
 use crate::tls::acceptor::policy;
+use crate::tls::records::{Records, Unfinished};
 
 /// What a connection needs of the stream below it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
@@ -37,37 +37,26 @@ pub(crate) struct Secured<S: Transport> {
     state: State<S>,
     /// What the client has shown at the handshake, in DER.
     certificate: Option<Arc<[u8]>>,
-    /// Since when the rest of a record has been waited for, to leave the process.
-    within_record_since: Option<Instant>,
-    /// A write has not come to its end. s2n has encrypted some of its bytes already: it has to be repeated with them.
-    is_within_write: bool,
+    /// Something has come that was no data, and nothing has been sent since: it may have asked for other keys, and that is
+    /// answered before the next data.
+    owes_key_update: bool,
 }
 
 enum State<S: Transport> {
     /// Nothing of the handshake has been read.
     Expected(S),
-    Open(TlsStream<Below<S>>),
-    Parked(S, Saved),
+    Open(TlsStream<Records<S>>),
+    Parked(S, Box<Saved>),
     /// While one becomes the other, and when that has failed.
     Lost,
 }
 
-/// The stream below an open connection.
-struct Below<S> {
-    stream: S,
-    /// Something has come that was no data, and nothing has been sent since: it may have asked for other keys, and that
-    /// is answered before the next data.
-    was_control: bool,
-    /// Something has been read since that was asked last.
-    has_read: bool,
-}
-
 /// The state of a connection between two records. It is key material.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct Saved {
+struct Saved {
     bytes: Vec<u8>,
-    /// The client may have asked for other keys, and has not been told that they are used from here on.
-    owes_key_update: bool,
+    /// Boxed: most of the time there is nothing.
+    unfinished: Option<Box<Unfinished>>,
 }
 
 /// Where a connection stands, for the next process.
@@ -76,6 +65,7 @@ pub(crate) struct Carried {
     /// None: the handshake has not begun.
     saved: Option<Saved>,
     certificate: Option<Vec<u8>>,
+    owes_key_update: bool,
 }
 
 /// The most plaintext of one record.
@@ -96,26 +86,24 @@ static CONTINUED: LazyLock<Result<Config, s2n_tls::error::Error>> = LazyLock::ne
 impl<S: Transport> Secured<S> {
     /// A connection whose handshake has not begun.
     pub(crate) fn expected(stream: S) -> Self {
-        Self::new(State::Expected(stream), None)
+        Self { state: State::Expected(stream), certificate: None, owes_key_update: false }
     }
 
     /// A connection of another process.
     pub(crate) fn carried(stream: S, carried: Carried) -> Self {
-        let state = match carried.saved {
-            Some(saved) => State::Parked(stream, saved),
+        let Carried { saved, certificate, owes_key_update } = carried;
+        let state = match saved {
+            Some(saved) => State::Parked(stream, Box::new(saved)),
             None => State::Expected(stream),
         };
-        Self::new(state, carried.certificate.map(Arc::from))
-    }
-
-    fn new(state: State<S>, certificate: Option<Arc<[u8]>>) -> Self {
-        Self { state, certificate, within_record_since: None, is_within_write: false }
+        Self { state, certificate: certificate.map(Arc::from), owes_key_update }
     }
 
     /// Goes on with what the handshake has come to.
     pub(crate) fn shaken(&mut self, connection: Connection, certificate: Option<Arc<[u8]>>) {
         if let State::Expected(stream) = std::mem::replace(&mut self.state, State::Lost) {
-            self.state = State::Open(TlsStream::from_parts(connection, Below::new(stream)));
+            let records = Records::new(stream, Unfinished::default());
+            self.state = State::Open(TlsStream::from_parts(connection, records));
             self.certificate = certificate;
         }
     }
@@ -139,7 +127,7 @@ impl<S: Transport> Secured<S> {
         }
     }
 
-    /// The stream below, for reading what is in the kernel; who reads from an open or parked one breaks it.
+    /// The stream below, for the handshake, and to wait for it; who reads from an open or parked one breaks it.
     pub(crate) fn stream_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
             State::Expected(stream) | State::Parked(stream, _) => Some(stream),
@@ -152,102 +140,106 @@ impl<S: Transport> Secured<S> {
     pub(crate) fn take_stream(&mut self) -> Option<S> {
         match std::mem::replace(&mut self.state, State::Lost) {
             State::Expected(stream) | State::Parked(stream, _) => Some(stream),
-            State::Open(stream) => Some(stream.into_parts().1.stream),
+            State::Open(stream) => Some(stream.into_parts().1.into_parts().0),
             State::Lost => None,
         }
     }
 
     /// Tells whether there is something to read that is not in the kernel any more.
     pub(crate) fn has_buffered(&self) -> bool {
-        matches!(&self.state, State::Open(stream) if stream.as_ref().peek_len() > 0)
+        match &self.state {
+            State::Open(stream) => stream.as_ref().peek_len() > 0 || stream.get_ref().has_record(),
+            State::Parked(_, saved) => {
+                saved.unfinished.as_ref().is_some_and(|unfinished| unfinished.record().is_some())
+            }
+            State::Expected(_) | State::Lost => false,
+        }
     }
 
     /// Waits until there is something to read, and is parked meanwhile.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What the client has not taken yet goes out as soon as it can; an error is found again by a read.
+        let _ = self.poll_drain(cx);
         if self.has_buffered() {
             return Poll::Ready(());
         }
         let Some(stream) = self.stream_mut() else { return Poll::Ready(()) };
-        ready_or(stream.poll_readable(cx), || {
+        let readable = stream.poll_readable(cx);
+        if readable.is_pending() {
             self.park();
-        })
+        }
+        readable
     }
 
-    /// Ready once the connection is parked, or its handshake has not begun: then it may go to another process. What
-    /// has to be read for that goes to `unread`: the rest of one record.
+    /// Writes what the stream below has not taken yet.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.state {
+            State::Open(stream) => stream.get_mut().poll_drain(cx),
+            State::Parked(stream, saved) => match &mut saved.unfinished {
+                Some(unfinished) => unfinished.poll_drain(stream, cx),
+                None => Poll::Ready(Ok(())),
+            },
+            State::Expected(_) | State::Lost => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Parks the connection, so that it may go to another process. What has been decrypted already, the rest of a
+    /// record, goes to `unread`.
     ///
     /// # Errors
-    /// When the connection is at its end.
-    pub(crate) fn poll_settled(
-        &mut self,
-        cx: &mut Context<'_>,
-        unread: &mut Vec<u8>,
-    ) -> Poll<io::Result<()>> {
+    /// When it has come to its end, in one direction at least: then s2n cannot be taken apart.
+    pub(crate) fn settle(&mut self, unread: &mut Vec<u8>) -> io::Result<()> {
+        let cx = &mut Context::from_waker(Waker::noop());
         loop {
             if self.is_expected() || self.park() {
-                return Poll::Ready(Ok(()));
+                return Ok(());
             }
+            let has_rest = matches!(&self.state, State::Open(it) if it.as_ref().peek_len() > 0);
             let mut bytes = vec![0; RECORD_MAX];
             let mut buf = ReadBuf::new(&mut bytes);
             match self.poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Poll::Ready(Ok(())) => unread.extend_from_slice(buf.filled()),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                // What has come may have been no data, and the last of its record.
-                Poll::Pending if self.park() => return Poll::Ready(Ok(())),
-                Poll::Pending => {
-                    self.within_record_since.get_or_insert_with(Instant::now);
-                    return Poll::Pending;
-                }
+                Poll::Ready(read) if has_rest => read?,
+                _ => return Err(lost()),
             }
+            unread.extend_from_slice(buf.filled());
         }
     }
 
-    /// Since when the rest of a record has been waited for, if it is.
-    pub(crate) fn within_record_since(&self) -> Option<Instant> {
-        self.within_record_since
-    }
-
-    /// What the next process has to know; none unless it is [settled](Secured::poll_settled).
+    /// What the next process has to know; none unless it is [settled](Secured::settle).
     pub(crate) fn carry(&self) -> Option<Carried> {
         let saved = match &self.state {
             State::Expected(_) => None,
-            State::Parked(_, saved) => Some(saved.clone()),
+            State::Parked(_, saved) => Some(Saved::clone(saved)),
             State::Open(_) | State::Lost => return None,
         };
-        Some(Carried { saved, certificate: self.certificate.as_ref().map(|der| der.to_vec()) })
+        let certificate = self.certificate.as_ref().map(|der| der.to_vec());
+        Some(Carried { saved, certificate, owes_key_update: self.owes_key_update })
     }
 
-    /// Tells whether a write has not come to its end.
-    pub(crate) fn is_within_write(&self) -> bool {
-        self.is_within_write
-    }
-
-    /// Takes an open connection apart, if it is between two records; answers whether it is parked.
+    /// Takes an open connection apart, if there is nothing decrypted in it; answers whether it is parked.
     fn park(&mut self) -> bool {
-        if self.is_within_write {
-            return false;
-        }
         let State::Open(stream) = &self.state else {
             return matches!(self.state, State::Parked(..));
         };
-        let owes_key_update = stream.get_ref().was_control;
-        let Some(saved) = Saved::of(stream.as_ref(), owes_key_update) else { return false };
+        let Some(bytes) = serialized(stream.as_ref()) else { return false };
         if let State::Open(stream) = std::mem::replace(&mut self.state, State::Lost) {
-            self.state = State::Parked(stream.into_parts().1.stream, saved);
+            let (stream, unfinished) = stream.into_parts().1.into_parts();
+            let unfinished = (!unfinished.is_empty()).then(|| Box::new(unfinished));
+            self.state = State::Parked(stream, Box::new(Saved { bytes, unfinished }));
         }
         true
     }
 
     /// The open connection, put together again if it was parked.
-    fn open(&mut self) -> io::Result<&mut TlsStream<Below<S>>> {
+    fn open(&mut self) -> io::Result<&mut TlsStream<Records<S>>> {
         if let State::Parked(_, saved) = &self.state {
-            let connection = saved.connection()?;
-            if let State::Parked(stream, _) = std::mem::replace(&mut self.state, State::Lost) {
-                let below = Below::new(stream);
-                self.state = State::Open(TlsStream::from_parts(connection, below));
+            let connection = saved.connection(self.owes_key_update)?;
+            if let State::Parked(stream, mut saved) =
+                std::mem::replace(&mut self.state, State::Lost)
+            {
+                let unfinished = saved.unfinished.take().map_or_else(Unfinished::default, |it| *it);
+                let records = Records::new(stream, unfinished);
+                self.state = State::Open(TlsStream::from_parts(connection, records));
             }
         }
         match &mut self.state {
@@ -262,37 +254,30 @@ impl<S: Transport> Secured<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream = self.open()?;
-        stream.get_mut().has_read = false;
+        stream.get_mut().count_anew();
+        let before = buf.filled().len();
         let polled = Pin::new(&mut *stream).poll_read(cx, buf);
-        let below = stream.get_mut();
         // s2n reads on until there is data, or nothing more.
-        below.was_control |= below.has_read && polled.is_pending();
-        if polled.is_ready() {
-            self.within_record_since = None;
-        }
+        let with_data = usize::from(buf.filled().len() > before);
+        self.owes_key_update |= stream.get_ref().records() > with_data;
         polled
     }
 
+    /// Writes one record at most, once the stream below has taken the last: so that no more than one waits for it.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let stream = self.open()?;
-        let polled = Pin::new(&mut *stream).poll_write(cx, buf);
-        if polled.is_ready() {
-            stream.get_mut().was_control = false;
-        }
-        self.is_within_write = polled.is_pending();
-        polled
+        ready!(stream.get_mut().poll_drain(cx))?;
+        let written = Pin::new(stream).poll_write(cx, &buf[..buf.len().min(RECORD_MAX)]);
+        self.owes_key_update &= !matches!(written, Poll::Ready(Ok(_)));
+        written
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.state {
-            State::Open(stream) => Pin::new(stream).poll_flush(cx),
-            // What is parked has nothing left to send.
-            State::Expected(_) | State::Parked(..) | State::Lost => Poll::Ready(Ok(())),
-        }
+        self.poll_drain(cx)
     }
 
     /// Tells the client that nothing follows, and shuts the sending half of the stream below down.
@@ -302,14 +287,6 @@ impl<S: Transport> Secured<S> {
         }
         Pin::new(self.open()?).poll_shutdown(cx)
     }
-}
-
-/// Answers `polled`, after `pending` if it is not ready.
-fn ready_or<T>(polled: Poll<T>, pending: impl FnOnce()) -> Poll<T> {
-    if polled.is_pending() {
-        pending();
-    }
-    Poll::Ready(ready!(polled))
 }
 
 impl<S: Transport> Drop for Secured<S> {
@@ -338,62 +315,15 @@ impl<S: Transport> fmt::Debug for Secured<S> {
     }
 }
 
-// === impl Below ===
-
-impl<S> Below<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, was_control: false, has_read: false }
-    }
-}
-
-impl<S: Transport> AsyncRead for Below<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.has_read |= buf.filled().len() > before;
-        polled
-    }
-}
-
-impl<S: Transport> AsyncWrite for Below<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 // === impl Saved ===
 
 impl Saved {
-    /// None where the connection is within a record, or has come to its end.
-    fn of(connection: &Connection, owes_key_update: bool) -> Option<Self> {
-        let bytes = vec![0; connection.serialization_length().ok()?];
-        let mut saved = Self { bytes, owes_key_update };
-        connection.serialize(&mut saved.bytes).ok()?;
-        Some(saved)
-    }
-
-    fn connection(&self) -> io::Result<Connection> {
+    fn connection(&self, owes_key_update: bool) -> io::Result<Connection> {
         let config = CONTINUED.as_ref().map_err(io::Error::other)?;
         let mut connection = Connection::new_server();
         connection.set_config(config.clone())?;
         connection.deserialize(&self.bytes)?;
-        if self.owes_key_update {
+        if owes_key_update {
             // TLS 1.2 knows no other keys.
             let _ = connection.request_key_update(PeerKeyUpdate::KeyUpdateNotRequested);
         }
@@ -407,14 +337,15 @@ impl Drop for Saved {
     }
 }
 
-impl fmt::Debug for Saved {
-    /// Without the bytes: they are keys.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Saved")
-    }
+/// A connection's state in bytes; none where something decrypted is in it, or it has come to its end.
+fn serialized(connection: &Connection) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; connection.serialization_length().ok()?];
+    connection.serialize(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 impl fmt::Debug for Carried {
+    /// Without the bytes: they are keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Carried")
     }

@@ -36,14 +36,14 @@ pub struct TlsSession {
 ///
 /// # Examples
 /// ```
-/// use lockstepd::{Connection, TlsSession};
+/// use lockstepd::{ClientCertificate, Connection};
 ///
-/// /// The certificate, for a look at what it has besides its names.
-/// fn der(connection: Connection<'_>) -> Option<Vec<u8>> {
-///     let client = connection.tls_session()?.client_certificate()?.clone();
-///     Some(client.der().to_vec())
+/// /// Who has connected, and the certificate for a look at what else it has.
+/// fn client(connection: Connection<'_>) -> Option<(String, Vec<String>, Vec<u8>)> {
+///     let client: &ClientCertificate = connection.tls_session()?.client_certificate()?;
+///     Some((client.subject(), client.names(), client.der().to_vec()))
 /// }
-/// # let _ = der;
+/// # let _ = client;
 /// ```
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClientCertificate(Arc<[u8]>);

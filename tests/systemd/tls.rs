@@ -1,4 +1,4 @@
-//! TLS under systemd: the certificate comes with LoadCredential=, and a restart is noticed by no client.
+//! TLS under systemd: the certificate comes with `LoadCredential=`, and a restart is noticed by no client.
 
 use std::net::SocketAddr;
 

@@ -8,6 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Activity;
+#[cfg(feature = "tls")]
+use super::flags::HALF_CLOSED;
 use super::flags::{
     BODY_FAILED, BODY_TOUCHED, RECALL_ALLOWED, RECALLED_BEFORE, SWITCHED, UNFLUSHED, UNWANTED,
 };
@@ -46,12 +48,26 @@ impl Activity {
         self.wire().take_request()
     }
 
+    /// Tells whether the client's end has been read that TLS has: without it a socket says so again in the next process,
+    /// with it a connection that has ended in one direction cannot leave this one.
+    #[cfg(feature = "tls")]
+    fn has_ended_tls(&self) -> bool {
+        self.tls_session().is_some() && self.has(HALF_CLOSED)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it looks")]
+    fn has_ended_tls(&self) -> bool {
+        false
+    }
+
     /// Tells whether the request in flight may be taken back: it is the only one, everything before it has been
     /// answered and written, and nothing has been done about it.
     pub(crate) fn may_be_recalled(&self) -> bool {
         const DONE: u32 = BODY_TOUCHED | BODY_FAILED | UNWANTED | UNFLUSHED | SWITCHED;
         self.has(RECALL_ALLOWED)
             && !self.has(DONE)
+            && !self.has_ended_tls()
             && self.exchanges.load(Ordering::Acquire) == 1
             && self.unanswered.load(Ordering::Acquire) == 1
     }

@@ -1,8 +1,6 @@
 //! A connection between two requests: waiting for the next byte, or held.
 
 use std::future::poll_fn;
-#[cfg(feature = "tls")]
-use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,13 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::lingering_close::discard_until_close;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
-#[cfg(feature = "tls")]
-use crate::connections::registry::Handle;
 use crate::connections::registry::{Deposit, Mode, Registration};
-
-/// How long a client may take for the rest of a record, once a hand-over waits for it.
-#[cfg(feature = "tls")]
-const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When a connection that has been idle `since` then is to end.
 pub(super) fn end_of(
@@ -87,16 +79,12 @@ pub(super) async fn park(
         })
         .await;
         match mode {
-            #[cfg(feature = "tls")]
-            Mode::Hold if idle.as_ref().is_some_and(|idle| idle.stream.is_secured()) => {
-                if Box::pin(settle(idle, handle)).await {
-                    wait_held(idle, registration).await;
-                }
+            Mode::Hold => {
+                wait_held(idle, registration).await;
                 if idle.is_none() {
                     return;
                 }
             }
-            Mode::Hold => wait_held(idle, registration).await,
             _ if ready => {
                 handle.busy();
                 return;
@@ -130,33 +118,14 @@ fn close(mut idle: Idle) {
     drop(idle);
 }
 
-/// Brings a connection with TLS to the end of a record, between which alone it can leave the process; answers whether
-/// it is there. If not, the hold is over, or the connection is: a client that keeps half a record to itself must not
-/// hold up a hand-over.
-#[cfg(feature = "tls")]
-async fn settle(idle: &mut Option<Idle>, handle: &Handle) -> bool {
-    let mut timer = None;
-    let settled = poll_fn(|cx| {
-        if handle.poll_mode(cx) != Mode::Hold {
-            return Poll::Ready(Ok(false));
-        }
-        let Some(connection) = idle.as_mut() else { return Poll::Ready(Ok(false)) };
-        if let Poll::Ready(settled) = connection.poll_settled(cx) {
-            return Poll::Ready(settled.map(|()| true));
-        }
-        let begun = connection.stream.within_record_since();
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(begun + RECORD_TIMEOUT)));
-        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    });
-    let settled = settled.await;
-    settled.unwrap_or_else(|_| {
-        idle.take();
-        false
-    })
-}
-
-/// Leaves a connection with the registry for as long as the mode is Hold.
+/// Leaves a connection with the registry for as long as the mode is Hold. One that cannot leave, since it has come to
+/// its end, is closed.
 pub(super) async fn wait_held(idle: &mut Option<Idle>, registration: &Registration) {
+    #[cfg(feature = "tls")]
+    if idle.as_mut().is_some_and(|idle| idle.settle().is_err()) {
+        idle.take();
+        return;
+    }
     if let Some(connection) = idle.take() {
         registration.deposit(Deposit::Connection(connection));
     }

@@ -8,7 +8,6 @@ use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, recv};
 use s2n_tls::error::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::{Socket, Stream};
 use crate::tls::acceptor::{Acceptor, Shaken};
@@ -30,7 +29,7 @@ impl Stream {
         Self { socket: Socket::Tls(Box::new(Secured::carried(self, carried))), peer }
     }
 
-    /// What the next process has to know of its TLS; none unless it is [settled](Stream::poll_settled).
+    /// What the next process has to know of its TLS; none unless it is [settled](Stream::settle).
     pub(crate) fn carry(&self) -> Option<Carried> {
         self.tls().and_then(Secured::carry)
     }
@@ -89,26 +88,12 @@ impl Stream {
         }
     }
 
-    /// See [`Secured::poll_settled`]; a stream without TLS is settled at any time.
-    pub(crate) fn poll_settled(
-        &mut self,
-        cx: &mut Context<'_>,
-        unread: &mut Vec<u8>,
-    ) -> Poll<io::Result<()>> {
+    /// See [`Secured::settle`]; a stream without TLS may leave at any time.
+    pub(crate) fn settle(&mut self, unread: &mut Vec<u8>) -> io::Result<()> {
         match &mut self.socket {
-            Socket::Tls(secured) => secured.poll_settled(cx, unread),
-            _ => Poll::Ready(Ok(())),
+            Socket::Tls(secured) => secured.settle(unread),
+            _ => Ok(()),
         }
-    }
-
-    /// Tells whether a write has not come to its end: it has to be repeated with the same bytes.
-    pub(crate) fn is_within_write(&self) -> bool {
-        self.tls().is_some_and(Secured::is_within_write)
-    }
-
-    /// Since when the rest of a record has been waited for, for the connection to be settled.
-    pub(crate) fn within_record_since(&self) -> Instant {
-        self.tls().and_then(Secured::within_record_since).unwrap_or_else(Instant::now)
     }
 
     /// Goes on without TLS: what comes from here on is only discarded, or the client does not speak TLS at all.

@@ -33,6 +33,9 @@ pub struct Limits {
     pub head_size: usize,
     /// Headers of a request; more is answered with 431. Default 100.
     pub headers: usize,
+    /// Requests that a connection of HTTP/2 may have in flight at the same time. Default 100.
+    #[cfg(feature = "http2")]
+    pub streams: u32,
     /// Bytes of a request's body to the admin server, which needs none; more is answered with 413,
     /// and the connection ends. Default 64 KiB.
     pub admin_body_size: usize,
@@ -67,6 +70,10 @@ pub enum LimitsError {
     /// A request may have no header.
     #[error("max_headers is 0, and every request has one at least (the default is 100)")]
     NoHeaders,
+    /// A connection of HTTP/2 may have no request.
+    #[cfg(feature = "http2")]
+    #[error("max_streams is 0, with which nobody is served by HTTP/2 (the default is 100)")]
+    NoStreams,
     /// A time-out is zero.
     #[error("{limit} is 0s, in which nobody can do anything (leave it out, or say how long)")]
     #[non_exhaustive]
@@ -127,6 +134,8 @@ impl Default for Limits {
             connections: None,
             head_size: 64 << 10,
             headers: 100,
+            #[cfg(feature = "http2")]
+            streams: 100,
             admin_body_size: 64 << 10,
             first_byte_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(10),
@@ -149,6 +158,10 @@ impl Limits {
         }
         if self.headers == 0 {
             return Err(LimitsError::NoHeaders);
+        }
+        #[cfg(feature = "http2")]
+        if self.streams == 0 {
+            return Err(LimitsError::NoStreams);
         }
         let times = [
             ("first_byte_timeout", self.first_byte_timeout),

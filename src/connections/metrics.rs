@@ -51,6 +51,9 @@ pub(crate) struct ServerMetrics {
     /// How often a listener of the program's own has failed.
     pub(crate) accept_failures: Count,
     pub(crate) panics: Count,
+    /// Connections of HTTP/2.
+    #[cfg(feature = "http2")]
+    pub(crate) http2_connections: Count,
     /// Connections that ended by a time-out, by what was waited for.
     pub(crate) timeouts: [Count; TIMEOUTS.len()],
 }
@@ -108,6 +111,8 @@ impl ServerMetrics {
             accept_aborts: Count::default(),
             accept_failures: Count::default(),
             panics: Count::default(),
+            #[cfg(feature = "http2")]
+            http2_connections: Count::default(),
             timeouts: Default::default(),
         }
     }

@@ -14,7 +14,7 @@
 //! Invariants:
 //! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
-//! - Streams of the program's [own] never see Hold.
+//! - What is [own], streams of the program's and connections of HTTP/2, never sees Hold.
 
 mod handle;
 mod own;
@@ -77,7 +77,7 @@ pub(crate) enum Deposit {
 pub(crate) struct Registry {
     server: String,
     mode: AtomicU8,
-    /// The mode of own streams, while that of everything else is Serve or Hold.
+    /// The mode of what is own, while that of everything else is Serve or Hold.
     own_mode: AtomicU8,
     pub(crate) metrics: ServerMetrics,
     /// How many connections there may be; at the limit idle ones are evicted, or accepting pauses.
@@ -105,7 +105,7 @@ struct State {
     /// Acceptors of all kinds.
     acceptors: usize,
     own_acceptors: usize,
-    /// Connections whose streams are own, but for upgraded ones.
+    /// Connections that are own, but for upgraded ones.
     own: BTreeSet<usize>,
     deposited: usize,
     stragglers: usize,
@@ -151,7 +151,8 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     waker: AtomicWaker,
-    is_own: bool,
+    /// Relaxed: the registry's lock orders what depends on it.
+    is_own: AtomicBool,
     straggler: AtomicBool,
     /// Since when a connection has been idle, as [`room`] writes it.
     idle: AtomicU32,
@@ -307,7 +308,7 @@ impl Registry {
         for (_, entry) in &mut state.entries {
             let is_one = entry.deposit.is_none()
                 && entry.kind == Kind::Connection
-                && !(entry.signal.is_own && entry.is_idle());
+                && !(entry.signal.is_own() && entry.is_idle());
             entry.signal.straggler.store(is_one, Ordering::Relaxed);
             entry.is_sent = false;
             stragglers += usize::from(is_one);
@@ -414,7 +415,7 @@ impl Registry {
     }
 
     fn join(self: &Arc<Self>, kind: Kind, is_own: bool, fd: RawFd) -> Registration {
-        let signal = Arc::new(Signal { is_own, ..Signal::default() });
+        let signal = Arc::new(Signal { is_own: AtomicBool::new(is_own), ..Signal::default() });
         let mut state = self.lock();
         state.acceptors += usize::from(kind.is_acceptor());
         state.own_acceptors += usize::from(kind == Kind::OwnAcceptor);
@@ -476,6 +477,12 @@ impl State {
                 entry.signal.waker.wake();
             }
         }
+    }
+}
+
+impl Signal {
+    fn is_own(&self) -> bool {
+        self.is_own.load(Ordering::Relaxed)
     }
 }
 

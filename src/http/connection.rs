@@ -26,9 +26,9 @@
 mod close;
 #[cfg(feature = "tls")]
 mod handshake;
-mod http2;
 mod lingering_close;
 mod park;
+mod refuse_http2;
 mod upgrade;
 
 use std::future::poll_fn;
@@ -55,6 +55,8 @@ use crate::http::activity::{Activity, Standing};
 use crate::http::exchange::Watched;
 #[cfg(test)]
 use crate::http::framing::{Fault, PLANTED};
+#[cfg(feature = "http2")]
+use crate::http::http2;
 use crate::http::io::Io;
 use crate::http::on_connect::OnConnect;
 use crate::http::service::HttpService;
@@ -100,6 +102,9 @@ enum Served {
     Idle(Idle, Registration, u32),
     /// No request follows, but the client may still be sending.
     LingeringClose(Idle, Registration),
+    /// The client speaks HTTP/2, from the first of the bytes on that are there.
+    #[cfg(feature = "http2")]
+    Http2(Idle, Registration),
     Closed,
 }
 
@@ -158,6 +163,8 @@ impl<S> Shared<S> {
             access: &self.http_settings.access,
             tell_peer: self.tell_peer,
             state,
+            #[cfg(feature = "http2")]
+            fields_max: usize::MAX,
         };
         (builder, service)
     }
@@ -225,6 +232,14 @@ where
                 }
                 Served::LingeringClose(connection, registered) => {
                     (idle, registration) = (Some(connection), Some(registered));
+                }
+                #[cfg(feature = "http2")]
+                Served::Http2(connection, registered) => {
+                    let limits = shared.http_settings.limits();
+                    let state = state.as_deref();
+                    let serve = http2::serve(connection, registered, &shared, limits, state);
+                    let Some((rest, registered)) = Box::pin(serve).await else { return };
+                    (idle, registration) = (Some(rest), Some(registered));
                 }
                 Served::Closed => return,
             }

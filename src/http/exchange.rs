@@ -45,6 +45,9 @@ pub(crate) struct Watched<'s, S> {
     pub(crate) tell_peer: bool,
     /// What the program has made of the connection; each request carries it.
     pub(crate) state: Option<&'s Extensions>,
+    /// How many fields a request may have; of HTTP/1.1 hyper has counted them.
+    #[cfg(feature = "http2")]
+    pub(crate) fields_max: usize,
 }
 
 /// Counts and logs a request when it is dropped, however the exchange has ended. The record itself is in the
@@ -113,7 +116,7 @@ where
         self.activity.exchange().begin(method, version, record);
         let exchange = Exchange { activity: Arc::clone(&self.activity), bytes: 0, whole: false };
         let begun = begun.map_err(|Malformed| Refusal::Framing);
-        if let Err(refusal) = begun.and_then(|()| request_rules::check(&request, &fields)) {
+        if let Err(refusal) = begun.and_then(|()| self.check(&request, &fields)) {
             let (refused, exchange) = (Some(refusal.status()), Some(exchange));
             self.activity.exchange().refused(refusal);
             return Answer { future: None, refused, exchange, switching: None };
@@ -138,6 +141,20 @@ where
         }
         let future = unpanicked(|| self.service.call(request)).ok();
         Answer { future, refused: None, exchange: Some(exchange), switching: None }
+    }
+}
+
+impl<S> Watched<'_, S> {
+    #[cfg_attr(
+        not(feature = "http2"),
+        expect(clippy::unused_self, reason = "HTTP/2's limit is there")
+    )]
+    fn check<B>(&self, request: &Request<B>, fields: &RequestFields<'_>) -> Result<(), Refusal> {
+        #[cfg(feature = "http2")]
+        if request.version() == Version::HTTP_2 {
+            return request_rules::check_of_stream(request, fields, self.fields_max);
+        }
+        request_rules::check(request, fields)
     }
 }
 
@@ -174,6 +191,9 @@ where
         };
         let polled = polled.map(|polled| polled.map_err(Into::into));
         let response = match polled {
+            Ok(Poll::Pending) if this.exchange.as_ref().is_some_and(Exchange::has_timed_out) => {
+                bare(StatusCode::REQUEST_TIMEOUT)
+            }
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(response))) => response.map(Some),
             Ok(Poll::Ready(Err(error))) => {
@@ -275,6 +295,10 @@ where
 // === impl Exchange ===
 
 impl Exchange {
+    fn has_timed_out(&self) -> bool {
+        self.activity.has_timed_out()
+    }
+
     fn panicked(&self) {
         self.activity.registry().metrics.panics.add(1);
     }

@@ -19,12 +19,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connections::parked::Idle;
 use crate::connections::registry::Registration;
 use crate::http::activity::Activity;
+use crate::http::connection::joined;
 use crate::http::disconnect::{ARE_YOU_THERE, Disconnect};
 
 /// How many bytes wait for the next write to the socket at most.
@@ -132,6 +133,11 @@ impl AsyncRead for Io {
         }
         let heard = self.activity.received(&buf.filled()[before..]);
         if heard.is_err() {
+            if self.activity.wire().is_http2() {
+                // It is for who speaks that.
+                let read = Bytes::copy_from_slice(&buf.filled()[before..]);
+                self.idle.unread = joined(read, std::mem::take(&mut self.idle.unread));
+            }
             buf.set_filled(before);
         }
         Poll::Ready(

@@ -1,4 +1,4 @@
-//! A connection's life and a request's: accepting, HTTP/1.1, time-outs, the access log.
+//! A connection's life and a request's: accepting, HTTP/1.1, HTTP/2, time-outs, the access log.
 //!
 //! `server` starts a connection's task, `connection` is its life, `exchange` wraps each request and its response,
 //! and `activity` is the state that they share. Uses `connections`, `sockets` and `log`.
@@ -12,6 +12,8 @@ pub(crate) mod connection;
 pub(crate) mod disconnect;
 pub(crate) mod exchange;
 pub(crate) mod framing;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 pub(crate) mod io;
 pub(crate) mod on_connect;
 pub(crate) mod probe;

@@ -21,6 +21,9 @@ pub(crate) enum Refusal {
     TargetHost(Authority),
     #[error("the target of CONNECT is no host name and port")]
     ConnectTarget,
+    #[cfg(feature = "http2")]
+    #[error("CONNECT over HTTP/2")]
+    ConnectOfStream,
     #[error("the target is *, which only OPTIONS may ask for")]
     Asterisk,
     #[error("the target is neither a path nor a URL")]
@@ -52,6 +55,8 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Codings => StatusCode::NOT_IMPLEMENTED,
+            #[cfg(feature = "http2")]
+            Self::ConnectOfStream => StatusCode::NOT_IMPLEMENTED,
             Self::Fields(_) | Self::Head(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Target => StatusCode::URI_TOO_LONG,
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -37,7 +37,7 @@ impl RequestRecord {
             begun: Instant::now(),
             next_began: None,
             method: 0,
-            asked: Asked { is_head: false, is_connect: false, is_old: false },
+            asked: Asked { is_head: false, is_connect: false, version: Version::HTTP_11 },
             status: None,
             expected: None,
         }
@@ -51,7 +51,7 @@ impl RequestRecord {
         self.asked = Asked {
             is_head: *method == Method::HEAD,
             is_connect: *method == Method::CONNECT,
-            is_old: version == Version::HTTP_10,
+            version,
         };
         self.status = None;
         self.expected = None;

@@ -11,7 +11,7 @@
 //! follows on the connection is not read.
 //!
 //! # Source
-//! RFC 9112 sections 3.2 (target and Host), 6.1 and 7.1 (Transfer-Encoding); RFC 3986 section 3.2.2
+//! RFC 9112 sections 3.2 (target and Host), 6.1 and 7.1 (Transfer-Encoding); RFC 9113 section 8.3.1; RFC 3986 section 3.2.2
 //! (hosts); RFC 6874 section 2 (zones), which RFC 9844 takes back and clients still follow.
 
 use std::net::Ipv6Addr;
@@ -34,6 +34,42 @@ pub(crate) fn check<B>(request: &Request<B>, fields: &RequestFields<'_>) -> Resu
         check_codings(request.headers())?;
     }
     Ok(())
+}
+
+/// Checks the head of a request that came on a stream of HTTP/2; it may have so many fields.
+///
+/// hyper has looked at what is HTTP/2's own: names in small letters, no fields for one connection alone.
+///
+/// # Errors
+/// What is wrong with it.
+#[cfg(feature = "http2")]
+pub(crate) fn check_of_stream<B>(
+    request: &Request<B>,
+    fields: &RequestFields<'_>,
+    fields_max: usize,
+) -> Result<(), Refusal> {
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::ConnectOfStream);
+    }
+    if request.headers().len() > fields_max {
+        return Err(Refusal::Fields(fields_max));
+    }
+    let target = request.uri();
+    let is_asterisk = target.path() == "*" && *request.method() == Method::OPTIONS;
+    if !is_asterisk && !target.path().starts_with('/') {
+        return Err(Refusal::TargetForm);
+    }
+    let Some(authority) = target.authority() else {
+        return check_host(Version::HTTP_11, fields);
+    };
+    if !is_host(authority.as_str()) {
+        return Err(Refusal::TargetHost(authority.clone()));
+    }
+    // What a proxy before this server goes by is the one or the other.
+    let is_same =
+        |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+    let is_one = fields.host.is_none_or(is_same) && !fields.has_more_hosts;
+    is_one.then_some(()).ok_or(Refusal::Hosts)
 }
 
 /// The host that the target names, to take the place of the field; CONNECT's is not the server's.

@@ -17,8 +17,22 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(crate) struct Asked {
     pub(crate) is_head: bool,
     pub(crate) is_connect: bool,
-    /// The request is of HTTP/1.0.
-    pub(crate) is_old: bool,
+    /// The version of the request.
+    pub(crate) version: Version,
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Tells whether the request is of HTTP/1.0.
+    pub(crate) fn is_old(self) -> bool {
+        self.version == Version::HTTP_10
+    }
+
+    /// Tells whether the request came on a stream of HTTP/2, which says nothing of its connection.
+    fn is_of_stream(self) -> bool {
+        self.version == Version::HTTP_2
+    }
 }
 
 /// Makes the head agree with the answer, and an interim answer 500; answers how long the body is, if that is known,
@@ -31,9 +45,10 @@ pub(crate) fn conform<B: Body>(
     // The version of an answer that was forwarded does not matter to the client. To an HTTP/1.0 client hyper writes
     // HTTP/1.0, and `keep-alive` unless the answer is of HTTP/1.0 already.
     *response.version_mut() =
-        if asked.is_old && closes { Version::HTTP_10 } else { Version::HTTP_11 };
+        if asked.is_old() && closes { Version::HTTP_10 } else { Version::HTTP_11 };
     let status = response.status();
-    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+    let may_switch = status == StatusCode::SWITCHING_PROTOCOLS && !asked.is_of_stream();
+    if status.is_informational() && !may_switch {
         // The final answer would never come.
         *response = Response::new(None);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -67,11 +82,11 @@ pub(crate) fn conform<B: Body>(
     if has_coding && is_switching {
         response.headers_mut().remove(header::TRANSFER_ENCODING);
     }
-    if closes && !is_switching {
+    if closes && !is_switching && !asked.is_of_stream() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     // To HTTP/1.0 an unknown length is told by the connection's end.
-    (length, is_last || is_switching || (asked.is_old && length.is_none()))
+    (length, is_last || is_switching || (asked.is_old() && length.is_none()))
 }
 
 /// Tells whether what follows this answer's head is another protocol.
@@ -92,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    const GET: Asked = Asked { is_head: false, is_connect: false, is_old: false };
+    const GET: Asked = Asked { is_head: false, is_connect: false, version: Version::HTTP_11 };
 
     /// An answer with five bytes, or without, and what is made of it.
     fn conformed(
@@ -147,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_last_answer_is_known_and_says_so() {
-        let old = Asked { is_old: true, ..GET };
+        let old = Asked { version: Version::HTTP_10, ..GET };
         let connect = Asked { is_connect: true, ..GET };
         for (head, asked, closes, is_last) in [
             (with(200, "x", "y"), GET, false, false),
@@ -166,6 +181,15 @@ mod tests {
                 assert_eq!(response.headers()["connection"], "close");
             }
         }
+    }
+
+    #[test]
+    fn on_a_stream_nothing_is_said_of_the_connection_and_no_protocol_is_switched_to() {
+        let asked = Asked { version: Version::HTTP_2, ..GET };
+        let (response, ..) = conformed(with(200, "x", "y"), true, asked, true);
+        assert_eq!(response.headers().get("connection"), None);
+        let (response, ..) = conformed(with(101, "upgrade", "x"), false, asked, false);
+        assert_eq!(response.status(), 500);
     }
 
     #[test]

@@ -68,7 +68,17 @@ impl Timeouts {
         limits: &Limits,
         cx: &mut Context<'_>,
     ) -> Poll<Timeout> {
-        let Some((waiting, mark)) = activity.waits_for_client() else {
+        self.poll_waited(activity.waits_for_client(), limits, cx)
+    }
+
+    /// Ready once the client has been waited for for too long; `waits`: for what, and how far that has come.
+    pub(crate) fn poll_waited(
+        &mut self,
+        waits: Option<(Timeout, u32)>,
+        limits: &Limits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Timeout> {
+        let Some((waiting, mark)) = waits else {
             self.seen = None;
             return Poll::Pending;
         };
@@ -100,7 +110,8 @@ impl Timeouts {
         }
     }
 
-    fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready at that time, which may be another at each call.
+    pub(crate) fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         self.armed = false;
         if timer.deadline() > at {
@@ -114,6 +125,11 @@ impl Timeouts {
             timer.as_mut().reset(at);
         }
     }
+}
+
+/// That time after then; of a limit beyond what the clock can express, 34 years after then.
+pub(crate) fn after(since: Instant, limit: Duration) -> Instant {
+    since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
 }
 
 #[cfg(test)]

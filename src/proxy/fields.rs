@@ -28,8 +28,9 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
 
-/// The proxy's name in Via.
+/// The proxy's name in Via, behind the version in which it has received the message.
 const RECEIVED_BY: &str = "1.1 lockstepd";
+const RECEIVED_BY_HTTP2: &str = "2.0 lockstepd";
 
 /// How many fields a request gets at most: Via, Host, the length's, and those about the client.
 const FIELDS_ADDED: usize = 8;
@@ -111,9 +112,11 @@ impl Head {
         let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(client.peer));
         forwarded::tell(&mut fields, Origin { client, is_trusted, may_be_said: found.origins });
         if settings.via {
-            add_via(&mut fields, found.via);
+            let is_http2 = version == Version::HTTP_2;
+            let received_by = if is_http2 { RECEIVED_BY_HTTP2 } else { RECEIVED_BY };
+            add_via(&mut fields, found.via, received_by);
         }
-        let (target, fields) = (target(&method, uri), Fields::Here(fields));
+        let (target, fields) = (target(&method, uri, version), Fields::Here(fields));
         Self { method, target, fields, expects, offer }
     }
 
@@ -136,11 +139,12 @@ impl Head {
 }
 
 /// The target in the form that a server gets: a path, or `*`.
-fn target(method: &Method, uri: Uri) -> Uri {
+fn target(method: &Method, uri: Uri, version: Version) -> Uri {
     let parts = uri.into_parts();
     // Of a whole server, section 3.2.4 of RFC 9112.
     let is_of_server = |path: &PathAndQuery| *method == Method::OPTIONS && path.as_str() == "/";
-    let is_absolute = parts.authority.is_some();
+    // In HTTP/2 there is always a path, and the asterisk is one.
+    let is_absolute = parts.authority.is_some() && version < Version::HTTP_2;
     match parts.path_and_query {
         Some(path) if is_absolute && is_of_server(&path) => Uri::from_static("*"),
         Some(path) => path.into(),
@@ -180,7 +184,7 @@ pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
         answer.headers.remove(CONTENT_LENGTH);
     }
     if settings.via {
-        add_via(&mut answer.headers, found.via);
+        add_via(&mut answer.headers, found.via, RECEIVED_BY);
     }
     // Of hyper's, what the client is to see.
     let reason = answer.extensions.remove::<ReasonPhrase>();
@@ -236,12 +240,12 @@ fn offered(fields: &HeaderMap) -> Option<HeaderValue> {
     (is_asked && is_one && !is_hidden).then(|| value.clone())
 }
 
-fn add_via(fields: &mut HeaderMap, has_via: bool) {
+fn add_via(fields: &mut HeaderMap, has_via: bool, received_by: &str) {
     let before = fields.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
     let via = if has_via {
-        before.chain([RECEIVED_BY]).collect::<Vec<_>>().join(", ")
+        before.chain([received_by]).collect::<Vec<_>>().join(", ")
     } else {
-        RECEIVED_BY.to_owned()
+        received_by.to_owned()
     };
     if let Ok(via) = HeaderValue::try_from(via) {
         fields.insert(VIA, via);

@@ -129,7 +129,7 @@ impl Handle {
 
     pub(crate) fn mode(&self) -> Mode {
         match Mode::of(&self.registry.mode) {
-            Mode::Serve | Mode::Hold if self.signal.is_own => Mode::of(&self.registry.own_mode),
+            Mode::Serve | Mode::Hold if self.signal.is_own() => Mode::of(&self.registry.own_mode),
             mode => mode,
         }
     }
@@ -154,6 +154,17 @@ impl Handle {
             drop(state);
             self.registry.progress.notify_waiters();
         }
+    }
+
+    /// Says that this connection cannot be handed over, as what its client and this process know of each other cannot.
+    #[cfg(feature = "http2")]
+    pub(crate) fn becomes_own(&self) {
+        let mut state = self.registry.lock();
+        self.signal.is_own.store(true, Ordering::Relaxed);
+        state.own.insert(self.key);
+        drop(state);
+        // It may be another mode that it obeys from here on.
+        self.signal.waker.wake();
     }
 
     /// Says that this connection speaks another protocol from here on.

@@ -1,4 +1,5 @@
-//! What is *own*: streams of the program's own, which cannot leave the process.
+//! What is *own*: connections that cannot leave the process. These are streams of the program's own, and connections of
+//! HTTP/2 from the moment when that is known.
 //!
 //! They have a mode of their own, and never see Hold: before a hand-over they end in order, while everything else is
 //! served. Idle ones are not waited for until then; in Linger they may be used once more.
@@ -18,7 +19,7 @@ impl Registry {
         let state = self.lock();
         self.own_mode.store(mode as u8, Ordering::SeqCst);
         // Upgraded ones, too: one may be the client's end of a tunnel.
-        for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.signal.is_own) {
+        for (_, entry) in state.entries.iter().filter(|(_, entry)| entry.signal.is_own()) {
             entry.signal.waker.wake();
         }
     }

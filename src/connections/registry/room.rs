@@ -174,7 +174,7 @@ impl Handle {
         }
         let since = registry.stamp(since);
         signal.idle.store(since, Ordering::SeqCst);
-        if signal.is_own {
+        if signal.is_own() {
             registry.progress.notify_waiters();
         }
         if registry.wants_idle.load(Ordering::SeqCst) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tracing::field;
 
 pub(crate) use self::queue::flush;
@@ -64,6 +64,7 @@ pub(crate) struct AccessSetting {
 #[derive(Debug)]
 pub(crate) struct Record {
     mode: AccessLog,
+    is_http2: bool,
     method: Method,
     path: Option<PathAndQuery>,
     id: RequestId,
@@ -177,6 +178,7 @@ impl AccessSetting {
         });
         Some(Record {
             mode,
+            is_http2: request.version() == Version::HTTP_2,
             method,
             path,
             id: RequestId::of(fields.request_id),
@@ -291,6 +293,7 @@ impl Entry {
             target: "lockstepd::access",
             server = self.server.server(),
             %peer,
+            version = record.is_http2.then_some("HTTP/2"),
             method = %record.method,
             path = bounded(record.path()),
             status = status.map(|status| status.as_u16()),

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use super::Activity;
 use super::flags::{
     AWAITS_CONTINUE, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED, BODY_WANTED, DISCARDING,
-    NOT_DISCARDED, UNWANTED,
+    NOT_DISCARDED, OF_STREAM, UNWANTED,
 };
 
 /// How much of a body that the service did not want is read to save the connection: 1 MiB. The model
@@ -57,6 +57,10 @@ impl Activity {
             // The client's time begins.
             self.waker.wake();
         }
+        if !is_wanted && self.has(OF_STREAM) {
+            // Of a connection's reads nobody knows which of its streams they were for.
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A request's body has come to its end, or nobody waits for that any more.
@@ -74,6 +78,11 @@ impl Activity {
     /// The service dropped the body of the request with this number before its end. A client that was
     /// not asked for it may send it or not.
     pub(crate) fn request_body_dropped(&self, body: Incoming, request: u32, unasked: bool) {
+        if self.has(OF_STREAM) {
+            // The client is told to send no more of it, and the connection goes on.
+            drop(body);
+            return self.request_body_ends();
+        }
         let mut slot = self.leftover();
         if request != self.requests() {
             // hyper has read all of it, as there is a later request.

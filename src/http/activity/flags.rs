@@ -58,6 +58,15 @@
 //! | [`READ_DUE`] | hyper has to be polled again to read | as above (task) | the task has looked | the second request is never read |
 //! | [`HALF_CLOSED`] | the client has shut down its sending half, and hyper has not been told | that is seen with an answer due (task) | the answer is out (task) | hyper drops the request of a client that waits for its answer |
 //!
+//! # A stream of HTTP/2
+//!
+//! Each has an activity of its own, of which little is used: no bytes are followed, and nothing is put off.
+//!
+//! | flag | it means | set when | cleared when | without it |
+//! |---|---|---|---|---|
+//! | [`OF_STREAM`] | the activity is that of one stream | it is made | never | a body that is not wanted is read to its end, though the stream could be reset |
+//! | [`TIMED_OUT`] | its body has been waited for for too long | the stream's task sees that (task) | never | the client is not told 408 |
+//!
 //! # The mode of the server
 //!
 //! | flag | it means | set when | cleared when | without it |
@@ -101,6 +110,9 @@ pub(super) const BECOMES_TUNNEL: u32 = 1 << 24;
 pub(super) const RECALL_ALLOWED: u32 = 1 << 25;
 pub(super) const BODY_TOUCHED: u32 = 1 << 26;
 pub(super) const RECALLED_BEFORE: u32 = 1 << 27;
+
+pub(super) const OF_STREAM: u32 = 1 << 28;
+pub(super) const TIMED_OUT: u32 = 1 << 29;
 
 /// The flags that are set.
 #[derive(Debug, Default)]

@@ -28,6 +28,8 @@ mod bodies;
 mod flags;
 mod put_off;
 mod recall;
+#[cfg(feature = "http2")]
+mod stream;
 
 use std::iter;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,8 +44,8 @@ use self::bodies::Leftover;
 use self::flags::{
     ANSWERS_CLOSE, AWAITS_CONTINUE, BECOMES_TUNNEL, BODY_DROPPED, BODY_FAILED, BODY_TOUCHED,
     BODY_WANTED, CLIENT_CLOSES, CLOSE_SENT, DISCARDING, FLUSH_DUE, Flags, HEAD_UNWRITTEN, MID_HEAD,
-    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, SWITCHED, UNFLUSHED, UNWANTED,
-    UPGRADE_OFFERED, WRITE_BLOCKED,
+    NOT_DISCARDED, PIPELINED, READ_BLOCKED, RECALL_ALLOWED, SWITCHED, TIMED_OUT, UNFLUSHED,
+    UNWANTED, UPGRADE_OFFERED, WRITE_BLOCKED,
 };
 use crate::connections::body_remainder::Remainder;
 use crate::connections::chunked_body::Malformed;
@@ -273,6 +275,12 @@ impl Activity {
                 self.change(CLOSE_SENT, true);
             }
         }
+    }
+
+    /// Tells whether the request, on a stream of HTTP/2, is not answered by the service any more: its client has let it
+    /// wait for too long.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.has(TIMED_OUT)
     }
 
     /// hyper is told to end with the next answer.

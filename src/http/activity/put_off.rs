@@ -73,7 +73,7 @@ impl Activity {
         self.unanswered.load(Ordering::Acquire) == 1
             && self.exchanges.load(Ordering::Acquire) == 1
             && !self.has(UNFLUSHED | SWITCHED)
-            && !self.exchange().asked().is_old
+            && !self.exchange().asked().is_old()
     }
 
     /// Answers, between two polls of hyper, whether it has to be polled again to learn that the client sends no

@@ -2,10 +2,14 @@
 
 use std::time::SystemTime;
 
+#[cfg(feature = "http2")]
+use bytes::Bytes;
 use http::StatusCode;
 
+#[cfg(feature = "http2")]
+use super::joined;
 use super::lingering_close;
-use super::{End, Served, http2};
+use super::{End, Served, refuse_http2};
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::registry::Handle;
 use crate::http::access::{self, AccessSetting};
@@ -28,12 +32,19 @@ pub(super) async fn close(
     let lingers = match end {
         // hyper may have been given none of it, and call that an ordinary end.
         End::Hyper(_) if io.activity.wire().is_http2() => {
-            http2::refuse(&mut io, server);
+            // It is the first thing that a client sends, or none of HTTP/2.
+            #[cfg(feature = "http2")]
+            if io.activity.requests() == 0 && io.idle.waiting == Timeout::FirstByte {
+                let Io { mut idle, registration, .. } = io;
+                idle.unread = joined(Bytes::copy_from_slice(unused), idle.unread);
+                return Served::Http2(idle, registration);
+            }
+            refuse_http2::refuse(&mut io, server);
             true
         }
         // It was given all of it at once, behind a request.
         End::Hyper(Err(error)) if error.is_parse_version_h2() => {
-            http2::refuse(&mut io, server);
+            refuse_http2::refuse(&mut io, server);
             true
         }
         End::Hyper(Err(error)) => {

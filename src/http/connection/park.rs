@@ -11,6 +11,7 @@ use super::lingering_close::discard_until_close;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Deposit, Mode, Registration};
+use crate::http::timeouts::after;
 
 /// When a connection that has been idle `since` then is to end.
 pub(super) fn end_of(
@@ -23,8 +24,7 @@ pub(super) fn end_of(
         Timeout::FirstByte => limits.first_byte_timeout,
         _ => limits.idle_timeout.min(idle_timeout_max),
     };
-    // A limit beyond what the clock can express: 34 years from then.
-    since.checked_add(limit).unwrap_or_else(|| since + Duration::from_secs(1 << 30))
+    after(since, limit)
 }
 
 /// Waits for the next byte until `end`; the connection has been idle `since` then. If it is to end instead, takes

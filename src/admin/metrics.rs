@@ -155,6 +155,17 @@ impl Collector for Metrics {
         self.counter(&mut encoder, "connections_accepted", "Accepted connections", |metrics| {
             &metrics.accepted
         })?;
+        #[cfg(feature = "http2")]
+        {
+            let help = "Connections that have begun with HTTP/2";
+            self.counter(&mut encoder, "connections_http2", help, |metrics| {
+                &metrics.http2_connections
+            })?;
+            let help = "Requests of HTTP/2 that their clients gave up before they were answered";
+            self.counter(&mut encoder, "streams_given_up", help, |metrics| {
+                &metrics.streams_given_up
+            })?;
+        }
         self.counter(
             &mut encoder,
             "connections_taken_over",
@@ -187,7 +198,11 @@ impl Collector for Metrics {
         )?;
         self.labelled(
             &mut encoder,
-            ("timeouts", "Connections ended by what did not come in time", "waiting_for"),
+            (
+                "timeouts",
+                "Connections, and streams of HTTP/2, ended by what did not come in time",
+                "waiting_for",
+            ),
             |metrics, each| {
                 TIMEOUTS
                     .iter()

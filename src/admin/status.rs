@@ -68,6 +68,8 @@ struct ServerStatus<'a> {
 struct LimitsStatus {
     head_size_bytes: usize,
     headers: usize,
+    #[cfg(feature = "http2")]
+    streams: u32,
     admin_body_size_bytes: usize,
     first_byte_timeout_seconds: f64,
     head_timeout_seconds: f64,
@@ -167,6 +169,8 @@ impl LimitsStatus {
         Self {
             head_size_bytes: limits.head_size,
             headers: limits.headers,
+            #[cfg(feature = "http2")]
+            streams: limits.streams,
             admin_body_size_bytes: limits.admin_body_size,
             first_byte_timeout_seconds: limits.first_byte_timeout.as_secs_f64(),
             head_timeout_seconds: limits.head_timeout.as_secs_f64(),

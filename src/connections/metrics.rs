@@ -54,6 +54,9 @@ pub(crate) struct ServerMetrics {
     /// Connections of HTTP/2.
     #[cfg(feature = "http2")]
     pub(crate) http2_connections: Count,
+    /// Requests of HTTP/2 that were given up before there was an answer.
+    #[cfg(feature = "http2")]
+    pub(crate) streams_given_up: Count,
     /// Connections that ended by a time-out, by what was waited for.
     pub(crate) timeouts: [Count; TIMEOUTS.len()],
 }
@@ -113,6 +116,8 @@ impl ServerMetrics {
             panics: Count::default(),
             #[cfg(feature = "http2")]
             http2_connections: Count::default(),
+            #[cfg(feature = "http2")]
+            streams_given_up: Count::default(),
             timeouts: Default::default(),
         }
     }

@@ -11,6 +11,7 @@ mod ceiling;
 mod configuration;
 mod drain;
 mod ends;
+mod http2;
 mod inheritance;
 mod lame_duck;
 mod logging;

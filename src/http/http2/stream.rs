@@ -105,6 +105,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.answer.poll(cx));
+        this.stream.answers();
         let stream = Arc::clone(this.stream);
         Poll::Ready(Ok(response.map(|body| Sent::new(body, stream))))
     }

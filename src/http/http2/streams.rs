@@ -47,6 +47,8 @@ pub(super) struct Stream {
     streams: Arc<Streams>,
     unsent: AtomicU32,
     sent: AtomicU32,
+    /// The service, or something in its place, has answered.
+    is_answered: AtomicBool,
 }
 
 // === impl Streams ===
@@ -57,7 +59,8 @@ impl Streams {
         self.open.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (unsent, sent) = (AtomicU32::new(0), AtomicU32::new(0));
-        let stream = Arc::new(Stream { activity, streams: Arc::clone(self), unsent, sent });
+        let (streams, is_answered) = (Arc::clone(self), AtomicBool::new(false));
+        let stream = Arc::new(Stream { activity, streams, unsent, sent, is_answered });
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stream));
         stream
     }
@@ -140,6 +143,11 @@ impl Streams {
 // === impl Stream ===
 
 impl Stream {
+    /// There is an answer.
+    pub(super) fn answers(&self) {
+        self.is_answered.store(true, Ordering::Relaxed);
+    }
+
     /// hyper takes a piece of the answer.
     pub(super) fn sends(&self) {
         self.unsent.fetch_add(1, Ordering::AcqRel);
@@ -166,6 +174,9 @@ impl Stream {
 
     /// Its task has ended.
     pub(super) fn end(&self) {
+        if !self.is_answered.load(Ordering::Relaxed) {
+            self.activity.registry().metrics.streams_given_up.add(1);
+        }
         if self.streams.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.streams.waker.wake();
         }

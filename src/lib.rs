@@ -124,11 +124,12 @@
 //! `SIGUSR2` does the same in the same process: the program that is at its path now is
 //! started for a dry run, and replaces the running one if it finds configuration and sockets usable.
 //!
-//! TLS changes nothing of that: between two records a connection with TLS is its socket and some hundred bytes, and goes
-//! on in the next process without a handshake; the keys of session tickets go along. Half a record and half a handshake
-//! cannot travel: the rest of them is waited for, for 1 s.
+//! TLS changes nothing of that: a connection with TLS is its socket and some hundred bytes, and goes on in the next
+//! process without a handshake; the keys of session tickets go along. Half a handshake cannot travel: its rest is waited
+//! for, for 1 s.
 //!
-//! Upgraded connections cannot be handed over; their handlers wait for [`Shutdown::draining`]. Those through a
+//! Connections of HTTP/2 cannot be handed over. They are told by GOAWAY, what was on its way is answered, and their
+//! clients open others. Nor can upgraded connections; their handlers wait for [`Shutdown::draining`]. Those through a
 //! `Proxy` can: a `WebSocket` goes on, and no byte of it is lost. A plain `systemctl stop` closes connections,
 //! since there is no next process.
 //!
@@ -161,17 +162,18 @@
 //! | `log` | setting up a log: journal or standard error, never blocking | 54 |
 //! | `admin` | the admin server; implies `log` | 70 |
 //! | `metrics` | `/metrics`, and a registry of your own; implies `admin` | 77 |
+//! | `http2` | HTTP/2 on the ports of HTTP/1.1, in clear text, where a client begins with its preface | 49 |
 //! | `cli` | command line and configuration file of the program, nothing for a library | – |
 //! | `axum` | axum's `ConnectInfo<SocketAddr>` in requests to a [`Daemon::server`] | 59 |
 //! | `proxy` | `Proxy`, a service that passes requests on to an application in any language | 47 |
-//! | `daemon` | all of these | 99 |
+//! | `daemon` | all of these | 105 |
 //! | `tls` | TLS 1.3 and 1.2 on s2n-tls, with connections that outlive the process; not on by default, since it needs Rust 1.91 and a C compiler | 60 |
 //!
 //! # Dependencies
 //!
 //! | package | why |
 //! |---|---|
-//! | tokio, hyper, hyper-util, http, http-body, httpdate, bytes | HTTP/1.1 on an asynchronous runtime |
+//! | tokio, hyper, hyper-util, http, http-body, httpdate, bytes | HTTP/1.1 and (`http2`) HTTP/2 on an asynchronous runtime |
 //! | tower-service | the trait that routers implement |
 //! | tokio-util, slab, atomic-waker, pin-project-lite | a cancellation token; the registry of connections, and how they are woken |
 //! | tracing | events, for any subscriber |
@@ -224,11 +226,14 @@
 //!
 //! # Absent on purpose
 //!
-//! HTTP/2: its state cannot travel to another process. A proxy in front speaks it. A program that brings
-//! another TLS has [`Server::accept_from`]: its connections end in order at a restart.
+//! A second TLS library: a program that brings one itself has [`Server::accept_from`], and its connections end in order at
+//! a restart.
 //!
 //! Getting certificates (ACME): certbot, lego and their kin write files and then reload or restart the service.
 //! Keys of TLS that live elsewhere, in a token or an agent.
+//!
+//! HTTP/2 without the feature `http2`: a client hears in its own protocol that HTTP/1.1 is required. With it, still no
+//! upgrade from HTTP/1.1 (`h2c`, which RFC 9113 has taken out), no CONNECT, no push, and none to an application behind a `Proxy`.
 //!
 //! Starting and stopping an application behind a `Proxy`: systemd does that. Choosing between several: a proxy
 //! has one address, which a reload may change.
@@ -243,7 +248,7 @@
 //! | `daemon` | the builder, and the order of everything: start, serve, reload, stop, upgrade; watchdog; exit codes | all |
 //! | `admin` | the admin routes, metrics as text, the status page | proxy, http, handover, connections, sockets, tls, lifecycle, log |
 //! | `proxy` | an application behind the daemon: waiting, sending again, tunnels | http, handover, connections, sockets, tls, lifecycle, log |
-//! | `http` | a connection's life and a request's: accepting, handshakes, HTTP/1.1, time-outs, the access log | connections, sockets, tls, log |
+//! | `http` | a connection's life and a request's: accepting, handshakes, HTTP/1.1, HTTP/2, time-outs, the access log | connections, sockets, tls, log |
 //! | `handover` | what goes to the next process and what came from the one before | connections, sockets, tls, manager, lifecycle |
 //! | `connections` | the connections that there are: the registry, its modes, the drain, limits, counters | sockets, lifecycle, log |
 //! | `sockets` | addresses, inherited sockets, binding, listeners, streams | tls, manager, lifecycle |

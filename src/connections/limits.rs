@@ -33,7 +33,8 @@ pub struct Limits {
     pub head_size: usize,
     /// Headers of a request; more is answered with 431. Default 100.
     pub headers: usize,
-    /// Requests that a connection of HTTP/2 may have in flight at the same time. Default 100.
+    /// Requests that a connection of HTTP/2 may have in flight at the same time; one more is refused, which a client
+    /// may send again. Default 100.
     #[cfg(feature = "http2")]
     pub streams: u32,
     /// Bytes of a request's body to the admin server, which needs none; more is answered with 413,

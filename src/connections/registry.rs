@@ -89,6 +89,7 @@ pub(crate) struct Registry {
     /// Room is wanted and no connection was idle: one that becomes idle offers itself.
     wants_idle: AtomicBool,
     /// The log tells of a client of HTTP/2 already.
+    #[cfg(not(feature = "http2"))]
     has_met_http2: AtomicBool,
     /// What the times in [`Signal::idle`] count from.
     began: Instant,
@@ -187,6 +188,7 @@ impl Registry {
             tcp: TcpCell::default(),
             drain_timeout: OnceLock::new(),
             wants_idle: AtomicBool::new(false),
+            #[cfg(not(feature = "http2"))]
             has_met_http2: AtomicBool::new(false),
             began: Instant::now(),
             turns: AtomicU32::new(0),
@@ -262,6 +264,7 @@ impl Registry {
     }
 
     /// Tells, of a client of HTTP/2, whether it is the server's first.
+    #[cfg(not(feature = "http2"))]
     pub(crate) fn is_first_of_http2(&self) -> bool {
         !self.has_met_http2.swap(true, Ordering::Relaxed)
     }

@@ -1,13 +1,14 @@
-//! Clients of HTTP/2, which is not served.
+//! Clients of HTTP/2, from its preface on.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
 };
 
-use crate::support::{Launch, PATIENCE, exchange};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::support::{
+    Http2, Launch, PATIENCE, exchange,
+    http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame, head},
+};
 
 /// An empty SETTINGS frame, and GOAWAY with `HTTP_1_1_REQUIRED`, RFC 9113 sections 6.5, 6.8 and 7.
 const ANSWER: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
@@ -40,15 +41,18 @@ fn rest(mut client: &TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn http2_is_answered_with_goaway_however_its_preface_comes() {
+fn http2_is_known_however_its_preface_comes() {
     let mut daemon = Launch::daemon().start();
     let address = daemon.public();
-    let whole = connect(&address);
-    (&whole).write_all(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat()).unwrap();
-    assert_eq!(rest(&whole), ANSWER);
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", Some("test"), &[]));
+    let bytes = [PREFACE, &settings, &request].concat();
+    let whole = Http2::new(connect(&address), &bytes);
     let bytewise = connect(&address);
-    drip(&bytewise, PREFACE);
-    assert_eq!(rest(&bytewise), ANSWER);
+    drip(&bytewise, &bytes);
+    for mut client in [whole, Http2::new(bytewise, b"")] {
+        assert_eq!(client.answer(1).text(), "Hello, Serve is running...\n");
+    }
     daemon.stop().assert(0, &[]);
 }
 
@@ -73,26 +77,6 @@ fn http2_behind_an_answer_is_answered_with_goaway() {
     drip(&later, PREFACE);
     assert_eq!(rest(&later), ANSWER);
     daemon.stop().assert(0, &[]);
-}
-
-#[test]
-fn the_log_warns_of_http2_once() {
-    let mut daemon = Launch::daemon().args(["--log-level", "debug"]).start();
-    for _ in 0..3 {
-        let client = connect(&daemon.public());
-        (&client).write_all(PREFACE).unwrap();
-        assert_eq!(rest(&client), ANSWER);
-    }
-    let ended = daemon.stop();
-    let events = ended.events().into_iter();
-    let told: Vec<_> = events
-        .filter(|event| {
-            event["message"].as_str().is_some_and(|text| text.starts_with("HTTP/2 is not served"))
-        })
-        .map(|event| (event["level"].clone(), event["server"].clone(), event["peer"].is_string()))
-        .collect();
-    let expected = ["WARN", "DEBUG", "DEBUG"].map(|level| (level.into(), "public".into(), true));
-    assert_eq!(told, expected, "{}", ended.text());
 }
 
 #[test]

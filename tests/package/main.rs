@@ -41,7 +41,7 @@ fn row(first: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_documented_numbers_of_dependencies_are_true() {
-    for feature in ["", "axum", "log", "admin", "metrics", "proxy", "daemon", "tls"] {
+    for feature in ["", "axum", "log", "admin", "metrics", "proxy", "http2", "daemon", "tls"] {
         let name = if feature.is_empty() { "none".to_owned() } else { format!("`{feature}`") };
         let documented = *row(&name).last().expect("a row has cells");
         let tree = cargo(&[

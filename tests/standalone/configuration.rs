@@ -328,6 +328,7 @@ fn limits_with_which_nobody_could_be_served_are_refused() {
     for (flag, value) in [
         ("--max-connections", "0"),
         ("--max-headers", "0"),
+        ("--max-streams", "0"),
         ("--max-head-size", "100"),
         ("--first-byte-timeout", "0s"),
         ("--head-timeout", "0s"),

@@ -80,17 +80,23 @@ impl Http2 {
     /// The same, with these settings.
     #[track_caller]
     pub(crate) fn with_settings(address: &str, settings: &[(u16, u32)]) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
-        stream.set_nodelay(true).expect("it is TCP");
-        let mut client = Self { stream, next: 1, is_polite: true, seen: Vec::new() };
-        client.stream.write_all(PREFACE).expect("the server reads");
+        let mut client =
+            Self::new(TcpStream::connect(address).expect("the server listens"), PREFACE);
         // No table of fields that were sent before.
         let settings = [&[(1, 0)], settings].concat();
         let bytes =
             |(name, value): &(u16, u32)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
         client.send(SETTINGS, 0, 0, &settings.iter().flat_map(bytes).collect::<Vec<_>>());
         client
+    }
+
+    /// A client that has sent something already, and sends these bytes first.
+    #[track_caller]
+    pub(crate) fn new(mut stream: TcpStream, bytes: &[u8]) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+        stream.set_nodelay(true).expect("it is TCP");
+        stream.write_all(bytes).expect("the server reads");
+        Self { stream, next: 1, is_polite: true, seen: Vec::new() }
     }
 
     /// Its own address, as the server sees it.

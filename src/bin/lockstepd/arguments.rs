@@ -122,6 +122,10 @@ struct Line {
     #[arg(long, global = true, value_name = "NUMBER")]
     max_headers: Option<usize>,
 
+    /// Requests that a connection of HTTP/2 may have in flight at the same time; one more is refused [env: LOCKSTEPD_MAX_STREAMS] [default: 100]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    max_streams: Option<u32>,
+
     /// Bytes of a request's body to the admin server, which needs none; more is answered with 413 [env: LOCKSTEPD_MAX_ADMIN_BODY_SIZE] [default: 65536]
     #[arg(long, global = true, value_name = "NUMBER")]
     max_admin_body_size: Option<usize>,
@@ -193,6 +197,7 @@ pub(crate) fn parse() -> Arguments {
         max_connections: line.max_connections,
         max_head_size: line.max_head_size,
         max_headers: line.max_headers,
+        max_streams: line.max_streams,
         max_admin_body_size: line.max_admin_body_size,
         first_byte_timeout: line.first_byte_timeout,
         head_timeout: line.head_timeout,

@@ -90,6 +90,7 @@ impl Settings {
             max_connections: variables.one("LOCKSTEPD_MAX_CONNECTIONS", usize::from_str)?,
             max_head_size: variables.one("LOCKSTEPD_MAX_HEAD_SIZE", usize::from_str)?,
             max_headers: variables.one("LOCKSTEPD_MAX_HEADERS", usize::from_str)?,
+            max_streams: variables.one("LOCKSTEPD_MAX_STREAMS", u32::from_str)?,
             max_admin_body_size: variables.one("LOCKSTEPD_MAX_ADMIN_BODY_SIZE", usize::from_str)?,
             first_byte_timeout: variables
                 .one("LOCKSTEPD_FIRST_BYTE_TIMEOUT", humantime::parse_duration)?,

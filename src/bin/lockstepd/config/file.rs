@@ -56,6 +56,7 @@ struct LimitsTable {
     max_connections: Option<usize>,
     max_head_size: Option<usize>,
     max_headers: Option<usize>,
+    max_streams: Option<u32>,
     max_admin_body_size: Option<usize>,
     #[serde(deserialize_with = "duration")]
     first_byte_timeout: Option<Duration>,
@@ -146,6 +147,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         max_connections: file.limits.max_connections,
         max_head_size: file.limits.max_head_size,
         max_headers: file.limits.max_headers,
+        max_streams: file.limits.max_streams,
         max_admin_body_size: file.limits.max_admin_body_size,
         first_byte_timeout: file.limits.first_byte_timeout,
         head_timeout: file.limits.head_timeout,

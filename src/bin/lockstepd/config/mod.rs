@@ -112,6 +112,7 @@ fn limits(settings: &Settings) -> Limits {
     limits.connections = settings.max_connections.or(limits.connections);
     limits.head_size = settings.max_head_size.unwrap_or(limits.head_size);
     limits.headers = settings.max_headers.unwrap_or(limits.headers);
+    limits.streams = settings.max_streams.unwrap_or(limits.streams);
     limits.admin_body_size = settings.max_admin_body_size.unwrap_or(limits.admin_body_size);
     limits.first_byte_timeout = settings.first_byte_timeout.unwrap_or(limits.first_byte_timeout);
     limits.head_timeout = settings.head_timeout.unwrap_or(limits.head_timeout);

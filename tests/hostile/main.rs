@@ -11,6 +11,7 @@ mod admin;
 mod bodies;
 mod crowd;
 mod descriptors;
+mod floods;
 mod http2;
 mod limits;
 mod malformed;

@@ -121,6 +121,8 @@ where
             handle.idle(since);
             let (since, limit) = match closing {
                 Some(told) => (since.max(told), SILENT_MAX),
+                // The rest of the preface has a time of its own.
+                None if waits.is_some() => return Poll::Pending,
                 None => (since, idle_timeout),
             };
             ready!(end_timer.poll_until(after(since, limit), cx));

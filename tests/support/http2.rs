@@ -297,6 +297,11 @@ pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
     [vec![0], text(name), text(value)].concat()
 }
 
+/// Tells whether the answer on `stream` has come whole.
+pub(crate) fn is_answered(frames: &[Frame], stream: u32) -> bool {
+    answer_among(frames, stream).is_some_and(|answer| answer.reset.is_none())
+}
+
 /// The answer on `stream`, if it has come to its end.
 fn answer_among(frames: &[Frame], stream: u32) -> Option<StreamAnswer> {
     let mut answer = StreamAnswer::default();

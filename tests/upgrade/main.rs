@@ -5,6 +5,7 @@ mod support;
 
 mod connections;
 mod crowded;
+mod http2;
 mod names;
 mod own_listeners;
 mod socket_files;

@@ -11,8 +11,10 @@ use crate::sockets::peer::Peer;
 // === impl Activity ===
 
 impl Activity {
-    pub(crate) fn of_stream(registry: Arc<Registry>, peer: Peer) -> Self {
-        let activity = Self::new(registry, peer, false);
+    /// `recalls`: as for [`Activity::new`], though of a stream no request is ever recalled: the service hears of its
+    /// client in that way.
+    pub(crate) fn of_stream(registry: Arc<Registry>, peer: Peer, recalls: bool) -> Self {
+        let activity = Self::new(registry, peer, recalls);
         activity.wire().unfollow();
         // What is wanted of its body has not come: what has is given to the service at once.
         activity.change(OF_STREAM | READ_BLOCKED, true);

@@ -77,7 +77,8 @@ where
     type Future = StreamAnswer<S::Future, B>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let activity = Arc::new(Activity::of_stream(Arc::clone(&self.registry), self.peer));
+        let (registry, recalls) = (Arc::clone(&self.registry), self.shared.recalls);
+        let activity = Arc::new(Activity::of_stream(registry, self.peer, recalls));
         let stream = self.streams.begin(Arc::clone(&activity));
         request::join_cookies(request.headers_mut());
         let watched = Watched {

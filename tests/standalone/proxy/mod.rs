@@ -9,6 +9,7 @@ mod faults;
 mod fields;
 mod framing;
 mod hold;
+mod http2;
 mod leaving;
 mod methods;
 mod restarts;

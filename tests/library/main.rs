@@ -8,6 +8,8 @@ mod answers;
 mod bodies;
 mod embedding;
 mod half_closed;
+#[cfg(feature = "http2")]
+mod http2;
 mod own_listeners;
 mod peers;
 mod pipelines;

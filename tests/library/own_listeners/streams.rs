@@ -171,18 +171,33 @@ async fn an_answer_to_a_head_that_does_not_come_whole_is_written_whole() {
     assert_eq!(running.stop().await, Exit::Clean);
 }
 
+#[cfg(feature = "http2")]
 #[tokio::test]
-async fn a_client_of_http2_is_told_in_whole() {
+async fn a_client_of_http2_is_served_and_told_of_the_stop() {
+    use crate::support::http2::{
+        ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, frame, head,
+    };
     let (clients, running) = start(router()).await;
-    let (mut client, theirs) = duplex(16);
+    let (client, theirs) = duplex(16);
     clients.send(Ok(Accepted::stream(theirs))).await.unwrap();
+    let (mut heard, mut said) = tokio::io::split(client);
+    let settings = [frame(SETTINGS, 0, 0, &[]), frame(SETTINGS, ACK, 0, &[])].concat();
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", "/", Some("x"), &[]));
+    let saying = tokio::spawn(async move {
+        said.write_all(&[PREFACE, &settings, &request].concat()).await.unwrap();
+        said
+    });
     let mut answer = Vec::new();
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    client.write_all(preface).await.unwrap();
-    timeout(PATIENCE, client.read_to_end(&mut answer)).await.unwrap().unwrap();
-    // SETTINGS and GOAWAY.
-    assert_eq!(answer.len(), 9 + 17, "{answer:?}");
-    assert_eq!(running.stop().await, Exit::Clean);
+    while !answer.ends_with(b"Hello") {
+        answer.push(timeout(PATIENCE, heard.read_u8()).await.unwrap().unwrap());
+    }
+    let _said = saying.await.unwrap();
+    let stopping = tokio::spawn(running.stop());
+    answer.clear();
+    timeout(PATIENCE, heard.read_to_end(&mut answer)).await.unwrap().unwrap();
+    let goaway = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    assert!(answer.starts_with(&goaway), "{answer:?}");
+    assert_eq!(stopping.await.unwrap(), Exit::Clean);
 }
 
 #[tokio::test]

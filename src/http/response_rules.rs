@@ -85,8 +85,23 @@ pub(crate) fn conform<B: Body>(
     if closes && !is_switching && !asked.is_of_stream() {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
+    if asked.is_of_stream() {
+        take_content(response, asked, length);
+    }
     // To HTTP/1.0 an unknown length is told by the connection's end.
     (length, is_last || is_switching || (asked.is_old() && length.is_none()))
+}
+
+/// Takes the body out of an answer on a stream that must not have one; of others hyper does.
+fn take_content<B: Body>(response: &mut Response<Option<B>>, asked: Asked, length: Option<u64>) {
+    let is_empty = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !is_empty && !asked.is_head {
+        return;
+    }
+    let had_one = response.body_mut().take().is_some_and(|body| !body.is_end_stream());
+    if let Some(length) = length.filter(|_| had_one && !is_empty) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
 }
 
 /// Tells whether what follows this answer's head is another protocol.
@@ -190,6 +205,25 @@ mod tests {
         assert_eq!(response.headers().get("connection"), None);
         let (response, ..) = conformed(with(101, "upgrade", "x"), false, asked, false);
         assert_eq!(response.status(), 500);
+    }
+
+    #[test]
+    fn on_a_stream_an_answer_without_content_has_none_and_head_is_told_its_length() {
+        let stream = Asked { version: Version::HTTP_2, ..GET };
+        let head = Asked { is_head: true, ..stream };
+        for (status, asked, length) in
+            [(200, head, Some("5")), (204, stream, None), (304, stream, None), (304, head, None)]
+        {
+            let body = Some(Full::new(&b"hello"[..]));
+            let mut response = Response::builder().status(status).body(body).unwrap();
+            conform(&mut response, asked, false);
+            assert!(response.body().is_none(), "{status}");
+            let told = response.headers().get("content-length").map(|told| told.to_str().unwrap());
+            assert_eq!(told, length, "{status}");
+        }
+        let mut response = Response::new(Some(Full::new(&b"hello"[..])));
+        conform(&mut response, stream, false);
+        assert!(response.body().is_some());
     }
 
     #[test]

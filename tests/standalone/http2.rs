@@ -30,6 +30,17 @@ fn requests_of_http2_are_answered_on_the_port_of_http1() {
 }
 
 #[test]
+fn an_answer_to_head_is_a_head() {
+    let mut daemon = Launch::daemon().start();
+    let mut client = Http2::connect(&daemon.public());
+    for _ in 0..2 {
+        let stream = client.request("HEAD", "/", &[], true);
+        assert_eq!(client.answer(stream), whole(200, ""));
+    }
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn each_stream_is_a_request_in_log_and_metrics() {
     let mut daemon = Launch::daemon().args(["--access-log", "all"]).start();
     let mut client = Http2::connect(&daemon.public());

@@ -44,7 +44,7 @@
 //! More: [`guide`] has a page for programs that use `axum::serve` now, one for services behind a load balancer, one
 //! on applications in other languages behind the daemon, and one on the alternatives; `examples/` has a program for
 //! each of: a queue that is emptied at the end,
-//! a database, static files, server-sent events, a chat over `WebSocket`s, hyper without a framework, a
+//! a database, static files, server-sent events, a chat over `WebSocket`s, gRPC, hyper without a framework, a
 //! tracing subscriber or a runtime of your own, two servers with all the trimmings.
 //!
 //! # What there is

@@ -5,6 +5,7 @@ mod support;
 
 mod connections;
 mod crowded;
+mod grpc;
 mod http2;
 mod names;
 mod own_listeners;

@@ -57,7 +57,7 @@ pub(crate) enum TlsError {
     Certificate(#[from] CertificateError),
     #[error("cannot use the authorities in {file}: {why} (it has to have certificates in PEM)")]
     Authorities { file: String, why: String },
-    #[error("\"{0}\" cannot be offered by ALPN (it has to be http/1.1)")]
+    #[error("\"{0}\" cannot be offered by ALPN (choose of {SERVED:?})")]
     Protocol(String),
     #[error("cannot set TLS up: {0}")]
     Library(#[from] Error),
@@ -74,6 +74,12 @@ pub(crate) struct Shaken {
 
 /// Any client is let in whose certificate an authority has signed: which of them may do what is for the service to say.
 struct AnyName;
+
+/// The protocols that ALPN may offer.
+#[cfg(feature = "http2")]
+const SERVED: [&str; 2] = ["h2", "http/1.1"];
+#[cfg(not(feature = "http2"))]
+const SERVED: [&str; 1] = ["http/1.1"];
 
 /// TLS 1.3 and 1.2 with AEAD ciphers and forward secrecy, hybrid key exchange where the client has it.
 const POLICY: &str = "20251014";
@@ -281,5 +287,5 @@ pub(super) fn policy() -> Result<Policy, Error> {
 
 /// Tells whether a protocol that ALPN may offer is one of those that are served.
 fn is_served(protocol: &str) -> bool {
-    protocol == "http/1.1"
+    SERVED.contains(&protocol)
 }

@@ -23,7 +23,7 @@ pub(super) struct Records<S> {
     /// How many bytes of what has come are the rest of a record that s2n is being given.
     given: usize,
     /// How many records s2n has been given since it was asked last.
-    given_records: usize,
+    count: usize,
 }
 
 /// Encrypted bytes that are under way.
@@ -45,7 +45,7 @@ const HEAD: usize = 5;
 
 impl<S: Transport> Records<S> {
     pub(super) fn new(stream: S, unfinished: Unfinished) -> Self {
-        Self { stream, unfinished, given: 0, given_records: 0 }
+        Self { stream, unfinished, given: 0, count: 0 }
     }
 
     pub(super) fn into_parts(self) -> (S, Unfinished) {
@@ -59,11 +59,11 @@ impl<S: Transport> Records<S> {
 
     /// Begins to count the records that s2n is given.
     pub(super) fn count_anew(&mut self) {
-        self.given_records = 0;
+        self.count = 0;
     }
 
     pub(super) fn records(&self) -> usize {
-        self.given_records
+        self.count
     }
 
     /// Writes what the stream has not taken yet.
@@ -89,7 +89,7 @@ impl<S: Transport> AsyncRead for Records<S> {
         }
         if self.given == 0 {
             self.given = self.unfinished.record().unwrap_or_default();
-            self.given_records += 1;
+            self.count += 1;
         }
         let now = self.given.min(buf.remaining());
         buf.put_slice(&self.unfinished.incoming[..now]);

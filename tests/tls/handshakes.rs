@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
 };
 
 use crate::secured::Secured;
@@ -109,6 +110,39 @@ fn the_application_protocol_is_http_1_1() {
         SClient::connect(&address, &secured.certificate.file, &["-alpn", "h2,http/1.1"]);
     client.greet();
     assert!(client.said().contains("ALPN protocol: http/1.1"), "{}", client.said());
+    secured.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn http_2_is_spoken_where_it_is_offered() {
+    let Some(mut secured) = Secured::start(&["--tls-alpn", "h2,http/1.1"]) else { return };
+    let address = secured.address();
+    let port = address.rsplit(':').next().unwrap();
+    let to = format!("localhost:{port}:{address}");
+    let file = secured.certificate.file.to_string_lossy();
+    let url = format!("https://localhost:{port}/");
+    let shown = ["-w", "%{http_version}", "--connect-to", &*to, "--cacert", &*file, &*url];
+    for (asked, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let curl = Command::new("curl").args(["-sS", asked]).args(shown).output().unwrap();
+        let said = String::from_utf8_lossy(&curl.stdout).into_owned();
+        assert_eq!(said, format!("Hello, Serve is running...\n{version}"), "{curl:?}");
+    }
+    secured.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn a_probe_that_only_connects_is_no_failed_handshake() {
+    let Some(mut secured) = Secured::start(&[]) else { return };
+    drop(TcpStream::connect(secured.address()).unwrap());
+    let (accepted, open) = (
+        "lockstepd_connections_accepted_total{server=\"public\"}",
+        "lockstepd_connections{server=\"public\"}",
+    );
+    wait_until("it has come and gone", PATIENCE, || {
+        secured.metric(accepted) == 1 && secured.metric(open) == 0
+    });
+    let failed = "lockstepd_tls_handshakes_total{server=\"public\",result=\"failed\"}";
+    assert_eq!(secured.metric(failed), 0);
     secured.daemon.stop().assert(0, &[]);
 }
 

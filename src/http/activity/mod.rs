@@ -145,6 +145,13 @@ impl Activity {
         &self.registry
     }
 
+    /// The same, over TLS if there is a session.
+    #[cfg(all(feature = "http2", feature = "tls"))]
+    pub(crate) fn over_tls(mut self, session: Option<TlsSession>) -> Self {
+        self.session = session;
+        self
+    }
+
     /// What there is to know of its TLS; none where it has come in clear text.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_session(&self) -> Option<&TlsSession> {

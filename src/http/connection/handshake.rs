@@ -40,7 +40,9 @@ pub(super) async fn shake(
     let (server, peer) = (registration.handle().registry(), idle.stream.peer());
     // A server that has no TLS any more; the process before this one had.
     let Some(acceptor) = acceptor else { return Served::Closed };
-    if idle.stream.begins_in_clear_text() {
+    // A probe that only connects is no handshake.
+    let Ok(first) = idle.stream.first_byte() else { return Served::Closed };
+    if first.is_some_and(|first| first.is_ascii_alphabetic()) {
         access::refused(access, server, peer, Refusal::ClearText.status(), &Refusal::ClearText);
         return end(idle, registration, clear_text().as_bytes()).await;
     }

@@ -79,6 +79,8 @@ where
         shared,
         registry: Arc::clone(&registry),
         peer,
+        #[cfg(feature = "tls")]
+        session: idle.stream.tls_session(),
         state,
         fields_max: limits.headers,
         streams: Arc::clone(&streams),
@@ -158,6 +160,8 @@ where
         return None;
     }
     idle.stream.shutdown_now();
+    #[cfg(feature = "tls")]
+    idle.stream.discard_tls();
     idle.skip = Some(Remainder::UntilClose(0));
     Some((idle, registration))
 }

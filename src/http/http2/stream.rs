@@ -23,6 +23,8 @@ use crate::http::connection::Shared;
 use crate::http::exchange::{Answer, Watched};
 use crate::http::timeouts::Timeouts;
 use crate::sockets::peer::Peer;
+#[cfg(feature = "tls")]
+use crate::tls::session::TlsSession;
 
 /// A service whose streams are counted.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Streamed<'s, S> {
     pub(super) shared: &'s Shared<S>,
     pub(super) registry: Arc<Registry>,
     pub(super) peer: Peer,
+    #[cfg(feature = "tls")]
+    pub(super) session: Option<TlsSession>,
     pub(super) state: Option<&'s Extensions>,
     pub(super) fields_max: usize,
     pub(super) streams: Arc<Streams>,
@@ -78,7 +82,10 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (registry, recalls) = (Arc::clone(&self.registry), self.shared.recalls);
-        let activity = Arc::new(Activity::of_stream(registry, self.peer, recalls));
+        let activity = Activity::of_stream(registry, self.peer, recalls);
+        #[cfg(feature = "tls")]
+        let activity = activity.over_tls(self.session.clone());
+        let activity = Arc::new(activity);
         let stream = self.streams.begin(Arc::clone(&activity));
         request::join_cookies(request.headers_mut());
         let watched = Watched {

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
 use s2n_tls::error::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -57,13 +57,18 @@ impl Stream {
         self.tls().map(|tls| TlsSession::new(tls.certificate().cloned()))
     }
 
-    /// Tells whether the client, which has sent something, has begun with a letter: as every request in clear text does,
-    /// and no handshake.
-    pub(crate) fn begins_in_clear_text(&self) -> bool {
-        let mut first = [0];
-        let Some(socket) = self.socket() else { return false };
-        let read = retry_on_intr(|| recv(socket, &mut first, RecvFlags::PEEK));
-        read.is_ok() && first[0].is_ascii_alphabetic()
+    /// The first byte that the client has sent, if it has; it stays to be read.
+    ///
+    /// # Errors
+    /// When the client has closed the connection.
+    pub(crate) fn first_byte(&self) -> io::Result<Option<u8>> {
+        let (mut first, socket) = ([0], self.socket().ok_or(io::ErrorKind::NotConnected)?);
+        match retry_on_intr(|| recv(socket, &mut first, RecvFlags::PEEK)) {
+            Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(Some(first[0])),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the handshake.

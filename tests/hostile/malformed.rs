@@ -6,6 +6,8 @@ use std::{
     thread,
 };
 
+#[cfg(feature = "tls")]
+use crate::support::{Certificate, TlsRelay, has_openssl};
 use crate::{
     corpus::{self, Case, Expected},
     program::Program,
@@ -39,6 +41,29 @@ fn every_malformed_request_to_the_public_is_answered_as_documented() {
         }
     };
     judge_all(&corpus::all(), judge);
+    assert_unharmed(daemon);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn every_malformed_request_over_tls_is_answered_as_in_clear_text() {
+    if !has_openssl() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::make(directory.path(), "localhost", &["localhost"], 90);
+    let (file, key) = (certificate.file.to_string_lossy(), certificate.key.to_string_lossy());
+    let listen = format!("{}:0", Launch::address());
+    let mut daemon = Launch::daemon()
+        .args(["--tls-listen", &*listen, "--tls-certificates", &*file, "--tls-keys", &*key])
+        .start();
+    let addresses = daemon.addresses("public");
+    let secured = addresses.iter().find_map(|address| address.strip_suffix(" (TLS)")).unwrap();
+    let relay = TlsRelay::to(secured, &certificate.file);
+    let address = relay.address();
+    judge_all(&corpus::all(), |case| {
+        judged(case, &exchange(&address, &case.to_send(), case.hangs_up()), false)
+    });
     assert_unharmed(daemon);
 }
 

@@ -62,9 +62,14 @@ impl TicketKeys {
         Ok(())
     }
 
-    /// These, and those of another process that come after them.
+    /// These, and those of another process that come after them. One that was not due yet is left out: a process makes
+    /// one before it knows of these, and there would be as many as there have been processes. s2n takes 48.
     pub(super) fn followed_by(mut self, later: &Self) -> Self {
-        self.0.extend(later.0.iter().cloned());
+        for key in &later.0 {
+            if self.is_due(key.introduced()) {
+                self.0.push(key.clone());
+            }
+        }
         self
     }
 
@@ -126,6 +131,30 @@ mod tests {
             let newest = keys.0.last().unwrap().introduced();
             assert!(now.duration_since(newest).unwrap() < Duration::from_secs(1));
         }
+    }
+
+    #[test]
+    fn many_processes_one_after_the_other_have_as_many_keys_as_one() {
+        let mut keys = TicketKeys::default();
+        keys.rotate(SystemTime::now()).unwrap();
+        for _ in 0..100 {
+            let mut own = TicketKeys::default();
+            own.rotate(SystemTime::now()).unwrap();
+            keys = keys.followed_by(&own);
+        }
+        assert_eq!(keys.0.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_due_is_taken_from_the_later_process() {
+        let now = SystemTime::now();
+        let (mut before, mut own) = (TicketKeys::default(), TicketKeys::default());
+        before.rotate(now - 2 * INTERVAL).unwrap();
+        own.rotate(now).unwrap();
+        let own_name = own.0[0].name;
+        let all = before.followed_by(&own);
+        assert_eq!(all.0.last().unwrap().name, own_name);
+        assert_eq!(all.0.len(), 2);
     }
 
     #[test]

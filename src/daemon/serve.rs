@@ -203,7 +203,14 @@ impl Running {
         };
         #[cfg(feature = "tls")]
         let read = match read {
-            Ok(reload) => self.read_certificates().await.map(|certificates| (reload, certificates)),
+            Ok(reload) => tokio::select! {
+                read = timeout(RELOAD_TIMEOUT, self.read_certificates()) => match read {
+                    Ok(read) => read.map(|certificates| (reload, certificates)),
+                    Err(_) => Err("the files of the certificates could not be read in time".to_owned()),
+                },
+                // Nor for files.
+                () = self.shutdown.triggered() => return,
+            },
             Err(error) => Err(error),
         };
         self.trouble = match read {

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, Mode, mkfifoat},
+    process::Signal,
+};
 
 use crate::secured::{Secured, secured_address, set_mode};
 use crate::support::{Application, Certificate, Launch, PATIENCE, SClient, ask, wait_until};
@@ -90,6 +93,19 @@ fn a_reload_exchanges_certificates_and_a_bad_one_changes_nothing() {
     secured.upgrade();
     client.greet();
     secured.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn a_key_that_does_not_come_holds_up_no_stop() {
+    let Some(secured) = Secured::start(&[]) else { return };
+    let key = &secured.certificate.key;
+    fs::remove_file(key).unwrap();
+    mkfifoat(CWD, key, Mode::RUSR | Mode::WUSR).unwrap();
+    secured.daemon.signal(Signal::HUP);
+    // Opened once the daemon reads it.
+    let writer = fs::OpenOptions::new().write(true).open(key).unwrap();
+    secured.daemon.stop().assert(0, &[]);
+    drop(writer);
 }
 
 #[test]

@@ -68,6 +68,24 @@ fn keys_are_exchanged_before_and_after_an_upgrade() {
 }
 
 #[test]
+fn keys_that_were_asked_for_within_a_request_are_exchanged_by_the_next_process() {
+    let Some(mut secured) = Secured::start(&[]) else { return };
+    let address = secured.address();
+    let mut client = SClient::connect(&address, &secured.certificate.file, &["-tls1_3", "-msg"]);
+    client.greet();
+    client.send("K\n");
+    client.wait_for("the client's KeyUpdate", |said| {
+        said.contains(">>> TLS 1.3, Handshake [length 0005], KeyUpdate")
+    });
+    client.send("GET / HTTP/1.1\nHo");
+    secured.upgrade();
+    client.send("st: localhost\n\n");
+    client.greeted();
+    assert!(client.said().contains("<<< TLS 1.3, Handshake [length 0005], KeyUpdate"));
+    secured.daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn sessions_are_resumed_in_the_next_process() {
     for version in ["-tls1_3", "-tls1_2"] {
         let Some(mut secured) = Secured::start(&[]) else { return };

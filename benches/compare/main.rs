@@ -4,6 +4,7 @@
 //! cargo bench --bench compare                           everything, as a table in Markdown
 //! cargo bench --bench compare -- pipelined restart      these figures only
 //! cargo bench --bench compare -- proxy                  lockstepd as a proxy only, or proxy-latency and so on
+//! cargo bench --bench compare -- tls                    lockstepd with TLS only, or tls-memory and so on
 //! cargo bench --bench compare -- --rounds 9 --seconds 4 more often, and longer
 //! ```
 //!
@@ -28,6 +29,7 @@ mod server;
 mod service;
 mod table;
 mod throughput;
+mod tls;
 mod units;
 mod wrk;
 
@@ -44,6 +46,7 @@ use proxy::Proxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Application, Processor, Trouble};
 use table::{Column, Row, markdown};
+use tls::Speaker;
 
 /// A figure: its name, and what measures it.
 type Figure<C> = (&'static str, fn(&Setting) -> Result<Vec<Row<C>>, Trouble>);
@@ -70,8 +73,15 @@ const PROXY_FIGURES: [Figure<Proxy>; 5] = [
     ("proxy-bulk", proxy::bulk),
 ];
 
-/// Stands for all of [`PROXY_FIGURES`].
-const PROXY: &str = "proxy";
+const TLS_FIGURES: [Figure<Speaker>; 4] = [
+    ("tls-handshakes", tls::handshakes),
+    ("tls-keep-alive", tls::keep_alive),
+    ("tls-memory", tls::memory),
+    ("tls-restart", tls::restart),
+];
+
+/// Stand for all of [`PROXY_FIGURES`], and of [`TLS_FIGURES`].
+const GROUPS: [&str; 2] = ["proxy", "tls"];
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -96,6 +106,7 @@ struct Setting {
     duration: Duration,
     programs: Vec<Program>,
     proxies: Vec<proxy::Program>,
+    speakers: Vec<tls::Program>,
     /// What the proxies stand before.
     application: PathBuf,
 }
@@ -115,16 +126,21 @@ fn main() -> ExitCode {
         duration: Duration::from_secs(options.seconds.into()),
         programs: Vec::new(),
         proxies: Vec::new(),
+        speakers: Vec::new(),
         application: PathBuf::new(),
     };
     let chosen = options.choose(FIGURES);
     let chosen_of_proxies = options.choose(PROXY_FIGURES);
+    let chosen_of_speakers = options.choose(TLS_FIGURES);
     let mut complete = true;
     if !chosen.is_empty() {
         complete &= setting.find_programs() & table(&chosen, &setting);
     }
     if !chosen_of_proxies.is_empty() {
         complete &= setting.find_proxies() & table(&chosen_of_proxies, &setting);
+    }
+    if !chosen_of_speakers.is_empty() {
+        complete &= setting.find_speakers() & table(&chosen_of_speakers, &setting);
     }
     if complete { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
@@ -155,7 +171,8 @@ fn table<C: Column>(figures: &[Figure<C>], setting: &Setting) -> bool {
 fn names() -> Vec<&'static str> {
     let figures = FIGURES.map(|(name, _)| name);
     let proxy_figures = PROXY_FIGURES.map(|(name, _)| name);
-    figures.into_iter().chain([PROXY]).chain(proxy_figures).collect()
+    let tls_figures = TLS_FIGURES.map(|(name, _)| name);
+    figures.into_iter().chain(GROUPS).chain(proxy_figures).chain(tls_figures).collect()
 }
 
 // === impl Options ===
@@ -163,8 +180,11 @@ fn names() -> Vec<&'static str> {
 impl Options {
     fn choose<C, const COUNT: usize>(&self, figures: [Figure<C>; COUNT]) -> Vec<Figure<C>> {
         let is_chosen = |name: &str| {
-            let is_named =
-                |figure: &String| figure == name || (figure == PROXY && name.starts_with("proxy-"));
+            let is_in = |group: &str| {
+                let rest = name.strip_prefix(group);
+                GROUPS.contains(&group) && rest.is_some_and(|rest| rest.starts_with('-'))
+            };
+            let is_named = |figure: &String| figure == name || is_in(figure);
             self.figures.is_empty() || self.figures.iter().any(is_named)
         };
         figures.into_iter().filter(|(name, _)| is_chosen(name)).collect()
@@ -201,6 +221,23 @@ impl Setting {
             }
             Err(trouble) => {
                 eprintln!("without proxies: {trouble}");
+                false
+            }
+        }
+    }
+
+    /// The same for those that speak TLS.
+    fn find_speakers(&mut self) -> bool {
+        match tls::Program::all() {
+            Ok((speakers, missing)) => {
+                for missing in &missing {
+                    eprintln!("{missing}");
+                }
+                self.speakers = speakers;
+                missing.is_empty()
+            }
+            Err(trouble) => {
+                eprintln!("without TLS: {trouble}");
                 false
             }
         }

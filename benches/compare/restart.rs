@@ -49,7 +49,7 @@ pub(crate) fn restart(setting: &Setting) -> Result<Vec<Row>, Trouble> {
 }
 
 /// Milliseconds for a restart, which all of so many connections survive.
-fn once(machine: &Machine, connections: usize) -> Result<f64, Trouble> {
+pub(crate) fn once(machine: &Machine, connections: usize) -> Result<f64, Trouble> {
     let mut clients = Vec::new();
     for _ in 0..connections {
         let mut client = Client::connect(PORT)?;

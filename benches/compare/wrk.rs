@@ -19,6 +19,8 @@ pub(crate) enum Way {
     Close,
     /// A body of 1 KiB with each request.
     Post,
+    /// With TLS.
+    Secured,
 }
 
 /// What wrk saw, and what that took.
@@ -48,14 +50,15 @@ pub(crate) fn load(
     // wrk reckons in whole seconds.
     wrk.args(["-t1", "-c64", &format!("-d{}", duration.as_secs().max(1))]);
     match way {
-        Way::KeepAlive => {}
+        Way::KeepAlive | Way::Secured => {}
         Way::Pipelined => script(&mut wrk, "pipeline", PIPELINE)?,
         Way::Post => script(&mut wrk, "post", POST)?,
         Way::Close => {
             wrk.args(["-H", "Connection: close"]);
         }
     }
-    wrk.arg(format!("http://127.0.0.1:{port}/")).stdout(Stdio::piped());
+    let scheme = if way == Way::Secured { "https" } else { "http" };
+    wrk.arg(format!("{scheme}://127.0.0.1:{port}/")).stdout(Stdio::piped());
     let before = time();
     let mut child = Child::start(wrk, LOAD)?;
     let mut report = String::new();

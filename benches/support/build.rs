@@ -28,7 +28,14 @@ pub(crate) fn daemon() -> Result<PathBuf, Trouble> {
     Ok(BINARY.into())
 }
 
-/// Builds the same with line numbers, by which costs are told apart where code was inlined.
+/// Builds it with TLS, which is not in what is shipped.
+pub(crate) fn daemon_with_tls() -> Result<PathBuf, Trouble> {
+    let target = target().join("tls");
+    cargo(".", &["--bin", "lockstepd", "--features", "tls"], &target, &[])?;
+    Ok(target.join("release/lockstepd"))
+}
+
+/// Builds it as it is shipped, but with line numbers, by which costs are told apart where code was inlined.
 pub(crate) fn daemon_with_lines() -> Result<PathBuf, Trouble> {
     let lines = [("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")];
     let target = target().join("lines");

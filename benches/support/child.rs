@@ -34,6 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Child {
     /// Starts `command` on a processor. Nothing of this process's environment configures it.
     pub(crate) fn start(mut command: Command, processor: Processor) -> Result<Self, Trouble> {
+        command.stdin(Stdio::null());
+        Self::start_with_input(command, processor)
+    }
+
+    /// The same for one whose standard input `command` has set.
+    pub(crate) fn start_with_input(
+        mut command: Command,
+        processor: Processor,
+    ) -> Result<Self, Trouble> {
         let name = command.get_program().to_string_lossy().into_owned();
         for (variable, _) in env::vars_os() {
             let text = variable.to_string_lossy();
@@ -42,7 +51,6 @@ impl Child {
             }
         }
         command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM");
-        command.stdin(Stdio::null());
         let prepare = move || {
             set_parent_process_death_signal(Some(Signal::TERM))?;
             processor.take(Priority::Child)
@@ -60,6 +68,11 @@ impl Child {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its standard input, if that is a pipe; to be taken once.
+    pub(crate) fn stdin(&mut self) -> Option<process::ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Its standard output, to be read once.

@@ -11,7 +11,9 @@ mod client;
 mod processors;
 
 pub(crate) use application::Application;
-pub(crate) use build::{cargo, daemon, daemon_with_lines, require, source, target};
+pub(crate) use build::{
+    cargo, daemon, daemon_with_lines, daemon_with_tls, require, source, target,
+};
 pub(crate) use child::{Child, come_first};
 pub(crate) use client::{BODY, Client, Load, answer, free_ports, get};
 pub(crate) use processors::{LOAD, Priority, Processor, SERVER};

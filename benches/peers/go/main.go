@@ -1,4 +1,5 @@
-// The same answers from Go's net/http. Its argument is the address; a socket of systemd's goes before it.
+// The same answers from Go's net/http. Its argument is the address; a socket of systemd's goes before it. With a
+// certificate and its key as further arguments it speaks TLS.
 package main
 
 import (
@@ -29,10 +30,17 @@ func main() {
 		server.Shutdown(limit)
 		close(ended)
 	}()
-	if err := server.Serve(listener); err != http.ErrServerClosed {
+	if err := serve(server, listener); err != http.ErrServerClosed {
 		log.Fatal(err)
 	}
 	<-ended
+}
+
+func serve(server *http.Server, listener net.Listener) error {
+	if len(os.Args) > 3 {
+		return server.ServeTLS(listener, os.Args[2], os.Args[3])
+	}
+	return server.Serve(listener)
 }
 
 func listen() (net.Listener, error) {

@@ -196,11 +196,12 @@ where
             let end =
                 idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_timeout_max));
             park(&mut idle, registration.as_ref(), &since, end.unwrap_or(since)).await;
-            let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {
-                return;
-            };
+            // Asked before it is taken: what has been lent keeps its room in the task, beside that for parking.
             #[cfg(feature = "tls")]
-            if readable.stream.expects_handshake() {
+            if idle.as_ref().is_some_and(|idle| idle.stream.expects_handshake()) {
+                let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {
+                    return;
+                };
                 let (tls, access) = (shared.tls.as_ref(), &shared.http_settings.access);
                 let shake = handshake::shake(readable, registered, tls, access, &limits);
                 let (Served::Idle(connection, registered, _)
@@ -211,6 +212,9 @@ where
                 (idle, registration) = (Some(connection), Some(registered));
                 continue;
             }
+            let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {
+                return;
+            };
             let stay = has_served && since.elapsed() < STAY;
             if let (Some(on_connect), None) = (&shared.on_connect, &state) {
                 let Some(made) = on_connect.call(&readable) else {

@@ -45,8 +45,9 @@ pub(crate) struct Secured<S: Transport> {
 enum State<S: Transport> {
     /// Nothing of the handshake has been read.
     Expected(S),
-    Open(TlsStream<Records<S>>),
-    Parked(S, Box<Saved>),
+    /// Boxed: a parked connection does not keep the room for it.
+    Open(Box<TlsStream<Records<S>>>),
+    Parked(S, Saved),
     /// While one becomes the other, and when that has failed.
     Lost,
 }
@@ -54,7 +55,7 @@ enum State<S: Transport> {
 /// The state of a connection between two records. It is key material.
 #[derive(Clone, Deserialize, Serialize)]
 struct Saved {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     /// Boxed: most of the time there is nothing.
     unfinished: Option<Box<Unfinished>>,
 }
@@ -93,7 +94,7 @@ impl<S: Transport> Secured<S> {
     pub(crate) fn carried(stream: S, carried: Carried) -> Self {
         let Carried { saved, certificate, owes_key_update } = carried;
         let state = match saved {
-            Some(saved) => State::Parked(stream, Box::new(saved)),
+            Some(saved) => State::Parked(stream, saved),
             None => State::Expected(stream),
         };
         Self { state, certificate: certificate.map(Arc::from), owes_key_update }
@@ -103,7 +104,7 @@ impl<S: Transport> Secured<S> {
     pub(crate) fn shaken(&mut self, connection: Connection, certificate: Option<Arc<[u8]>>) {
         if let State::Expected(stream) = std::mem::replace(&mut self.state, State::Lost) {
             let records = Records::new(stream, Unfinished::default());
-            self.state = State::Open(TlsStream::from_parts(connection, records));
+            self.state = State::Open(Box::new(TlsStream::from_parts(connection, records)));
             self.certificate = certificate;
         }
     }
@@ -148,7 +149,9 @@ impl<S: Transport> Secured<S> {
     /// Tells whether there is something to read that is not in the kernel any more.
     pub(crate) fn has_buffered(&self) -> bool {
         match &self.state {
-            State::Open(stream) => stream.as_ref().peek_len() > 0 || stream.get_ref().has_record(),
+            State::Open(stream) => {
+                (**stream).as_ref().peek_len() > 0 || stream.get_ref().has_record()
+            }
             State::Parked(_, saved) => {
                 saved.unfinished.as_ref().is_some_and(|unfinished| unfinished.record().is_some())
             }
@@ -194,7 +197,7 @@ impl<S: Transport> Secured<S> {
             if self.is_expected() || self.park() {
                 return Ok(());
             }
-            let has_rest = matches!(&self.state, State::Open(it) if it.as_ref().peek_len() > 0);
+            let has_rest = matches!(&self.state, State::Open(it) if (**it).as_ref().peek_len() > 0);
             let mut bytes = vec![0; RECORD_MAX];
             let mut buf = ReadBuf::new(&mut bytes);
             match self.poll_read(cx, &mut buf) {
@@ -209,7 +212,7 @@ impl<S: Transport> Secured<S> {
     pub(crate) fn carry(&self) -> Option<Carried> {
         let saved = match &self.state {
             State::Expected(_) => None,
-            State::Parked(_, saved) => Some(Saved::clone(saved)),
+            State::Parked(_, saved) => Some(saved.clone()),
             State::Open(_) | State::Lost => return None,
         };
         let certificate = self.certificate.as_ref().map(|der| der.to_vec());
@@ -221,11 +224,11 @@ impl<S: Transport> Secured<S> {
         let State::Open(stream) = &self.state else {
             return matches!(self.state, State::Parked(..));
         };
-        let Some(bytes) = serialized(stream.as_ref()) else { return false };
+        let Some(bytes) = serialized((**stream).as_ref()) else { return false };
         if let State::Open(stream) = std::mem::replace(&mut self.state, State::Lost) {
             let (stream, unfinished) = stream.into_parts().1.into_parts();
             let unfinished = (!unfinished.is_empty()).then(|| Box::new(unfinished));
-            self.state = State::Parked(stream, Box::new(Saved { bytes, unfinished }));
+            self.state = State::Parked(stream, Saved { bytes, unfinished });
         }
         true
     }
@@ -239,7 +242,7 @@ impl<S: Transport> Secured<S> {
             {
                 let unfinished = saved.unfinished.take().map_or_else(Unfinished::default, |it| *it);
                 let records = Records::new(stream, unfinished);
-                self.state = State::Open(TlsStream::from_parts(connection, records));
+                self.state = State::Open(Box::new(TlsStream::from_parts(connection, records)));
             }
         }
         match &mut self.state {
@@ -298,7 +301,7 @@ impl<S: Transport> Drop for Secured<S> {
         }
         if let State::Open(stream) = &mut self.state {
             // Already shut down, or the client does not read: there is nobody to tell it to.
-            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+            let _ = Pin::new(&mut **stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 }
@@ -338,8 +341,8 @@ impl Drop for Saved {
 }
 
 /// A connection's state in bytes; none where something decrypted is in it, or it has come to its end.
-fn serialized(connection: &Connection) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; connection.serialization_length().ok()?];
+fn serialized(connection: &Connection) -> Option<Box<[u8]>> {
+    let mut bytes = vec![0; connection.serialization_length().ok()?].into_boxed_slice();
     connection.serialize(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -11,6 +11,14 @@ use pin_project_lite::pin_project;
 #[derive(Debug, Default)]
 pub(crate) struct Polled(AtomicU32);
 
+/// How often the polls of several tasks have begun, and how often they have ended.
+#[cfg(feature = "http2")]
+#[derive(Debug, Default)]
+pub(crate) struct PolledTogether {
+    begun: AtomicU32,
+    ended: AtomicU32,
+}
+
 pin_project! {
     /// A task whose polls are counted.
     pub(crate) struct Counted<F, P> {
@@ -32,6 +40,25 @@ impl Polled {
     /// Only the task itself counts.
     fn count(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+// === impl PolledTogether ===
+
+#[cfg(feature = "http2")]
+impl PolledTogether {
+    /// How many polls had ended before one that is in progress. If that is the same at two looks, none has in between.
+    pub(crate) fn current(&self) -> Option<u32> {
+        let ended = self.ended.load(Ordering::Relaxed);
+        Some(ended).filter(|ended| self.begun.load(Ordering::Relaxed) != *ended)
+    }
+
+    /// Counts what one of the tasks does in a poll.
+    pub(crate) fn count<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let output = poll();
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        output
     }
 }
 

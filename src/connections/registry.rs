@@ -41,6 +41,8 @@ pub(crate) use self::room::{EVICTABLE_AFTER, Room};
 use crate::connections::metrics::ServerMetrics;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Polled;
+#[cfg(feature = "http2")]
+use crate::connections::poll_counter::PolledTogether;
 use crate::connections::tunnel::Tunnel;
 use crate::sockets::listener::Listener;
 use crate::sockets::tcp::{TcpCell, TcpOptions};
@@ -160,6 +162,9 @@ pub(crate) struct Signal {
     /// The last round that an acceptor has begun.
     turn: AtomicU32,
     polled: Polled,
+    /// The tasks of a connection's streams.
+    #[cfg(feature = "http2")]
+    streams_polled: PolledTogether,
 }
 
 // === impl Mode ===

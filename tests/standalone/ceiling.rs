@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     program::Program,
-    support::{Client, Ended},
+    support::{Client, Ended, Http2},
 };
 
 #[test]
@@ -26,6 +26,17 @@ fn a_handler_that_blocks_its_thread_does_not_keep_a_stop_from_its_end_and_is_nam
     program.daemon.line("the handler's word", |line| line.contains("a handler blocks"));
     program.daemon.signal(Signal::TERM);
     assert_cut_off(&program.daemon.end(), &of_handler(&client));
+}
+
+#[test]
+fn a_stream_whose_handler_blocks_its_thread_is_named_by_its_client() {
+    let mut program = Program::with_drain_timeout("50ms");
+    let mut client = Http2::connect(&program.public);
+    client.get("/block");
+    program.daemon.line("the handler's word", |line| line.contains("a handler blocks"));
+    program.daemon.signal(Signal::TERM);
+    let named = format!("a handler of \"public\" for {} does not yield", client.address());
+    assert_cut_off(&program.daemon.end(), &named);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use rustix::net::getpeername;
 
 use super::{Entry, Registry, Signal};
 use crate::connections::poll_counter::Polled;
+#[cfg(feature = "http2")]
+use crate::connections::poll_counter::PolledTogether;
 use crate::sockets::stream::canonical;
 
 /// A task that is still in the same poll at a later look.
@@ -24,8 +26,11 @@ pub(crate) enum Stuck {
 pub(crate) struct PollInProgress {
     key: usize,
     signal: Arc<Signal>,
-    poll: u32,
+    polls: Polls,
 }
+
+/// The poll that a task is in, and the one of its streams' tasks.
+type Polls = [Option<u32>; 2];
 
 // === impl Registry ===
 
@@ -34,8 +39,9 @@ impl Registry {
     pub(crate) fn polls_in_progress(&self) -> Vec<PollInProgress> {
         let state = self.lock();
         let suspect = |(key, entry): (usize, &Entry)| {
-            let poll = entry.signal.polled.current()?;
-            Some(PollInProgress { key, signal: Arc::clone(&entry.signal), poll })
+            let polls = entry.signal.polls();
+            let signal = Arc::clone(&entry.signal);
+            (polls != [None; 2]).then_some(PollInProgress { key, signal, polls })
         };
         state.entries.iter().filter_map(suspect).collect()
     }
@@ -44,8 +50,8 @@ impl Registry {
     pub(crate) fn still(&self, polls_in_progress: &[PollInProgress]) -> Vec<Stuck> {
         let state = self.lock();
         let still = polls_in_progress.iter().filter(|suspect| {
-            let PollInProgress { key, signal, poll } = suspect;
-            signal.polled.current() == Some(*poll)
+            let PollInProgress { key, signal, polls } = suspect;
+            polls.iter().zip(signal.polls()).any(|(was, is)| was.is_some() && *was == is)
                 && state.entries.get(*key).is_some_and(|entry| Arc::ptr_eq(&entry.signal, signal))
         });
         still.map(|suspect| state.entries[suspect.key].stuck()).collect()
@@ -71,6 +77,25 @@ impl Entry {
         let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
         let peer = getpeername(socket).ok().flatten()?;
         peer.try_into().ok().map(canonical)
+    }
+}
+
+impl Signal {
+    #[cfg(feature = "http2")]
+    fn polls(&self) -> Polls {
+        [self.polled.current(), self.streams_polled.current()]
+    }
+
+    #[cfg(not(feature = "http2"))]
+    fn polls(&self) -> Polls {
+        [self.polled.current(), None]
+    }
+}
+
+#[cfg(feature = "http2")]
+impl AsRef<PolledTogether> for Signal {
+    fn as_ref(&self) -> &PolledTogether {
+        &self.streams_polled
     }
 }
 

@@ -74,7 +74,11 @@ where
     let peer = idle.stream.peer();
     let idle_timeout = limits.idle_timeout.min(shared.idle_timeout_max);
     let streams = Arc::new(Streams::default());
-    let spawner = Spawner { streams: Arc::clone(&streams), limits: Arc::clone(&limits) };
+    let spawner = Spawner {
+        streams: Arc::clone(&streams),
+        limits: Arc::clone(&limits),
+        signal: registration.signal(),
+    };
     let service = Streamed {
         shared,
         registry: Arc::clone(&registry),

@@ -16,7 +16,8 @@ use super::request;
 use super::streams::{Stream, Streams};
 use crate::BoxError;
 use crate::connections::limits::{Limits, Timeout};
-use crate::connections::registry::Registry;
+use crate::connections::poll_counter::PolledTogether;
+use crate::connections::registry::{Registry, Signal};
 use crate::http::activity::Activity;
 use crate::http::body::Body;
 use crate::http::connection::Shared;
@@ -44,6 +45,8 @@ pub(super) struct Streamed<'s, S> {
 pub(super) struct Spawner {
     pub(super) streams: Arc<Streams>,
     pub(super) limits: Arc<Limits>,
+    /// Counts the polls of their tasks.
+    pub(super) signal: Arc<Signal>,
 }
 
 pin_project! {
@@ -63,6 +66,7 @@ pin_project! {
         end: End,
         timeouts: Timeouts,
         limits: Arc<Limits>,
+        signal: Arc<Signal>,
     }
 }
 
@@ -133,7 +137,8 @@ where
             return;
         };
         let (timeouts, limits) = (Timeouts::default(), Arc::clone(&self.limits));
-        tokio::spawn(Task { future, end: End(stream), timeouts, limits });
+        let signal = Arc::clone(&self.signal);
+        tokio::spawn(Task { future, end: End(stream), timeouts, limits, signal });
     }
 }
 
@@ -144,7 +149,8 @@ impl<F: Future<Output = ()>> Future for Task<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if this.future.as_mut().poll(cx).is_ready() {
+        let polled: &PolledTogether = (**this.signal).as_ref();
+        if polled.count(|| this.future.as_mut().poll(cx)).is_ready() {
             return Poll::Ready(());
         }
         let End(stream) = this.end;

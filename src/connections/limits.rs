@@ -45,7 +45,7 @@ pub struct Limits {
     /// Time for a request's head from its first byte; then it is answered with 408. Default 10 s.
     pub head_timeout: Duration,
     /// Time without a byte of a request's body that the service waits for; then the request is
-    /// answered with 408. Default 30 s.
+    /// answered with 408. On a stream of HTTP/2 only until the answer begins: a conversation may pause. Default 30 s.
     pub body_timeout: Duration,
     /// Time that a connection may stay without a request. Default 10 min 20 s; of the admin server 95 s at
     /// most. A proxy in front keeps its connections for a shorter time, or it may send a request just when they

@@ -235,7 +235,23 @@ fn a_body_that_does_not_come_costs_its_stream_408_and_no_other() {
 }
 
 #[test]
-fn a_body_that_trickles_and_an_answer_that_is_taken_slowly_have_their_time() {
+fn a_conversation_may_pause_for_longer_than_a_body() {
+    let program = Program::with_limits(TIME);
+    let mut client = Http2::connect(&program.public);
+    let talk = client.request("POST", "/talk", &[], false);
+    for word in [&b"one"[..], b"two"] {
+        client.data(talk, word, false);
+        assert_eq!(client.wait_for(DATA).payload, word);
+        std::thread::sleep(Duration::from_millis(1500));
+    }
+    client.data(talk, b"", true);
+    assert_eq!(client.answer(talk).text(), "onetwo");
+    drop(client);
+    program.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn a_body_that_trickles_has_its_time() {
     let program = Program::with_limits(TIME);
     let mut client = Http2::connect(&program.public);
     let slow = client.request("POST", "/length", &[], false);

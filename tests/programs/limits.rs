@@ -9,6 +9,7 @@
 //! |---|---|
 //! | any | `Hello` |
 //! | `POST /length` | tells how long the body is; less than one byte in TIME is answered with 408 |
+//! | `POST /talk` | what the client sends, as it sends it |
 //! | `GET /large` | 64 MiB; a client that takes none of it for TIME loses its connection |
 //! | none | a client that does not say anything for FIRST loses its connection |
 //! | `GET /panic` | panics before there is an answer: 500 |
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
 
     let router = Router::new()
         .route("/length", post(|body: String| async move { format!("{}\n", body.len()) }))
+        .route("/talk", post(|request: Request| async { Response::new(request.into_body()) }))
         .route("/large", get(|| async { vec![b'x'; 64 << 20] }))
         .route("/panic", get(panic_at_once))
         .route("/later", get(later))

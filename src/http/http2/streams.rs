@@ -169,7 +169,9 @@ impl Stream {
         if self.unsent.load(Ordering::Acquire) > 0 {
             return Some((Timeout::Write, self.sent.load(Ordering::Relaxed)));
         }
-        self.activity.waits_for_client()
+        // Once there is an answer both may talk, and be silent, for as long as they like.
+        let is_answered = self.is_answered.load(Ordering::Relaxed);
+        if is_answered { None } else { self.activity.waits_for_client() }
     }
 
     /// Its task has ended.

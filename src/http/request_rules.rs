@@ -62,7 +62,7 @@ pub(crate) fn check_of_stream<B>(
     let Some(authority) = target.authority() else {
         return check_host(Version::HTTP_11, fields);
     };
-    if !is_host(authority.as_str()) {
+    if !is_plain_host(authority.as_str().as_bytes()) && !is_host(authority.as_str()) {
         return Err(Refusal::TargetHost(authority.clone()));
     }
     // What a proxy before this server goes by is the one or the other.

@@ -1,12 +1,13 @@
 //! Connections of HTTP/2, which cannot be handed over: their clients are told in time, and lose nothing.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::support::{
     Http2, PATIENCE,
-    http2::{ALL_STREAMS, NO_ERROR, is_answered},
+    http2::{ALL_STREAMS, NO_ERROR, PREFACE, SETTINGS, is_answered},
     wait_until,
 };
 use super::{Daemon, ask};
@@ -65,6 +66,23 @@ fn an_upgrade_ends_http2_in_order_and_hands_the_others_over() {
     let mut next = Http2::connect(&daemon.public.to_string());
     let asked = next.get("/");
     assert_eq!(next.answer(asked).status, Some(200));
+}
+
+#[test]
+fn a_preface_that_has_come_by_half_is_known_in_the_next_program() {
+    let mut daemon = Daemon::start();
+    for half in [0, 3, 11] {
+        let mut client = TcpStream::connect(daemon.public).unwrap();
+        client.write_all(&PREFACE[..half]).unwrap();
+        // The other server's answer shows that the daemon has been round its sockets since.
+        ask(&mut TcpStream::connect(daemon.admin).unwrap());
+        daemon.upgrade();
+        let mut client = Http2::new(client, &PREFACE[half..]);
+        // No table of fields.
+        client.send(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]);
+        let asked = client.get("/");
+        assert_eq!(client.answer(asked).status, Some(200), "{half}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@
 //! memfd for each message would be one more descriptor in flight for each 253.
 //! Tunnels come in an [`annex`]. A reader that does not know the version closes what it received: the clients see an orderly end of their
 //! connections. The state of connections with TLS, and those keys, are key material: the memfd is sealed, no process
-//! can reach it that has not been passed it, and what is written into it is overwritten here.
+//! can reach it that has not been passed it, and what a frame was made in is overwritten.
 //!
 //! # All that fits
 //! Connections that the kernel does not take stay in this process, which ends them in order. The kernel refuses

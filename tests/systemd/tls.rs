@@ -30,13 +30,13 @@ fn put(machine: &Machine, certificate: &Certificate) {
 }
 
 #[test]
-fn a_restart_fails_no_request_of_clients_with_tls_and_they_keep_their_connections() {
+fn twenty_restarts_fail_no_request_of_clients_with_tls_and_they_keep_their_connections() {
     let Some((machine, certificate, _directory)) = secured() else { return };
     let relay = machine.in_network(|| TlsRelay::to("127.0.0.1:9443", &certificate.file));
     let address: SocketAddr = relay.address().parse().unwrap();
     let load = Load::on(Server::Tcp(address));
     let report = under_load(&machine, &load, |_| {
-        for _ in 0..5 {
+        for _ in 0..20 {
             machine.systemctl(&["restart", "lockstepd"]).ok();
         }
     });

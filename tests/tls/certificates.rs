@@ -57,7 +57,7 @@ fn settings_that_do_not_fit_each_other_end_the_start_with_78() {
     let file = good.file.to_string_lossy();
     let with = |arguments: &[&str]| Launch::daemon().args(arguments).end();
     with(&["--tls-certificates", &file]).assert(78, &["each certificate has one key"]);
-    with(&["--tls-redirect", "127.0.0.1:0"]).assert(78, &["has no certificates"]);
+    with(&["--tls-redirect", "127.0.0.1:0"]).assert(78, &["but no certificates"]);
     Secured::with(&[&good])
         .args(["--tls-admin", "127.0.0.1:0"])
         .end()
@@ -176,6 +176,12 @@ fn clients_without_a_certificate_are_refused_where_one_is_required() {
     let said = client.said();
     assert!(said.contains("x-forwarded-proto: https"), "{said}");
     assert!(!said.contains("bGllcw=="), "what a client says itself is not passed on");
+    daemon.signal(Signal::USR2);
+    daemon.lines_with(2, "\"message\":\"ready\"");
+    client.send("GET /headers HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.wait_for("the next process knows the certificate as well", |said| {
+        said.matches("client-cert: :MII").count() == 2
+    });
     daemon.stop().assert(0, &[]);
 }
 

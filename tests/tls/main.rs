@@ -8,3 +8,4 @@ mod clients;
 mod handshakes;
 mod outliving;
 mod secured;
+mod tunnels;

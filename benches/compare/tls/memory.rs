@@ -17,7 +17,7 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// How many times each server is looked at; memory hardly varies.
 const ROUNDS: usize = 3;
 
-pub(crate) fn memory(setting: &Setting) -> Result<Vec<Row<Speaker>>, Trouble> {
+pub(crate) fn memory(setting: &Setting) -> Vec<Row<Speaker>> {
     let columns =
         || setting.speakers.iter().map(|program| (program.speaker, Samples::default())).collect();
     let mut rows: [Vec<_>; 2] = [columns(), columns()];
@@ -36,7 +36,7 @@ pub(crate) fn memory(setting: &Setting) -> Result<Vec<Row<Speaker>>, Trouble> {
             None => row,
         }
     };
-    Ok(rows.into_iter().zip(CONNECTIONS).map(row).collect())
+    rows.into_iter().zip(CONNECTIONS).map(row).collect()
 }
 
 /// What a new server keeps for each of so many connections that have had an answer.

@@ -37,7 +37,7 @@ pub(crate) struct TlsSettings {
     pub(crate) keys: Option<Vec<PathBuf>>,
 
     /// Authorities, in a PEM file, one of which has to have signed the certificate that a client of the public server
-    /// shows [env: LOCKSTEPD_TLS_CLIENT_AUTHORITIES] [default: none, clients are not asked for certificates]
+    /// shows over TLS; in clear text it serves everybody (--public '' for TLS alone) [env: LOCKSTEPD_TLS_CLIENT_AUTHORITIES] [default: none, clients are not asked for certificates]
     #[arg(id = "tls-client-authorities", long, global = true, value_name = "FILE")]
     pub(crate) client_authorities: Option<PathBuf>,
 
@@ -138,9 +138,12 @@ impl TlsSettings {
                  in the same order",
             ));
         }
-        let is_mentioned = *self != Self::default();
-        if !self.is_on() && (self.redirect.is_some() || self.admin.is_some()) {
-            return refused("[tls] has no certificates (name them, and their keys)".to_owned());
+        if !self.is_on() && *self != Self::default() {
+            return refused(
+                "there are settings of TLS, but no certificates (name them in tls.certificates, and their keys in \
+                 tls.keys)"
+                    .to_owned(),
+            );
         }
         if self.admin.is_some() && self.admin_authorities.is_none() {
             return refused(
@@ -149,7 +152,7 @@ impl TlsSettings {
                     .to_owned(),
             );
         }
-        if is_mentioned && self.is_on() && cfg!(not(feature = "tls")) {
+        if self.is_on() && cfg!(not(feature = "tls")) {
             return refused(
                 "this lockstepd is built without TLS (build it with: cargo build --release --features tls)"
                     .to_owned(),

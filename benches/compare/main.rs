@@ -76,7 +76,7 @@ const PROXY_FIGURES: [Figure<Proxy>; 5] = [
 const TLS_FIGURES: [Figure<Speaker>; 4] = [
     ("tls-handshakes", tls::handshakes),
     ("tls-keep-alive", tls::keep_alive),
-    ("tls-memory", tls::memory),
+    ("tls-memory", |setting| Ok(tls::memory(setting))),
     ("tls-restart", tls::restart),
 ];
 

@@ -124,8 +124,16 @@ fn a_bad_variable_exits_78_and_is_named() {
     let help = Command::new(BINARY).arg("--help").output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
     let names = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
-    // Any text may be the name of a file or a host.
-    let any_text = ["LOCKSTEPD_CONFIG", "LOCKSTEPD_ADMIN_HOSTS"];
+    // Any text may be the name of a file, a host or a protocol.
+    let any_text = [
+        "LOCKSTEPD_CONFIG",
+        "LOCKSTEPD_ADMIN_HOSTS",
+        "LOCKSTEPD_TLS_CERTIFICATES",
+        "LOCKSTEPD_TLS_KEYS",
+        "LOCKSTEPD_TLS_CLIENT_AUTHORITIES",
+        "LOCKSTEPD_TLS_ADMIN_AUTHORITIES",
+        "LOCKSTEPD_TLS_ALPN",
+    ];
     let names: Vec<_> = names.filter(|name| !any_text.contains(name)).collect();
     assert!(names.len() > 10, "{names:?}");
     for name in names {

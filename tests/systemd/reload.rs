@@ -129,17 +129,21 @@ fn the_settings_in_force_are_shown() {
     assert_eq!(settings(), shown(5.0, 9.0, 2.0, "all"));
 }
 
+/// A request, and behind it the preface of HTTP/2.
+const REQUEST_AND_HTTP2: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 #[test]
 fn a_reload_changes_the_log_level_both_ways() {
     let Some(machine) = machine() else { return };
     machine.systemctl(&["start", "lockstepd"]).ok();
-    // That a peer speaks another protocol is a detail, when it has been told once.
+    // That a peer changes over to another protocol is a detail.
     let debug = |machine: &Machine| {
         let mark = machine.journal_mark();
         machine.in_network(|| {
             let mut client = TcpStream::connect(PUBLIC).unwrap();
             client.set_read_timeout(Some(PATIENCE)).unwrap();
-            client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+            client.write_all(REQUEST_AND_HTTP2).unwrap();
             client.read_to_end(&mut Vec::new()).unwrap();
         });
         logged_requests(machine);

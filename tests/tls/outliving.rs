@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::secured::Secured;
-use crate::support::{Client, Control, Load, PATIENCE, Server, wait_until};
+use crate::support::{Client, Control, Load, PATIENCE, Server, TlsRelay, wait_until};
 
 const GREETING: &str = "Hello, Serve is running...\n";
 
@@ -27,8 +27,10 @@ fn the_beginning_of_a_request_goes_along() {
     secured.daemon.stop().assert(0, &[]);
 }
 
-#[test]
-fn a_request_of_which_half_a_record_has_come_is_answered_by_one_process_or_the_other() {
+/// Clients that have sent these many bytes of the record that their second request is in, each for its own daemon: what
+/// happens `meanwhile` has to let the rest through, or else that comes in the end.
+#[track_caller]
+fn with_half_a_record(meanwhile: impl Fn(&mut Secured, &TlsRelay)) {
     for part in [1, 5, 6, 20] {
         let Some(mut secured) = Secured::start(&[]) else { return };
         let relay = secured.relay();
@@ -38,8 +40,7 @@ fn a_request_of_which_half_a_record_has_come_is_answered_by_one_process_or_the_o
         relay.allow(before + part);
         client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         wait_until("half a record is sent", PATIENCE, || relay.sent() == before + part);
-        secured.daemon.signal(Signal::USR2);
-        secured.daemon.event("upgrading in place");
+        meanwhile(&mut secured, &relay);
         relay.allow(u64::MAX);
         assert_eq!(client.response("GET").body, GREETING);
         secured.daemon.lines_with(2, "\"message\":\"ready\"");
@@ -49,22 +50,20 @@ fn a_request_of_which_half_a_record_has_come_is_answered_by_one_process_or_the_o
 }
 
 #[test]
-fn half_a_record_goes_along_and_holds_nothing_up() {
-    for part in [1, 5, 6, 20] {
-        let Some(mut secured) = Secured::start(&[]) else { return };
-        let relay = secured.relay();
-        let mut client = Client::connect(&relay.address());
-        assert_eq!(client.request("GET", "/").body, GREETING);
-        let before = relay.sent();
-        relay.allow(before + part);
-        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-        wait_until("half a record is sent", PATIENCE, || relay.sent() == before + part);
-        secured.upgrade();
-        secured.upgrade();
+fn a_request_of_which_half_a_record_has_come_is_answered_by_one_process_or_the_other() {
+    with_half_a_record(|secured, relay| {
+        secured.daemon.signal(Signal::USR2);
+        secured.daemon.event("upgrading in place");
         relay.allow(u64::MAX);
-        assert_eq!(client.response("GET").body, GREETING);
-        secured.daemon.stop().assert(0, &[]);
-    }
+    });
+}
+
+#[test]
+fn half_a_record_goes_along_and_holds_nothing_up() {
+    with_half_a_record(|secured, _| {
+        secured.upgrade();
+        secured.upgrade();
+    });
 }
 
 #[test]

@@ -469,7 +469,7 @@ fn seal(records: &File) -> io::Result<()> {
     Ok(fcntl_add_seals(records, seals)?)
 }
 
-/// The record of a connection with TLS; none while it is within a record of TLS, in which it is never deposited.
+/// The record of a connection with TLS; none of one that is not settled, which is never deposited.
 #[cfg(feature = "tls")]
 fn secured(server: String, idle: &Idle, peer: String, unread: Vec<u8>) -> Option<Record> {
     let tls = postcard::to_stdvec(&idle.stream.carry()?).ok()?;

@@ -237,7 +237,7 @@ impl CarrierContents {
     }
 }
 
-/// What a stream's TLS needs to go on; none while it is within a record, in which it is never deposited.
+/// What a stream's TLS needs to go on; none of one that is not settled, which is never deposited.
 #[cfg(feature = "tls")]
 fn tls_of(client: &Stream) -> Option<Vec<u8>> {
     if !client.is_secured() {

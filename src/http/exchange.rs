@@ -240,10 +240,12 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         if this.rest.is_none() {
-            let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
-            let Ok(polled) = unpanicked(|| body.poll_frame(cx)) else {
+            let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+            let Ok((polled, has_ended)) =
+                unpanicked(|| (body.as_mut().poll_frame(cx), body.is_end_stream()))
+            else {
                 // The head has been sent: all that is left is to end the connection, as after an error.
                 this.exchange.panicked();
                 return Poll::Ready(Some(Err(Panicked.into())));
@@ -255,10 +257,14 @@ where
                         // For Bytes, which nearly all bodies are made of, this copies nothing.
                         let piece = data.copy_to_bytes(data.remaining());
                         this.exchange.bytes += piece.len() as u64;
+                        // hyper does not ask a body that says it has ended.
+                        this.exchange.whole = has_ended;
                         return Poll::Ready(Some(Ok(Frame::data(piece))));
                     }
                     Ok(data) => *this.rest = Some(data),
                     Err(frame) => {
+                        // Nor one whose trailers have come.
+                        this.exchange.whole = true;
                         let trailers = frame.into_trailers().unwrap_or_default();
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                     }
@@ -276,6 +282,8 @@ where
             .map_or_else(Bytes::new, |rest| rest.copy_to_bytes(rest.remaining().min(PIECE)));
         this.rest.take_if(|rest| !rest.has_remaining());
         this.exchange.bytes += piece.len() as u64;
+        let has_ended = this.body.as_ref().as_pin_ref().is_none_or(|body| body.is_end_stream());
+        this.exchange.whole = this.rest.is_none() && has_ended;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -117,7 +117,7 @@ where
                     Ok(answer) => End::Answered(answer),
                     Err(mut failed) => {
                         if let Some(request) = failed.take_message() {
-                            connection.wire.fields().returned(request.into_parts().0.headers);
+                            connection.wire.returned(request.into_parts().0.headers);
                         }
                         End::Broken(failed.into_error())
                     }
@@ -223,8 +223,8 @@ mod tests {
                 now: Instant::now(),
             };
             let end = attempt.run(request, None::<fn()>).await;
-            assert!(matches!(end, End::Broken(_)), "{spent}: {end:?}");
-            assert_eq!(seen(&connection.wire), Seen::NotItsHead, "{spent}");
+            let End::Broken(error) = end else { panic!("{spent}: {end:?}") };
+            assert_eq!(seen(&connection.wire, &error), Seen::NotItsHead, "{spent}");
             assert_eq!(connection.wire.fields().take(), Some(fields), "{spent}");
         }
     }

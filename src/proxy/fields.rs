@@ -4,6 +4,9 @@
 //! # Source
 //! RFC 9110 sections 7.6 (Connection, Max-Forwards, Via) and 7.8 (Upgrade); RFC 9112 section 6 (lengths).
 
+#[cfg(feature = "http2")]
+pub(super) mod http2;
+
 use std::sync::Arc;
 
 use http::header::{
@@ -112,9 +115,7 @@ impl Head {
         let is_trusted = settings.trusted.iter().any(|trusted| trusted.is(client.peer));
         forwarded::tell(&mut fields, Origin { client, is_trusted, may_be_said: found.origins });
         if settings.via {
-            let is_http2 = version == Version::HTTP_2;
-            let received_by = if is_http2 { RECEIVED_BY_HTTP2 } else { RECEIVED_BY };
-            add_via(&mut fields, found.via, received_by);
+            add_via(&mut fields, found.via, received_by(version));
         }
         let (target, fields) = (target(&method, uri, version), Fields::Here(fields));
         Self { method, target, fields, expects, offer }
@@ -134,6 +135,12 @@ impl Head {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = fields;
+        #[cfg(feature = "http2")]
+        if wire.is_http2() {
+            // What is written cannot be read back there.
+            self.fields = Fields::Here(request.headers().clone());
+            *request.uri_mut() = http2::target(&self.target, request.headers_mut());
+        }
         Some(request)
     }
 }
@@ -184,7 +191,10 @@ pub(super) fn pass_back(answer: &mut response::Parts, settings: &Settings) {
         answer.headers.remove(CONTENT_LENGTH);
     }
     if settings.via {
-        add_via(&mut answer.headers, found.via, RECEIVED_BY);
+        add_via(&mut answer.headers, found.via, received_by(answer.version));
+    }
+    if answer.version == Version::HTTP_2 {
+        answer.version = Version::HTTP_11;
     }
     // Of hyper's, what the client is to see.
     let reason = answer.extensions.remove::<ReasonPhrase>();
@@ -238,6 +248,10 @@ fn offered(fields: &HeaderMap) -> Option<HeaderValue> {
     let is_one = !offer.is_empty() && !offer.contains(&b',');
     let is_hidden = [&b"h2"[..], b"http", b"tls"].iter().any(|other| offer.starts_with(other));
     (is_asked && is_one && !is_hidden).then(|| value.clone())
+}
+
+fn received_by(version: Version) -> &'static str {
+    if version == Version::HTTP_2 { RECEIVED_BY_HTTP2 } else { RECEIVED_BY }
 }
 
 fn add_via(fields: &mut HeaderMap, has_via: bool, received_by: &str) {

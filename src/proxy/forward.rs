@@ -27,7 +27,7 @@ use crate::proxy::upstream::Upstream;
 
 /// How often a request is sent again that may have been executed: one that ends every process that gets it must not
 /// end many.
-const REPEATS_MAX: u32 = 2;
+const REPEATS_MAX: u8 = 2;
 
 /// The times between tries while the application is away: short at first, since most are back soon.
 const PAUSES: [Duration; 5] = [
@@ -52,9 +52,9 @@ pub(super) struct Forward {
     /// How long the application may be away yet.
     patience: Duration,
     /// How often it was sent again that it may have been executed.
-    repeats: u32,
+    repeats: u8,
     /// How often in a row the application was away.
-    misses: usize,
+    misses: u8,
     /// What was wrong when it was away the last time.
     last: Cow<'static, str>,
     /// The last attempt ended unread, over a fresh connection.
@@ -167,8 +167,8 @@ impl Forward {
         }
         let _allowed = self.recall.as_ref().map(Recall::allow);
         self.waits.get_or_insert_with(|| self.state.room.wait());
-        let pause = PAUSES[self.misses.min(PAUSES.len() - 1)];
-        self.misses += 1;
+        let pause = PAUSES[usize::from(self.misses).min(PAUSES.len() - 1)];
+        self.misses = self.misses.saturating_add(1);
         sleep(pause.min(self.patience)).await;
         self.patience = self.patience.saturating_sub(began.elapsed());
         let is_over = self.patience.is_zero() || self.state.room.is_closed();
@@ -195,7 +195,8 @@ impl Forward {
             }
         };
         self.waits = None;
-        connection.wire.begin(self.body.is_some() || !permit.is_free(), self.head.expects);
+        let expects = self.head.expects && !connection.wire.is_http2();
+        connection.wire.begin(self.body.is_some() || !permit.is_free(), expects);
         let body = match &self.body {
             Some(body) => body.attempt(&connection.wire),
             None => AttemptBody::none(),
@@ -207,7 +208,7 @@ impl Forward {
             connection: &mut connection,
             body: self.body.as_ref(),
             limit: self.settings.response_timeout,
-            expects: self.head.expects,
+            expects,
             may_be_starting: self.settings.wait_on_503,
             now: began,
         };

@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::proxy::attempt::{Attempt, End};
 use crate::proxy::connection::Connection;
+#[cfg(feature = "http2")]
+use crate::proxy::fields::http2;
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::service::Proxy;
 
@@ -39,7 +41,7 @@ impl Proxy {
     /// When it is not.
     pub(crate) async fn check_change(&self, new: &Self) -> Result<(), NotWell> {
         let (before, upstream) = (self.state().upstream(), new.state().upstream());
-        if before.address == upstream.address {
+        if before.is_same(&upstream) {
             return Ok(());
         }
         let not_well = |problem: String| NotWell {
@@ -67,7 +69,7 @@ impl Proxy {
     pub(crate) fn change_to(&self, new: &Self) {
         let (before, upstream) = (self.state().upstream(), new.state().upstream());
         self.state().set_settings(new.state().settings());
-        if before.address != upstream.address {
+        if !before.is_same(&upstream) {
             tracing::info!(%before, address = %upstream, "requests go to another address");
             self.state().set_upstream(Arc::clone(&upstream));
             before.pool.clear();
@@ -82,6 +84,10 @@ async fn ask(mut connection: Connection, path: &str) -> Result<(), String> {
         .map_err(|error| format!("health path \"{path}\": {error}"))?;
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lockstepd-health"));
+    #[cfg(feature = "http2")]
+    if connection.wire.is_http2() {
+        *request.uri_mut() = http2::target(&request.uri().clone(), request.headers_mut());
+    }
     connection.wire.begin(false, false);
     let attempt = Attempt {
         connection: &mut connection,

@@ -89,7 +89,7 @@ impl Proxy {
     {
         let address = address.try_into().map_err(|error| error.to_string());
         Self(Arc::new(State {
-            upstream: RwLock::new(Upstream::new(address)),
+            upstream: RwLock::new(Upstream::new(address, false)),
             settings: RwLock::default(),
             room: Arc::new(Room::new()),
             metrics: Arc::default(),
@@ -134,6 +134,19 @@ impl Proxy {
     #[must_use]
     pub fn wait_on_503(self, wait: bool) -> Self {
         self.set(|settings| settings.wait_on_503 = wait)
+    }
+
+    /// Says that the application speaks HTTP/2 with prior knowledge (h2c, RFC 9113 section 3.3), as one of gRPC does.
+    /// Default false: HTTP/1.1.
+    ///
+    /// A connection carries one request at a time, as with HTTP/1.1: when the client leaves, it is closed. The
+    /// application is offered no upgrades, so `WebSocket`s do not work.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn http2(self, http2: bool) -> Self {
+        let address = self.0.upstream().address.clone();
+        self.0.set_upstream(Upstream::new(address, http2));
+        self
     }
 
     /// Adds `Via` to requests and answers. Default false.
@@ -212,7 +225,9 @@ impl Proxy {
         let client = client_of(peer, &parts.extensions, recall.as_ref());
         let head = Head::of(parts, length, client, &settings);
         let has_body = length != Length::Nothing;
-        let body = has_body.then(|| RequestBody::new(body, head.method.is_idempotent()));
+        // An application that speaks HTTP/2 may say of any request that it has not executed it.
+        let may_repeat = head.method.is_idempotent() || (has_body && state.upstream().is_http2);
+        let body = has_body.then(|| RequestBody::new(body, may_repeat));
         let upgrade = upgrade.filter(|_| head.offer.is_some());
         let mut forward = Forward::new(state, settings, head, body, upgrade, recall);
         Box::pin(async move { Ok(forward.run().await) })

@@ -32,7 +32,7 @@ use crate::connections::tunnel::{Flow, FlowState, Tunnel};
 use crate::http::tunnel::ClientEnd;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::service::Proxy;
-use crate::proxy::wire::UpstreamIo;
+use crate::proxy::wire::{UpstreamIo, Wire};
 use crate::sockets::stream::Stream;
 
 /// How many bytes are read at a time, which is how many a direction keeps at most.
@@ -91,7 +91,8 @@ async fn join(client: ClientEnd, upstream: Stream, read: Bytes) {
 
 /// A tunnel for a client of another server than this crate's, with which no restart has to do.
 async fn copy(client: Upgraded, upstream: Stream, read: &[u8]) {
-    let (mut client, (mut upstream, _)) = (TokioIo::new(client), UpstreamIo::new(upstream, true));
+    let (mut client, (mut upstream, _)) =
+        (TokioIo::new(client), UpstreamIo::new(upstream, Wire::new(true)));
     // Either end may be gone at any time.
     if client.write_all(read).await.is_ok() {
         let _ = copy_bidirectional(&mut client, &mut upstream).await;

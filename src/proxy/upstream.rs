@@ -22,14 +22,21 @@ use crate::sockets::stream::Stream;
 pub(crate) struct Upstream {
     /// An error says what is wrong with it.
     pub(crate) address: Result<Address, String>,
+    /// HTTP/2 is spoken there, with prior knowledge.
+    pub(crate) is_http2: bool,
     pub(super) pool: Arc<Pool>,
 }
 
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(address: Result<Address, String>) -> Arc<Self> {
-        Arc::new(Self { address, pool: Arc::default() })
+    pub(super) fn new(address: Result<Address, String>, is_http2: bool) -> Arc<Self> {
+        Arc::new(Self { address, is_http2, pool: Arc::default() })
+    }
+
+    /// Tells whether connections to the other are as good as those to this.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.is_http2 == other.is_http2
     }
 
     pub(super) fn is_unix(&self) -> bool {
@@ -57,7 +64,12 @@ impl Upstream {
                 .map_err(explained)?,
             (_, None) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        Connection::new(Stream::connected(fd)?, self.is_unix()).await
+        let stream = Stream::connected(fd)?;
+        #[cfg(feature = "http2")]
+        if self.is_http2 {
+            return Connection::http2(stream, self.is_unix()).await;
+        }
+        Connection::new(stream, self.is_unix()).await
     }
 }
 

@@ -14,6 +14,14 @@
 //!    were in its queue, or before anybody had accepted it (`unix_release_sock` in `net/unix/af_unix.c`). The queue is
 //!    first in, first out. So the last byte that we have written was not read, and it is the head's last.
 //!
+//! 3. *The application says so, in HTTP/2:* it resets the stream with `REFUSED_STREAM`, or its GOAWAY names a last stream
+//!    before it (RFC 9113 sections 8.7 and 6.8). h2 gives an error of a remote GOAWAY to the streams behind the last
+//!    one, and to no other.
+//!
+//! In HTTP/2 the first does not hold as it stands, since a HEADERS frame may be on its way behind others: there every byte that has
+//! been written since the request began counts as its head's last. The second does: while nothing has come
+//! since the request began, hyper has had nothing to write behind the head.
+//!
 //! For the second to hold for requests with a body, the head goes first: the body is not read from the client, and
 //! not sent, until the application has taken all of the head. On a Unix socket the kernel tells that: `SIOCOUTQ` is
 //! (nearly) 0 when the peer's queue is empty, and the socket becomes writable with it, so nothing is polled for. It is
@@ -34,6 +42,9 @@
 //! # Source
 //! RFC 9110 section 9.2.2 (idempotent methods; what a proxy may repeat); unix(7); tcp(7), `SO_LINGER` in socket(7).
 
+#[cfg(feature = "http2")]
+use std::error::Error as _;
+
 use crate::proxy::wire::Wire;
 
 /// What the application has seen of a request whose attempt failed.
@@ -47,9 +58,9 @@ pub(super) enum Seen {
     All,
 }
 
-/// Reads off the connection what the application has seen.
-pub(super) fn seen(wire: &Wire) -> Seen {
-    if !wire.is_begun() {
+/// Reads off the connection, and the error with which it ended, what the application has seen.
+pub(super) fn seen(wire: &Wire, error: &hyper::Error) -> Seen {
+    if !wire.is_begun() || is_refused(error) {
         // What has come then is no answer to it.
         Seen::NotItsHead
     } else if wire.has_answered() {
@@ -59,4 +70,33 @@ pub(super) fn seen(wire: &Wire) -> Seen {
     } else {
         Seen::PerhapsAll
     }
+}
+
+/// Tells whether the application has said that it has not executed the request, and will not.
+#[cfg(feature = "http2")]
+fn is_refused(error: &hyper::Error) -> bool {
+    of_http2(error).is_some_and(|error| {
+        let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || is_refused)
+    })
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_refused(_: &hyper::Error) -> bool {
+    false
+}
+
+/// Tells whether what has come is no answer.
+pub(super) fn is_malformed(error: &hyper::Error) -> bool {
+    #[cfg(feature = "http2")]
+    if let Some(error) = of_http2(error) {
+        return error.is_library() || error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED);
+    }
+    error.is_parse() || error.is_parse_too_large()
+}
+
+/// What HTTP/2 has to say of it.
+#[cfg(feature = "http2")]
+pub(super) fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
 }

@@ -5,6 +5,10 @@
 //! has been written. With `Expect: 100-continue` it opens when the application asks for the body, or has taken the head
 //! and let a time go by.
 //!
+//! In HTTP/2 there are frames of the connection before and between those of requests. So there a request may be read
+//! once any byte has been written since it began, and its head counts as written when hyper has taken the request and
+//! had nothing more to write.
+//!
 //! The waker that hyper gets is the connection's own, which wakes whoever polls it now. A connection goes from task to
 //! task, and hyper wakes whoever polled it last when it is given a request: that would be a client whose answer is out.
 
@@ -16,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use atomic_waker::AtomicWaker;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::sent_fields::SentFields;
@@ -27,6 +32,7 @@ use crate::sockets::stream::Stream;
 pub(super) struct Wire {
     flags: AtomicU32,
     is_unix: bool,
+    is_http2: bool,
     /// Whoever polls the connection; nobody while it is kept.
     task: AtomicWaker,
     /// There was nothing to read, and the runtime wakes the wire when there is: hyper looks up to three times in a turn.
@@ -61,18 +67,32 @@ const WATCHED: u32 = 1 << 7;
 const TAKEN: u32 = 1 << 8;
 /// The connection has served another request before.
 const KEPT: u32 = 1 << 9;
+/// What is to be written has the request's head in it.
+const HAS_HEAD: u32 = 1 << 10;
+/// hyper has given the request back: what was written is not of it.
+const RETURNED: u32 = 1 << 11;
 
 // === impl Wire ===
 
 impl Wire {
-    fn new(is_unix: bool) -> Self {
+    pub(super) fn new(is_unix: bool) -> Self {
         Self {
             flags: AtomicU32::new(0),
             is_unix,
+            is_http2: false,
             task: AtomicWaker::new(),
             is_blocked: AtomicBool::new(false),
             fields: Mutex::default(),
         }
+    }
+
+    #[cfg(feature = "http2")]
+    pub(super) fn http2(is_unix: bool) -> Self {
+        Self { is_http2: true, ..Self::new(is_unix) }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2
     }
 
     /// Whatever happens to the connection from here on wakes this task; it has to poll the connection after that.
@@ -90,9 +110,16 @@ impl Wire {
     pub(super) fn begin(&self, watched: bool, expects: bool) {
         let flags = if watched { WATCHED } else { 0 }
             | if expects { EXPECTS } else { 0 }
+            | if self.is_http2 { 0 } else { HAS_HEAD }
             | if self.has(WRITTEN | KEPT) { KEPT } else { 0 };
         self.flags.store(flags, Ordering::Relaxed);
         self.fields().begin();
+    }
+
+    /// hyper has put the request's head among what is to be written.
+    #[cfg(feature = "http2")]
+    pub(super) fn has_head(&self) {
+        self.set(HAS_HEAD);
     }
 
     /// The fields of the request, which hyper has.
@@ -100,14 +127,20 @@ impl Wire {
         self.fields.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whether a byte of the request has been written.
+    /// Tells whether a byte of the request has been written, or may have been.
     pub(super) fn is_begun(&self) -> bool {
-        self.has(WRITTEN)
+        self.has(WRITTEN) && !self.has(RETURNED)
     }
 
-    /// Tells whether all of the head has been written.
+    /// hyper gives the request back, of which it has written nothing.
+    pub(super) fn returned(&self, fields: HeaderMap) {
+        self.set(RETURNED);
+        self.fields().returned(fields);
+    }
+
+    /// Tells whether all of the head has been written, or may have been.
     pub(super) fn is_head_sent(&self) -> bool {
-        self.has(HEAD_SENT)
+        self.has(if self.is_http2 { WRITTEN } else { HEAD_SENT })
     }
 
     /// Tells whether the kernel has said that the last byte of the head was not read.
@@ -178,15 +211,17 @@ impl Wake for Wire {
 // === impl UpstreamIo ===
 
 impl UpstreamIo {
-    pub(super) fn new(stream: Stream, is_unix: bool) -> (Self, Arc<Wire>) {
-        let wire = Arc::new(Wire::new(is_unix));
+    pub(super) fn new(stream: Stream, wire: Wire) -> (Self, Arc<Wire>) {
+        let wire = Arc::new(wire);
         (Self { stream, wire: Arc::clone(&wire) }, wire)
     }
 
     /// What came on a kept connection since its last answer is the answer to nothing: the next request must not take
-    /// it for its own. hyper looks for it as well, but what came since the runtime looked last it does not find.
+    /// it for its own. hyper looks for it as well, but what came since the runtime looked last it does not find. In
+    /// HTTP/2 each answer says whose it is.
     fn has_come_unasked(&mut self) -> bool {
-        self.wire.has(KEPT) && !self.wire.has(WRITTEN) && self.stream.has_unread()
+        let is_first = self.wire.has(KEPT) && !self.wire.has(WRITTEN) && !self.wire.is_http2;
+        is_first && self.stream.has_unread()
     }
 
     /// Notes a reset, which is told once.
@@ -232,7 +267,7 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.wire.has(WRITTEN) {
+        if !self.wire.has(WRITTEN) && !self.wire.is_http2 {
             // hyper has put the head into one buffer, and nothing else: the body has to wait for the gate.
             self.wire.fields().written(buf);
         }
@@ -247,7 +282,14 @@ impl AsyncWrite for UpstreamIo {
         match &written {
             // The application takes no more of the body, but may have answered. How it ends is for the reads to say,
             // which hyper always has going.
-            Err(error) if self.wire.is_head_sent() && is_closed(error) => Poll::Pending,
+            // HTTP/2 reads when it has written, so it is told that it has.
+            Err(error) if self.wire.is_head_sent() && is_closed(error) => {
+                if self.wire.is_http2 {
+                    Poll::Ready(Ok(buf.len()))
+                } else {
+                    Poll::Pending
+                }
+            }
             _ => Poll::Ready(written),
         }
     }
@@ -255,7 +297,7 @@ impl AsyncWrite for UpstreamIo {
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, wire } = &mut *self;
-        if wire.has(WRITTEN) {
+        if wire.has(WRITTEN) && wire.has(HAS_HEAD) {
             wire.set(HEAD_SENT);
             if wire.has(WATCHED) && !wire.has(TAKEN) && stream.poll_taken(cx).is_ready() {
                 wire.set(TAKEN);

@@ -46,7 +46,13 @@ impl Application {
     /// Starts it on `unix:PATH` or `IP:PORT`, and waits until it listens. What it executes is added to a file.
     #[track_caller]
     pub(crate) fn start(address: &str, executed: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(example("application"));
+        Self::program("application", address, executed, options)
+    }
+
+    /// The same of another program.
+    #[track_caller]
+    pub(crate) fn program(name: &str, address: &str, executed: &Path, options: &[&str]) -> Self {
+        let mut command = Command::new(example(name));
         command.arg(address).arg(executed).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the application is built and can be executed");

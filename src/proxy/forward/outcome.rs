@@ -21,7 +21,12 @@ use crate::proxy::request_body::RequestBody;
 use crate::proxy::room::{Active, Permit};
 use crate::proxy::tunnel;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::verdict::{Seen, seen};
+#[cfg(feature = "http2")]
+use crate::proxy::verdict::of_http2;
+use crate::proxy::verdict::{Seen, is_malformed, seen};
+
+/// Why `101 Switching Protocols` is no answer.
+const UNASKED: &str = "it switches protocols, unasked";
 
 /// What becomes of a request after an attempt.
 pub(super) enum Next {
@@ -73,6 +78,9 @@ impl Forward {
                 self.state.taken(permit);
                 self.misses = 0;
                 if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    if tried.connection.wire.is_http2() {
+                        return Err(Failure::Malformed(UNASKED.to_owned()));
+                    }
                     return Ok(Next::Switch(Box::new((answer, tried.connection))));
                 }
                 self.pass_back(answer, tried, upstream).map(Next::Answer)
@@ -89,8 +97,8 @@ impl Forward {
         tried: &Tried,
         upstream: &Upstream,
     ) -> Result<Next, Failure> {
-        self.last = error.to_string().into();
-        if error.is_parse() || error.is_parse_too_large() {
+        self.last = text(error).into();
+        if is_malformed(error) {
             return Err(Failure::Malformed(self.last.to_string()));
         }
         if self.body.as_ref().is_some_and(RequestBody::is_broken) {
@@ -98,7 +106,7 @@ impl Forward {
         }
         let is_there = self.body.as_ref().is_none_or(RequestBody::is_there);
         let wire = &tried.connection.wire;
-        match seen(wire) {
+        match seen(wire, error) {
             Seen::NotItsHead if is_there => {
                 let why = if wire.is_head_sent() { Retry::NotRead } else { Retry::NotSent };
                 self.state.metrics.retried(why);
@@ -158,7 +166,7 @@ impl Forward {
             agreed.as_bytes().trim_ascii().eq_ignore_ascii_case(offer.trim_ascii())
         });
         let (Some(agreed), Some(client)) = (agreed.cloned(), self.upgrade.take()) else {
-            return Err(Failure::Malformed("it switches protocols, unasked".to_owned()));
+            return Err(Failure::Malformed(UNASKED.to_owned()));
         };
         pass_back(&mut parts, &self.settings);
         parts.headers.insert(header::UPGRADE, agreed);
@@ -172,4 +180,13 @@ impl Forward {
         tunnel::open(client, stream, read, &self.state.metrics);
         Ok(Response::from_parts(parts, AnswerBody::empty()))
     }
+}
+
+/// What was wrong, in words.
+fn text(error: &hyper::Error) -> String {
+    #[cfg(feature = "http2")]
+    if let Some(of_http2) = of_http2(error) {
+        return format!("HTTP/2: {of_http2}");
+    }
+    error.to_string()
 }

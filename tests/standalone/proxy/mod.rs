@@ -14,6 +14,7 @@ mod leaving;
 mod methods;
 mod restarts;
 mod streams;
+mod to_http2;
 mod tunnels;
 mod waiting;
 

@@ -22,7 +22,7 @@ impl Drop for Ending<'_> {
 /// 16 clients that keep their connections and ask with methods of both kinds, while `restart` is called so many times
 /// with answers in between.
 #[track_caller]
-fn under_load(daemon: &mut Daemon, mut restart: impl FnMut(&mut Daemon)) -> Report {
+pub(super) fn under_load(daemon: &mut Daemon, mut restart: impl FnMut(&mut Daemon)) -> Report {
     let body = "b".repeat(3000);
     let with_body = |method: &str| {
         let path = format!("/{}?id={{id}}", method.to_lowercase());
@@ -58,7 +58,7 @@ fn under_load(daemon: &mut Daemon, mut restart: impl FnMut(&mut Daemon)) -> Repo
 
 /// The daemon stops in order, and nothing in it has panicked.
 #[track_caller]
-fn assert_unharmed(daemon: Daemon) {
+pub(super) fn assert_unharmed(daemon: Daemon) {
     let ended = daemon.stop();
     ended.assert(0, &[]);
     let panics: Vec<_> = ended.log.iter().filter(|line| line.contains("panic")).collect();
@@ -71,7 +71,7 @@ fn is_post(request: &Executed) -> bool {
 
 /// Each POST that was answered was executed once, whole, and none was executed twice.
 #[track_caller]
-fn assert_executed_once(file: &Path, failed: &[String]) {
+pub(super) fn assert_executed_once(file: &Path, failed: &[String]) {
     let executed = executed(file);
     let mut posts = HashSet::new();
     for request in executed.iter().filter(|request| is_post(request)) {

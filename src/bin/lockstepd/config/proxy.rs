@@ -49,6 +49,11 @@ pub(crate) struct ProxySettings {
     #[arg(id = "proxy-wait-on-503", long, global = true, value_name = "BOOL")]
     pub(crate) wait_on_503: Option<bool>,
 
+    /// Whether the application speaks HTTP/2, with prior knowledge (h2c), as one of gRPC does: true or false
+    /// [env: LOCKSTEPD_PROXY_HTTP2] [default: false, HTTP/1.1]
+    #[arg(id = "proxy-http2", long, global = true, value_name = "BOOL")]
+    pub(crate) http2: Option<bool>,
+
     /// Whether Via is added to requests and answers: true or false [env: LOCKSTEPD_PROXY_VIA] [default: false]
     #[arg(id = "proxy-via", long, global = true, value_name = "BOOL")]
     pub(crate) via: Option<bool>,
@@ -89,6 +94,7 @@ impl ProxySettings {
             response_timeout: variables.one("LOCKSTEPD_PROXY_RESPONSE_TIMEOUT", time)?,
             idle_timeout: variables.one("LOCKSTEPD_PROXY_IDLE_TIMEOUT", time)?,
             wait_on_503: variables.one("LOCKSTEPD_PROXY_WAIT_ON_503", bool::from_str)?,
+            http2: variables.one("LOCKSTEPD_PROXY_HTTP2", bool::from_str)?,
             via: variables.one("LOCKSTEPD_PROXY_VIA", bool::from_str)?,
             trusted_proxies: variables.list("LOCKSTEPD_PROXY_TRUSTED_PROXIES")?,
             health: variables.one("LOCKSTEPD_PROXY_HEALTH", HealthPath::from_str)?,
@@ -105,6 +111,7 @@ impl ProxySettings {
             response_timeout: self.response_timeout.or(other.response_timeout),
             idle_timeout: self.idle_timeout.or(other.idle_timeout),
             wait_on_503: self.wait_on_503.or(other.wait_on_503),
+            http2: self.http2.or(other.http2),
             via: self.via.or(other.via),
             trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             health: self.health.or(other.health),
@@ -134,6 +141,7 @@ impl ProxySettings {
         }
         let trusted = self.trusted_proxies.iter().flatten().copied();
         let proxy = proxy.trusted_proxies(trusted).via(self.via.unwrap_or_default());
+        let proxy = proxy.http2(self.http2.unwrap_or_default());
         Some(proxy.wait_on_503(self.wait_on_503.unwrap_or_default()))
     }
 }

@@ -31,12 +31,18 @@ pub(crate) struct TlsRelay {
 impl TlsRelay {
     /// To the daemon's `address`, whose certificate this authority has signed.
     pub(crate) fn to(address: &str, authority: &Path) -> Self {
+        Self::speaking(&[], address, authority)
+    }
+
+    /// The same for clients that speak one of these protocols, which the daemon is told (ALPN).
+    pub(crate) fn speaking(protocols: &[&str], address: &str, authority: &Path) -> Self {
         let target: SocketAddr = address.parse().expect("an address with TLS");
         let mut config = Builder::new();
         let pem = std::fs::read(authority).expect("the certificate is there");
         let policy = Policy::from_version("20251014").expect("s2n has it");
         config.set_security_policy(&policy).expect("s2n has it");
         config.trust_pem(&pem).expect("it is a certificate");
+        config.set_application_protocol_preference(protocols).expect("they are names");
         let connector = TlsConnector::new(config.build().expect("it is whole"));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         listener.set_nonblocking(true).expect("it can be");

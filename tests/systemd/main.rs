@@ -13,6 +13,7 @@ mod examples;
 mod files;
 mod handover;
 mod harness;
+mod http2;
 mod installer;
 mod instances;
 mod journal;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::http2::{log_all, restart_with_a_stream_in_flight};
 use crate::restart::{assert_unnoticed, machine, under_load};
 use crate::support::{Certificate, Load, Machine, Server, TlsRelay, has_openssl};
 
@@ -42,6 +43,15 @@ fn twenty_restarts_fail_no_request_of_clients_with_tls_and_they_keep_their_conne
     });
     assert_unnoticed(&report, &load);
     machine.assert_properties("lockstepd.service", &[("NRestarts", "0"), ("LimitCORE", "0")]);
+}
+
+#[test]
+fn a_restart_waits_for_a_stream_of_http2_that_was_agreed_on_by_alpn() {
+    let Some((machine, certificate, _directory)) = secured() else { return };
+    log_all(&machine, "LOCKSTEPD_TLS_ALPN=h2,http/1.1");
+    let relay =
+        machine.in_network(|| TlsRelay::speaking(&["h2"], "127.0.0.1:9443", &certificate.file));
+    restart_with_a_stream_in_flight(&machine, &relay.address());
 }
 
 #[test]

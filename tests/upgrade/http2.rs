@@ -2,50 +2,13 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::support::{
-    Http2, PATIENCE,
-    http2::{ALL_STREAMS, NO_ERROR, PREFACE, SETTINGS, is_answered},
-    wait_until,
+    Http2, Http2Load,
+    http2::{ALL_STREAMS, NO_ERROR, PREFACE, SETTINGS},
 };
 use super::{Daemon, ask};
-
-/// A client that asks for four things at a time, and opens another connection when it is told to. Answers how many
-/// requests it has had to send again, and which the server has left unanswered.
-fn obedient(address: &str, stop: &AtomicBool, answers: &AtomicU64) -> (u64, Vec<String>) {
-    let (mut again, mut unanswered) = (0, Vec::new());
-    while !stop.load(Ordering::Relaxed) {
-        let mut client = Http2::connect(address);
-        while !stop.load(Ordering::Relaxed) && client.goaways().is_empty() {
-            client.seen.clear();
-            let streams: Vec<_> = (0..4).map(|_| client.get("/")).collect();
-            let is_open = loop {
-                if streams.iter().all(|stream| is_answered(&client.seen, *stream)) {
-                    break true;
-                }
-                if client.frame().is_none() {
-                    break false;
-                }
-            };
-            let last = client.goaways().last().map(|(last, _)| *last);
-            for stream in streams {
-                if is_answered(&client.seen, stream) {
-                    answers.fetch_add(1, Ordering::Relaxed);
-                } else if last.is_some_and(|last| stream > last) {
-                    again += 1;
-                } else {
-                    unanswered.push(format!("{stream} of {last:?}: {:?}", client.seen));
-                }
-            }
-            if !is_open {
-                break;
-            }
-        }
-    }
-    (again, unanswered)
-}
 
 #[test]
 fn an_upgrade_ends_http2_in_order_and_hands_the_others_over() {
@@ -88,24 +51,13 @@ fn a_preface_that_has_come_by_half_is_known_in_the_next_program() {
 #[test]
 fn ten_upgrades_under_load_of_http2_leave_no_request_unanswered() {
     let mut daemon = Daemon::start();
-    let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
     let address = daemon.public.to_string();
-    let all = |more: u64, what: &str| {
-        let before = answers.load(Ordering::Relaxed);
-        wait_until(what, PATIENCE, || answers.load(Ordering::Relaxed) > before + more);
-    };
-    thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| obedient(&address, &stop, &answers))).collect();
+    let unanswered = Http2Load::during(&address, |load| {
         for _ in 0..10 {
-            all(100, "answers before the upgrade");
+            load.goes_on();
             daemon.upgrade();
         }
-        all(100, "answers after the upgrades");
-        stop.store(true, Ordering::Relaxed);
-        for client in clients {
-            let (_, unanswered) = client.join().unwrap();
-            assert_eq!(unanswered, [""; 0]);
-        }
+        load.goes_on();
     });
+    assert_eq!(unanswered, [""; 0]);
 }

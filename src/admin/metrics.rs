@@ -157,6 +157,10 @@ impl Collector for Metrics {
         })?;
         #[cfg(feature = "http2")]
         {
+            let help = "Open connections of HTTP/2";
+            self.gauge(&mut encoder, "http2_connections", help, |server| {
+                server.metrics.http2_open()
+            })?;
             let help = "Connections that have begun with HTTP/2";
             self.counter(&mut encoder, "connections_http2", help, |metrics| {
                 &metrics.http2_connections

@@ -52,6 +52,9 @@ pub(super) struct Status<'a> {
 struct ServerStatus<'a> {
     name: &'a str,
     connections: usize,
+    /// Those of them that speak HTTP/2, each of which may have many requests in flight.
+    #[cfg(feature = "http2")]
+    connections_http2: u64,
     max_connections: usize,
     requests: u64,
     requests_in_flight: u64,
@@ -149,6 +152,8 @@ impl<'a> ServerStatus<'a> {
         Self {
             name: registry.server(),
             connections: registry.connections(),
+            #[cfg(feature = "http2")]
+            connections_http2: registry.metrics.http2_open(),
             max_connections: registry.limit(),
             requests: registry.metrics.requests(),
             requests_in_flight: registry.metrics.in_flight(),

@@ -51,9 +51,11 @@ pub(crate) struct ServerMetrics {
     /// How often a listener of the program's own has failed.
     pub(crate) accept_failures: Count,
     pub(crate) panics: Count,
-    /// Connections of HTTP/2.
+    /// Connections of HTTP/2, and those of them that have ended.
     #[cfg(feature = "http2")]
     pub(crate) http2_connections: Count,
+    #[cfg(feature = "http2")]
+    pub(crate) http2_ended: Count,
     /// Requests of HTTP/2 that were given up before there was an answer.
     #[cfg(feature = "http2")]
     pub(crate) streams_given_up: Count,
@@ -117,6 +119,8 @@ impl ServerMetrics {
             #[cfg(feature = "http2")]
             http2_connections: Count::default(),
             #[cfg(feature = "http2")]
+            http2_ended: Count::default(),
+            #[cfg(feature = "http2")]
             streams_given_up: Count::default(),
             timeouts: Default::default(),
         }
@@ -163,6 +167,13 @@ impl ServerMetrics {
     /// How many requests the service has taken.
     pub(crate) fn requests(&self) -> u64 {
         self.begun.get()
+    }
+
+    /// How many connections of HTTP/2 are open.
+    #[cfg(all(feature = "admin", feature = "http2"))]
+    pub(crate) fn http2_open(&self) -> u64 {
+        let ended = self.http2_ended.get();
+        self.http2_connections.get().saturating_sub(ended)
     }
 
     /// How many requests are in flight.

@@ -1,12 +1,14 @@
 //! HTTP/2 in clear text, where a client begins with its preface.
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     program::Program,
     support::{
-        Http2, Launch,
+        Client, Http2, Launch, PATIENCE, get,
         http2::{ALL_STREAMS, GOAWAY, NO_ERROR, PING, StreamAnswer, head},
+        wait_until,
     },
 };
 
@@ -53,6 +55,7 @@ fn each_stream_is_a_request_in_log_and_metrics() {
         "lockstepd_requests_total{server=\"public\",method=\"GET\",status=\"200\"} 2",
         "lockstepd_requests_in_flight{server=\"public\"} 0",
         "lockstepd_connections{server=\"public\"} 1",
+        "lockstepd_http2_connections{server=\"public\"} 1",
         "lockstepd_connections_http2_total{server=\"public\"} 1",
     ] {
         assert!(metrics.lines().any(|other| other == line), "{line}: {metrics}");
@@ -68,6 +71,37 @@ fn each_stream_is_a_request_in_log_and_metrics() {
     assert_eq!(logged[1]["peer"], peer);
     assert_eq!(logged[1]["request_id"], "mine");
     assert_eq!(logged[1]["bytes"], HELLO.len());
+}
+
+#[test]
+fn the_status_shows_connections_of_http2_and_what_they_have_in_flight() {
+    let program = Program::ready();
+    let mut other = Client::connect(&program.public);
+    assert_eq!(other.request("GET", "/").status, 200);
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = Http2::connect(&program.public);
+            for _ in 0..3 {
+                let stream = client.request("POST", "/length", &[], false);
+                client.data(stream, b"half", false);
+            }
+            // Its answer comes when the requests before it have begun.
+            let asked = client.get("/");
+            assert_eq!(client.answer(asked), whole(200, "Hello\n"));
+            client
+        })
+        .collect();
+    let shown = || {
+        let status = get(&program.admin, "/status").body;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        ["connections", "connections_http2", "requests_in_flight"]
+            .map(|name| status["servers"][0][name].as_u64().unwrap())
+    };
+    assert_eq!(shown(), [3, 2, 6]);
+    drop(clients);
+    wait_until("they are gone", PATIENCE, || shown() == [1, 0, 0]);
+    drop(other);
+    program.daemon.stop().assert(0, &[]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ use self::streams::Streams;
 use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Mode, Registration};
+use crate::connections::registry::{Mode, Registration, Registry};
 use crate::http::connection::Shared;
 use crate::http::service::HttpService;
 use crate::http::timeouts::{Timeouts, after};
@@ -46,6 +46,9 @@ const SILENT_MAX: Duration = Duration::from_secs(1);
 
 /// How much of an answer waits in its stream for the client to ask for more: as much as hyper gets at a time.
 const SEND_BUFFER_MAX: usize = 64 << 10;
+
+/// A connection while it is served, as the metrics have it.
+struct Open(Arc<Registry>);
 
 /// Why a connection ends.
 enum End {
@@ -70,7 +73,7 @@ where
     let handle = registration.handle().clone();
     handle.becomes_own();
     let registry = Arc::clone(handle.registry());
-    registry.metrics.http2_connections.add(1);
+    let _open = Open::new(&registry);
     let peer = idle.stream.peer();
     let idle_timeout = limits.idle_timeout.min(shared.idle_timeout_max);
     let streams = Arc::new(Streams::default());
@@ -168,6 +171,21 @@ where
     idle.stream.discard_tls();
     idle.skip = Some(Remainder::UntilClose(0));
     Some((idle, registration))
+}
+
+// === impl Open ===
+
+impl Open {
+    fn new(registry: &Arc<Registry>) -> Self {
+        registry.metrics.http2_connections.add(1);
+        Self(Arc::clone(registry))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.http2_ended.add(1);
+    }
 }
 
 /// hyper's settings.

@@ -15,7 +15,7 @@ use crate::{
     Running,
     support::{
         Client, Http2,
-        http2::{ALL_STREAMS, END_STREAM, NO_ERROR, RST_STREAM},
+        http2::{ALL_STREAMS, END_STREAM, NO_ERROR, RST_STREAM, WINDOW_UPDATE},
     },
 };
 
@@ -122,6 +122,38 @@ fn an_idle_connection_of_http2_makes_room_for_another_client_and_is_told() {
     assert_eq!(client.rest(), [(ALL_STREAMS, NO_ERROR), (asked, NO_ERROR)]);
     assert_eq!(other.response("GET").body, "Hello");
     drop(other);
+    assert_eq!(running.stop().unwrap(), Exit::Clean);
+}
+
+#[test]
+fn a_connection_of_http2_makes_room_for_another_client_once_it_has_no_stream() {
+    let mut limits = Limits::default();
+    limits.connections = Some(2);
+    let router = Router::new().route("/", get(|| async { "Hello" }));
+    let daemon = Daemon::new("test").server("public", "127.0.0.1:0", router).limits(limits);
+    let running = Running::start(daemon);
+    let address = running.address("public");
+    // What is in flight waits for a window.
+    let mut clients = [(); 2].map(|()| Http2::with_settings(&address, &[(4, 0)]));
+    let streams = clients.each_mut().map(|client| client.get("/"));
+    for (client, stream) in clients.iter_mut().zip(streams) {
+        while !client.seen.iter().any(|frame| frame.stream == stream) {
+            client.frame().expect("an answer begins");
+        }
+    }
+    let mut other = Client::connect(&address);
+    other.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let [mut busy, mut done] = clients;
+    let [busy_stream, done_stream] = streams;
+    let window = 1000_u32.to_be_bytes();
+    done.send(WINDOW_UPDATE, 0, done_stream, &window);
+    assert_eq!(done.answer(done_stream).text(), "Hello");
+    assert_eq!(done.rest(), [(ALL_STREAMS, NO_ERROR), (done_stream, NO_ERROR)]);
+    assert_eq!(other.response("GET").body, "Hello");
+    busy.send(WINDOW_UPDATE, 0, busy_stream, &window);
+    assert_eq!(busy.answer(busy_stream).text(), "Hello");
+    assert_eq!(busy.goaways(), []);
+    drop((other, busy));
     assert_eq!(running.stop().unwrap(), Exit::Clean);
 }
 

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use crate::{
     program::FOR_EVER,
-    support::{Client, Daemon, Launch, PATIENCE, get, wait_until},
+    support::{
+        Client, Daemon, Http2, Launch, PATIENCE, get,
+        http2::{ALL_STREAMS, NO_ERROR},
+        wait_until,
+    },
 };
 
 /// What the log says when it begins, when a second signal ends it, and when it is over.
@@ -34,6 +38,31 @@ fn everybody_is_served_as_before_while_ready_says_503() {
     assert_eq!((&status["phase"], &status["stop_cause"]), (&"lame duck".into(), &"SIGTERM".into()));
     drop((kept, new));
     daemon.insist_until(Signal::TERM, ENDS);
+    daemon.end().assert(0, &[]);
+}
+
+#[test]
+fn clients_of_http2_are_told_when_it_is_over_and_not_before() {
+    let mut daemon = lame_duck(FOR_EVER);
+    let ask = |client: &mut Http2| {
+        let asked = client.get("/");
+        assert_eq!(client.answer(asked).status, Some(200));
+    };
+    let mut kept = Http2::connect(&daemon.public());
+    ask(&mut kept);
+    daemon.signal(Signal::TERM);
+    daemon.event(BEGINS);
+    let mut new = Http2::connect(&daemon.public());
+    for client in [&mut kept, &mut new] {
+        for _ in 0..2 {
+            ask(client);
+        }
+        assert_eq!(client.goaways(), []);
+    }
+    daemon.insist_until(Signal::TERM, ENDS);
+    for mut client in [kept, new] {
+        assert_eq!(client.rest()[0], (ALL_STREAMS, NO_ERROR));
+    }
     daemon.end().assert(0, &[]);
 }
 

@@ -19,3 +19,4 @@ mod metrics;
 mod panics;
 mod proxied;
 mod refusals;
+mod resets;

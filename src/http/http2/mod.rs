@@ -11,10 +11,13 @@
 //! Invariants:
 //! - A client that does not answer the PING is waited for no longer than [`SILENT_MAX`] once no stream is left.
 //! - The connection is registered until the task of every stream has ended.
+//! - A client that gives up a thousand requests, and most of what it asks for, is told to end the connection; at twice
+//!   that it is closed. Each request may have cost the service work that nobody wants.
 //!
 //! Absent on purpose: PING at intervals. The kernel finds out which clients are gone, as it does for HTTP/1.1.
 
 mod answer;
+mod blocks;
 mod io;
 mod request;
 mod stream;
@@ -40,6 +43,7 @@ use crate::connections::registry::{Mode, Registration, Registry};
 use crate::http::connection::Shared;
 use crate::http::service::HttpService;
 use crate::http::timeouts::{Timeouts, after};
+use crate::sockets::peer::Peer;
 
 /// How long a client is waited for that is to end the connection, and has no stream.
 const SILENT_MAX: Duration = Duration::from_secs(1);
@@ -57,6 +61,8 @@ enum End {
     TimedOut(Timeout),
     /// Its client has been told, and does not say that it has heard it.
     Unanswered,
+    /// Its client has been told, and goes on giving up what it asks for.
+    GivenUp,
 }
 
 /// Serves a connection to its end; answers what is left of it if its client may still be sending.
@@ -103,14 +109,18 @@ where
     let end = poll_fn(|cx| {
         loop {
             let is_closing = matches!(handle.poll_mode(cx), Mode::Linger | Mode::Close);
-            if closing.is_none() && (is_closing || handle.is_evicted()) {
-                registry.metrics.evicted.add(u64::from(!is_closing));
+            let are_given_up = streams.are_given_up(1);
+            if closing.is_none() && (is_closing || are_given_up || handle.is_evicted()) {
+                registry.metrics.evicted.add(u64::from(!is_closing && !are_given_up));
                 closing = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
             }
             streams.register(cx);
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(End::Hyper(result));
+            }
+            if streams.are_given_up(2) {
+                return Poll::Ready(End::GivenUp);
             }
             let waits = streams.waits_for_client();
             if let Poll::Ready(waiting) = timeouts.poll_waited(waits, &limits, cx) {
@@ -130,7 +140,7 @@ where
             handle.idle(since);
             let (since, limit) = match closing {
                 Some(told) => (since.max(told), SILENT_MAX),
-                // The rest of the preface has a time of its own.
+                // The rest of the preface, or of a field block, has a time of its own.
                 None if waits.is_some() => return Poll::Pending,
                 None => (since, idle_timeout),
             };
@@ -149,18 +159,7 @@ where
     drop(connection);
     poll_fn(|cx| streams.poll_ended(cx)).await;
     let mut idle = streams.take_back()?;
-    let lingers = match end {
-        End::Hyper(Ok(())) | End::Unanswered => idle.stream.has_unread(),
-        End::Hyper(Err(error)) => {
-            let error: &dyn std::error::Error = &error;
-            tracing::debug!(server = registry.server(), %peer, error, "connection ended");
-            true
-        }
-        End::TimedOut(waiting) => {
-            registry.metrics.timeouts[waiting as usize].add(1);
-            false
-        }
-    };
+    let lingers = end.lingers(&registry, peer, &mut idle);
     if !lingers {
         // The connection stops counting as open when its socket is closed, not before.
         drop(idle);
@@ -171,6 +170,34 @@ where
     idle.stream.discard_tls();
     idle.skip = Some(Remainder::UntilClose(0));
     Some((idle, registration))
+}
+
+// === impl End ===
+
+impl End {
+    /// Notes the end; tells whether the client may still be sending.
+    fn lingers(self, registry: &Registry, peer: Peer, idle: &mut Idle) -> bool {
+        match self {
+            Self::Hyper(Ok(())) | Self::Unanswered => idle.stream.has_unread(),
+            Self::Hyper(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(server = registry.server(), %peer, error, "connection ended");
+                true
+            }
+            Self::TimedOut(waiting) => {
+                registry.metrics.timeouts[waiting as usize].add(1);
+                false
+            }
+            Self::GivenUp => {
+                tracing::debug!(
+                    server = registry.server(),
+                    %peer,
+                    "a connection is closed whose client gives up most of what it asks for",
+                );
+                false
+            }
+        }
+    }
 }
 
 // === impl Open ===

@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
+use super::blocks::Blocks;
 use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
 use crate::http::activity::Activity;
 
-/// How much a client sends at the beginning at least: the preface, and the head of a SETTINGS frame.
-const PREFACE: u32 = 24 + 9;
+/// How many requests a client may give up, if those are most of what it has asked for.
+const GIVEN_UP_MAX: u32 = 1000;
 
 /// The streams of one connection.
 #[derive(Debug, Default)]
@@ -27,8 +28,14 @@ pub(super) struct Streams {
     unsent: AtomicU32,
     /// How many pieces have been written, or given up.
     sent: AtomicU32,
-    /// How much has been read, as far as it matters.
-    read: AtomicU32,
+    /// How many requests were given up before there was an answer.
+    given_up: AtomicU32,
+    /// The preface has come, and the head of a frame.
+    has_begun: AtomicBool,
+    /// A field block has come by part.
+    is_in_block: AtomicBool,
+    /// How many field blocks have come whole.
+    blocks: AtomicU32,
     /// How often something was written to the socket.
     writes: AtomicU32,
     /// hyper wants to write and the client takes nothing.
@@ -75,6 +82,12 @@ impl Streams {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Tells whether the client gives up most of what it asks for, and has done so more often than `times` what it may.
+    pub(super) fn are_given_up(&self, times: u32) -> bool {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        given_up > times * GIVEN_UP_MAX && given_up > self.requests() / 2
+    }
+
     /// Has the connection's task woken when there is nothing in flight any more.
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
@@ -98,8 +111,10 @@ impl Streams {
     pub(super) fn waits_for_client(&self) -> Option<(Timeout, u32)> {
         if self.is_write_blocked.load(Ordering::Relaxed) {
             Some((Timeout::Write, self.writes.load(Ordering::Relaxed)))
-        } else if self.read.load(Ordering::Relaxed) < PREFACE {
-            Some((Timeout::Head, 0))
+        } else if !self.has_begun.load(Ordering::Relaxed)
+            || self.is_in_block.load(Ordering::Relaxed)
+        {
+            Some((Timeout::Head, self.blocks.load(Ordering::Relaxed)))
         } else if self.open.load(Ordering::Acquire) == 0 && self.unsent.load(Ordering::Acquire) > 0
         {
             // What it has been sent leaves no room for the rest of an answer, and it does not ask for more.
@@ -109,14 +124,11 @@ impl Streams {
         }
     }
 
-    /// So much was read.
-    pub(super) fn read(&self, bytes: usize) {
-        let read = self.read.load(Ordering::Relaxed);
-        if read < PREFACE {
-            // Only the connection's task reads.
-            let more = u32::try_from(bytes).unwrap_or(PREFACE).min(PREFACE);
-            self.read.store(read + more, Ordering::Relaxed);
-        }
+    /// Something was read, after which the client is so far.
+    pub(super) fn read(&self, blocks: &Blocks) {
+        self.has_begun.store(blocks.has_begun(), Ordering::Relaxed);
+        self.is_in_block.store(blocks.is_open(), Ordering::Relaxed);
+        self.blocks.store(blocks.whole(), Ordering::Relaxed);
     }
 
     /// Something was written to the socket; it came to nothing if `blocked`.
@@ -178,6 +190,7 @@ impl Stream {
     pub(super) fn end(&self) {
         if !self.is_answered.load(Ordering::Relaxed) {
             self.activity.registry().metrics.streams_given_up.add(1);
+            self.streams.given_up.fetch_add(1, Ordering::Relaxed);
         }
         if self.streams.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.streams.waker.wake();

@@ -19,6 +19,7 @@ mod support;
 mod systemd;
 
 mod activation;
+mod h2load;
 mod lifetime;
 mod memory;
 mod paced;
@@ -73,9 +74,10 @@ const PROXY_FIGURES: [Figure<Proxy>; 5] = [
     ("proxy-bulk", proxy::bulk),
 ];
 
-const TLS_FIGURES: [Figure<Speaker>; 4] = [
+const TLS_FIGURES: [Figure<Speaker>; 5] = [
     ("tls-handshakes", tls::handshakes),
     ("tls-keep-alive", tls::keep_alive),
+    ("tls-http2", tls::http2),
     ("tls-memory", |setting| Ok(tls::memory(setting))),
     ("tls-restart", tls::restart),
 ];

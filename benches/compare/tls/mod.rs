@@ -1,7 +1,7 @@
 //! lockstepd with TLS beside others: ECDSA with P-256, and X25519 where nothing else is said.
 //!
 //! The clients, whose share of the work is as large as the servers', are a program of their own
-//! (`benches/peers/rust/src/bin/tls_clients.rs`), or wrk.
+//! (`benches/peers/rust/src/bin/tls_clients.rs`), wrk or h2load.
 
 mod clients;
 mod connections;
@@ -17,7 +17,7 @@ use crate::table::Column;
 pub(crate) use connections::handshakes;
 pub(crate) use memory::memory;
 pub(crate) use program::Program;
-pub(crate) use requests::keep_alive;
+pub(crate) use requests::{http2, keep_alive};
 pub(crate) use restart::restart;
 
 /// A server that speaks TLS.

@@ -84,7 +84,7 @@ impl Program {
         match self.speaker {
             Speaker::Lockstepd => {
                 command.args(["--config", "/dev/null", "--public", &plain, "--admin", &admin]);
-                command.args(["--tls-listen", &address]);
+                command.args(["--tls-listen", &address, "--tls-alpn", "h2,http/1.1"]);
                 command.arg("--tls-certificates").arg(&self.certificate);
                 command.arg("--tls-keys").arg(&self.key);
             }
@@ -122,7 +122,7 @@ http {{
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
 {paths}    server {{
-        listen {address} ssl;
+        listen {address} ssl http2;
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         ssl_protocols TLSv1.2 TLSv1.3;

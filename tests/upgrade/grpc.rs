@@ -126,6 +126,21 @@ fn calls_of_grpc_outlive_upgrades_with_a_client_that_calls_again() {
 }
 
 #[test]
+fn a_call_of_grpc_that_is_answered_is_not_logged_as_cut_off() {
+    let program = Program::start();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(program.address.clone()).unwrap().connect_lazy();
+        for _ in 0..3 {
+            assert_eq!(greet(&channel, "you").await.unwrap(), "Hello, you");
+        }
+    });
+    drop(runtime);
+    let text = program.daemon.stop().text();
+    assert!(!text.contains("not answered to its end"), "{text}");
+}
+
+#[test]
 fn a_conversation_of_grpc_is_told_that_it_may_go_on_elsewhere() {
     let mut program = Program::start();
     let runtime = runtime();

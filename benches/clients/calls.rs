@@ -87,5 +87,5 @@ async fn greet(channel: &Channel) -> Result<(), Status> {
 /// What is behind a status, which itself says little.
 fn causes(status: &Status) -> String {
     let causes = iter::successors(status.source(), |error| (*error).source());
-    causes.map(|cause| format!(": {cause}")).collect()
+    causes.fold(String::new(), |text, cause| format!("{text}: {cause}"))
 }

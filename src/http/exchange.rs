@@ -266,8 +266,6 @@ where
                         // Nor one whose trailers have come.
                         this.exchange.whole = true;
                         let trailers = frame.into_trailers().unwrap_or_default();
-                        // Nothing comes behind them, and hyper does not ask whether.
-                        this.exchange.whole = true;
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                     }
                 },

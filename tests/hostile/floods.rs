@@ -286,33 +286,6 @@ fn half_a_preface_has_the_time_of_a_head_and_an_idle_connection_that_of_one() {
 }
 
 #[test]
-fn half_a_field_block_has_the_time_of_a_head_however_it_comes() {
-    let program = Program::with_limits(TIME);
-    let block = head("GET", "/", Some("test"), &[]);
-    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 3, &block);
-    let without_end = frame(HEADERS, END_STREAM, 3, &block);
-    for (ended, half) in [(1.0, &without_end[..]), (2.0, &whole[..whole.len() - 1])] {
-        let mut client = Http2::connect(&program.public);
-        // An answer that is on its way meanwhile does not count; no frame may come between those of a block.
-        client.get("/ticks");
-        client.is_polite = false;
-        client.send_bytes(half).unwrap();
-        assert_eq!(client.rest(), []);
-        Samples::wait_for(&program.admin, &timeouts("head"), ended);
-    }
-    let mut dripping = Http2::connect(&program.public);
-    let long = frame(HEADERS, END_HEADERS, 1, &[0; 10_000]);
-    for byte in long {
-        if dripping.send_bytes(&[byte]).is_err() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Samples::wait_for(&program.admin, &timeouts("head"), 3.0);
-    program.daemon.stop().assert(0, &[]);
-}
-
-#[test]
 fn a_handler_that_panics_costs_its_stream_only() {
     let program = Program::with_limits(AMPLE);
     let mut client = Http2::connect(&program.public);

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::blocks::Blocks;
 use super::streams::Streams;
 use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
@@ -24,7 +23,6 @@ const OUTBOX_MAX: usize = 2 * (16 << 10) + 18;
 pub(super) struct Io {
     idle: Option<Idle>,
     outbox: BytesMut,
-    blocks: Blocks,
     streams: Arc<Streams>,
 }
 
@@ -32,14 +30,11 @@ pub(super) struct Io {
 
 impl Io {
     pub(super) fn new(idle: Idle, streams: Arc<Streams>) -> Self {
-        let (outbox, blocks) = (BytesMut::new(), Blocks::new());
-        Self { idle: Some(idle), outbox, blocks, streams }
+        Self { idle: Some(idle), outbox: BytesMut::new(), streams }
     }
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { idle: Some(idle), outbox, streams, .. } = self else {
-            return Poll::Ready(lost());
-        };
+        let Self { idle: Some(idle), outbox, streams } = self else { return Poll::Ready(lost()) };
         while !outbox.is_empty() {
             let written = idle.stream.poll_write(cx, outbox);
             streams.written(written.is_pending());
@@ -60,7 +55,7 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { idle: Some(idle), blocks, streams, .. } = &mut *self else {
+        let Self { idle: Some(idle), streams, .. } = &mut *self else {
             return Poll::Ready(lost());
         };
         let before = buf.filled().len();
@@ -70,8 +65,7 @@ impl AsyncRead for Io {
             let length = idle.unread.len().min(buf.remaining());
             buf.put_slice(&idle.unread.split_to(length));
         }
-        blocks.read(&buf.filled()[before..]);
-        streams.read(blocks);
+        streams.read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }

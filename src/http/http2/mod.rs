@@ -14,10 +14,11 @@
 //! - A client that gives up a thousand requests, and most of what it asks for, is told to end the connection; at twice
 //!   that it is closed. Each request may have cost the service work that nobody wants.
 //!
-//! Absent on purpose: PING at intervals. The kernel finds out which clients are gone, as it does for HTTP/1.1.
+//! Absent on purpose: PING at intervals. The kernel finds out which clients are gone, as it does for HTTP/1.1. And a
+//! time for field blocks that have come by part: hyper tells of them when they are whole, and until then the
+//! connection is idle, and ends as such.
 
 mod answer;
-mod blocks;
 mod io;
 mod request;
 mod stream;
@@ -140,7 +141,7 @@ where
             handle.idle(since);
             let (since, limit) = match closing {
                 Some(told) => (since.max(told), SILENT_MAX),
-                // The rest of the preface, or of a field block, has a time of its own.
+                // The rest of the preface has a time of its own.
                 None if waits.is_some() => return Poll::Pending,
                 None => (since, idle_timeout),
             };

@@ -9,10 +9,12 @@ use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 
-use super::blocks::Blocks;
 use crate::connections::limits::Timeout;
 use crate::connections::parked::Idle;
 use crate::http::activity::Activity;
+
+/// How much a client sends at the beginning at least: the preface, and the head of a SETTINGS frame.
+const PREFACE: u32 = 24 + 9;
 
 /// How many requests a client may give up, if those are most of what it has asked for.
 const GIVEN_UP_MAX: u32 = 1000;
@@ -30,12 +32,8 @@ pub(super) struct Streams {
     sent: AtomicU32,
     /// How many requests were given up before there was an answer.
     given_up: AtomicU32,
-    /// The preface has come, and the head of a frame.
-    has_begun: AtomicBool,
-    /// A field block has come by part.
-    is_in_block: AtomicBool,
-    /// How many field blocks have come whole.
-    blocks: AtomicU32,
+    /// How much has been read, as far as it matters.
+    read: AtomicU32,
     /// How often something was written to the socket.
     writes: AtomicU32,
     /// hyper wants to write and the client takes nothing.
@@ -111,10 +109,8 @@ impl Streams {
     pub(super) fn waits_for_client(&self) -> Option<(Timeout, u32)> {
         if self.is_write_blocked.load(Ordering::Relaxed) {
             Some((Timeout::Write, self.writes.load(Ordering::Relaxed)))
-        } else if !self.has_begun.load(Ordering::Relaxed)
-            || self.is_in_block.load(Ordering::Relaxed)
-        {
-            Some((Timeout::Head, self.blocks.load(Ordering::Relaxed)))
+        } else if self.read.load(Ordering::Relaxed) < PREFACE {
+            Some((Timeout::Head, 0))
         } else if self.open.load(Ordering::Acquire) == 0 && self.unsent.load(Ordering::Acquire) > 0
         {
             // What it has been sent leaves no room for the rest of an answer, and it does not ask for more.
@@ -124,11 +120,14 @@ impl Streams {
         }
     }
 
-    /// Something was read, after which the client is so far.
-    pub(super) fn read(&self, blocks: &Blocks) {
-        self.has_begun.store(blocks.has_begun(), Ordering::Relaxed);
-        self.is_in_block.store(blocks.is_open(), Ordering::Relaxed);
-        self.blocks.store(blocks.whole(), Ordering::Relaxed);
+    /// So much was read.
+    pub(super) fn read(&self, bytes: usize) {
+        let read = self.read.load(Ordering::Relaxed);
+        if read < PREFACE {
+            // Only the connection's task reads.
+            let more = u32::try_from(bytes).unwrap_or(PREFACE).min(PREFACE);
+            self.read.store(read + more, Ordering::Relaxed);
+        }
     }
 
     /// Something was written to the socket; it came to nothing if `blocked`.

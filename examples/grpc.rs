@@ -1,4 +1,4 @@
-//! gRPC with tonic: a call with one answer, and a conversation that ends with the drain.
+//! gRPC with tonic: a call with one answer, a conversation that ends with the drain, and the standard health service.
 //!
 //! `cargo run --example grpc`, and then with any client of gRPC `greeter.Greeter/Greet` and `greeter.Greeter/Talk` on
 //! `localhost:8080`, without TLS. The messages are those of
@@ -25,6 +25,8 @@ use futures_util::{Stream, StreamExt, stream};
 use lockstepd::{Daemon, Shutdown};
 use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tonic_prost::ProstCodec;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -44,10 +46,32 @@ fn main() -> ExitCode {
     let daemon = Daemon::new("greeter");
     let greeter = Greeter(daemon.shutdown());
     let talker = greeter.clone();
+    let (reporter, health) = tonic_health::server::health_reporter();
     let router = Router::new()
         .route("/greeter.Greeter/Greet", post(|request| greeter.greet(request)))
-        .route("/greeter.Greeter/Talk", post(|request| talker.talk(request)));
-    daemon.server("public", address, router).run()
+        .route("/greeter.Greeter/Talk", post(|request| talker.talk(request)))
+        .route_service("/grpc.health.v1.Health/{call}", health);
+    daemon
+        .server("public", address, router)
+        .task("health", |shutdown| async { Ok(report(reporter, shutdown).await) })
+        .run()
+}
+
+/// Tells balancers that the server ends as soon as that is known, so before a lame duck time, and ends `Watch` with the
+/// drain: whoever watches asks the next process.
+async fn report(mut reporter: HealthReporter, shutdown: Shutdown) {
+    tokio::select! {
+        () = shutdown.triggered() => {
+            reporter.set_service_status("", ServingStatus::NotServing).await;
+            shutdown.draining().await;
+        }
+        () = shutdown.draining() => {}
+    }
+    reporter.clear_service_status("").await;
+    let is_ending = shutdown.is_triggered();
+    let status = if is_ending { ServingStatus::NotServing } else { ServingStatus::Serving };
+    reporter.set_service_status("", status).await;
+    shutdown.triggered().await;
 }
 
 #[derive(Clone)]

@@ -186,6 +186,7 @@
 //! | axum (`admin`, `axum`) | the admin server's routes, and yours; `ConnectInfo` |
 //! | serde\_json, humantime (`admin`) | `/status` |
 //! | prometheus-client (`metrics`) | the text format, and the registry in the API |
+//! | h2 (`http2`) | what hyper's errors say of HTTP/2: whether an application has executed a request |
 //! | ipnet (`proxy`) | networks of proxies that are trusted |
 //! | s2n-tls, s2n-tls-tokio (`tls`) | TLS; the one implementation whose connections can be taken apart, and put together in another process |
 //! | x509-cert, base64ct (`tls`) | when certificates expire, whom they name; those of clients for the application |

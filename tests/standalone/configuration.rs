@@ -68,7 +68,7 @@ fn every_key_of_the_file_is_understood() {
          [public]\nlisten = [\"0.0.0.0:9090\", \"[::]:9090\"]\nsocket_mode = \"0600\"\n\
          proxy = \"unix:/run/shop/app.sock\"\n\
          [proxy]\nwait = \"10s\"\nmax_waiting = 10\nconnect_timeout = \"1s\"\nresponse_timeout = \"9s\"\n\
-         idle_timeout = \"1m\"\nwait_on_503 = true\nvia = true\nhealth = \"/up\"\n\
+         idle_timeout = \"1m\"\nwait_on_503 = true\nhttp2 = true\nvia = true\nhealth = \"/up\"\n\
          trusted_proxies = [\"10.0.0.0/8\", \"::1\", \"unix\"]\n\
          [admin]\nlisten = [\"unix:/run/x.sock\"]\nsocket_mode = \"660\"\n",
     );

@@ -7,9 +7,13 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use http::uri::PathAndQuery;
 use rustix::process::Signal;
+use tokio::sync::mpsc::Sender;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 
 use super::support::{Daemon, Launch, PATIENCE, example, wait_until};
@@ -61,6 +65,18 @@ async fn greet(channel: &Channel, name: &str) -> Result<String, Status> {
     let request = Request::new(Name { name: name.to_owned() });
     let codec = ProstCodec::<Name, Greeting>::default();
     Ok(client.unary(request, path, codec).await?.into_inner().text)
+}
+
+/// Begins a conversation: what is sent into the first is said, and the answers come out of the second.
+async fn talk(channel: Channel) -> (Sender<Name>, Streaming<Greeting>) {
+    let mut client = Grpc::new(channel);
+    client.ready().await.unwrap();
+    let (names, said) = tokio::sync::mpsc::channel::<Name>(1);
+    let said = stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
+    let path = PathAndQuery::from_static("/greeter.Greeter/Talk");
+    let codec = ProstCodec::<Name, Greeting>::default();
+    let answers = client.streaming(Request::new(said), path, codec).await.unwrap().into_inner();
+    (names, answers)
 }
 
 /// Tells whether a client of gRPC may make the call again: the server says so, or has not executed it. Of the latter
@@ -126,6 +142,36 @@ fn calls_of_grpc_outlive_upgrades_with_a_client_that_calls_again() {
 }
 
 #[test]
+fn calls_of_grpc_go_through_the_proxy_in_http2_and_are_answered_with_their_trailers() {
+    let application = Program::start();
+    let behind = application.address.strip_prefix("http://").unwrap();
+    let options = ["--public-proxy", behind, "--proxy-http2", "true"];
+    let mut daemon = Launch::daemon().args(options).start();
+    let runtime = runtime();
+    let address = format!("http://{}", daemon.public());
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+        for _ in 0..3 {
+            assert_eq!(greet(&channel, "you").await.unwrap(), "Hello, you");
+        }
+        let (names, mut answers) = talk(channel).await;
+        for name in ["Ann", "Bob"] {
+            names.send(Name { name: name.to_owned() }).await.unwrap();
+            assert_eq!(answers.next().await.unwrap().unwrap().text, format!("Hello, {name}"));
+        }
+        // The application ends the conversation, and its status comes behind what it has said.
+        application.daemon.signal(Signal::TERM);
+        let status = answers.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert_eq!(status.message(), "the server restarts: call again");
+    });
+    drop(runtime);
+    application.daemon.end().assert(0, &[]);
+    let text = daemon.stop().text();
+    assert!(!text.contains("not answered to its end"), "{text}");
+}
+
+#[test]
 fn a_call_of_grpc_that_is_answered_is_not_logged_as_cut_off() {
     let program = Program::start();
     let runtime = runtime();
@@ -141,22 +187,41 @@ fn a_call_of_grpc_that_is_answered_is_not_logged_as_cut_off() {
 }
 
 #[test]
-fn a_conversation_of_grpc_is_told_that_it_may_go_on_elsewhere() {
+fn whoever_watches_the_health_of_a_server_of_grpc_hears_that_it_ends() {
     let mut program = Program::start();
     let runtime = runtime();
     let channel = {
         let _entered = runtime.enter();
         Endpoint::from_shared(program.address.clone()).unwrap().connect_lazy()
     };
-    let talk = async |channel: Channel| {
-        let mut client = Grpc::new(channel);
-        client.ready().await.unwrap();
-        let (names, said) = tokio::sync::mpsc::channel::<Name>(1);
-        let said = stream::unfold(said, async |mut said| Some((said.recv().await?, said)));
-        let path = PathAndQuery::from_static("/greeter.Greeter/Talk");
-        let codec = ProstCodec::<Name, Greeting>::default();
-        let answers = client.streaming(Request::new(said), path, codec).await.unwrap().into_inner();
-        (names, answers)
+    let watch = async || {
+        let mut client = HealthClient::new(channel.clone());
+        client.watch(HealthCheckRequest::default()).await.unwrap().into_inner()
+    };
+    let next = |watched: &mut Streaming<HealthCheckResponse>| {
+        runtime.block_on(watched.next()).map(|next| next.unwrap().status())
+    };
+    let mut watched = runtime.block_on(watch());
+    assert_eq!(next(&mut watched), Some(ServingStatus::Serving));
+    program.upgrade();
+    // Its stream ends, and the next process serves.
+    assert_eq!(next(&mut watched), None);
+    let mut watched = runtime.block_on(watch());
+    assert_eq!(next(&mut watched), Some(ServingStatus::Serving));
+    program.daemon.signal(Signal::TERM);
+    assert_eq!(next(&mut watched), Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut watched), None);
+    drop(runtime);
+    program.daemon.end().assert(0, &[]);
+}
+
+#[test]
+fn a_conversation_of_grpc_is_told_that_it_may_go_on_elsewhere() {
+    let mut program = Program::start();
+    let runtime = runtime();
+    let channel = {
+        let _entered = runtime.enter();
+        Endpoint::from_shared(program.address.clone()).unwrap().connect_lazy()
     };
     for _ in 0..3 {
         let (names, mut answers) = runtime.block_on(talk(channel.clone()));

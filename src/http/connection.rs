@@ -226,6 +226,8 @@ where
                 state = Some(Box::new(made));
             }
             let serve = serve(readable, registered, stay, &shared, limits, state.as_deref());
+            #[cfg(feature = "http2")]
+            let serve = or_http2(serve, &shared, state.as_deref());
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve).await {
                 Served::Idle(connection, registered, requests) => {
@@ -237,17 +239,33 @@ where
                 Served::LingeringClose(connection, registered) => {
                     (idle, registration) = (Some(connection), Some(registered));
                 }
+                // Those of HTTP/2 have been served, in the box.
                 #[cfg(feature = "http2")]
-                Served::Http2(connection, registered) => {
-                    let limits = shared.http_settings.limits();
-                    let state = state.as_deref();
-                    let serve = http2::serve(connection, registered, &shared, limits, state);
-                    let Some((rest, registered)) = Box::pin(serve).await else { return };
-                    (idle, registration) = (Some(rest), Some(registered));
-                }
+                Served::Http2(..) => return,
                 Served::Closed => return,
             }
         }
+    }
+}
+
+/// Serves a connection that turns out to be one of HTTP/2 to its end.
+#[cfg(feature = "http2")]
+async fn or_http2<S>(
+    serve: impl Future<Output = Served>,
+    shared: &Shared<S>,
+    state: Option<&Extensions>,
+) -> Served
+where
+    S: HttpService,
+{
+    let served = serve.await;
+    let Served::Http2(connection, registered) = served else { return served };
+    let limits = shared.http_settings.limits();
+    let serve = http2::serve(connection, registered, shared, limits, state);
+    // Boxed, so that connections of HTTP/1.1 need not keep room for it.
+    match Box::pin(serve).await {
+        Some((rest, registered)) => Served::LingeringClose(rest, registered),
+        None => Served::Closed,
     }
 }
 

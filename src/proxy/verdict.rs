@@ -14,13 +14,13 @@
 //!    were in its queue, or before anybody had accepted it (`unix_release_sock` in `net/unix/af_unix.c`). The queue is
 //!    first in, first out. So the last byte that we have written was not read, and it is the head's last.
 //!
-//! 3. *The application says so, in HTTP/2:* it resets the stream with `REFUSED_STREAM`, or its GOAWAY names a last stream
-//!    before it (RFC 9113 sections 8.7 and 6.8). h2 gives an error of a remote GOAWAY to the streams behind the last
-//!    one, and to no other.
+//! 3. *The application says so, in HTTP/2:* it resets the stream with `REFUSED_STREAM`, or its GOAWAY names a last
+//!    stream before it (RFC 9113 sections 8.7 and 6.8). h2 gives the error of a remote GOAWAY to the streams behind
+//!    the last one, and to no other.
 //!
-//! In HTTP/2 the first does not hold as it stands, since a HEADERS frame may be on its way behind others: there every byte that has
-//! been written since the request began counts as its head's last. The second does: while nothing has come
-//! since the request began, hyper has had nothing to write behind the head.
+//! In HTTP/2 the first does not hold as it stands, since frames of the connection go before the head: there any byte
+//! that has been written since the request began counts as the head's last. The second does hold: while nothing has
+//! come since the request began, hyper has had nothing to write behind the head.
 //!
 //! For the second to hold for requests with a body, the head goes first: the body is not read from the client, and
 //! not sent, until the application has taken all of the head. On a Unix socket the kernel tells that: `SIOCOUTQ` is

@@ -89,7 +89,10 @@ impl Stage {
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });
         let registration = registry.join_connection(idle.stream.socket());
-        let task = tokio::spawn(counted(run(idle, registration, shared)));
+        let life = run(idle, registration, shared);
+        // A parked connection keeps it, so a server keeps it ten thousand times.
+        assert!(size_of_val(&life) <= 480, "{}", size_of_val(&life));
+        let task = tokio::spawn(counted(life));
         Self { registry, handlers, task, is_own }
     }
 

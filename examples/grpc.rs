@@ -61,15 +61,17 @@ fn main() -> ExitCode {
 /// drain: whoever watches asks the next process.
 async fn report(mut reporter: HealthReporter, shutdown: Shutdown) {
     tokio::select! {
-        () = shutdown.triggered() => {
-            reporter.set_service_status("", ServingStatus::NotServing).await;
-            shutdown.draining().await;
-        }
+        () = shutdown.triggered() => {}
         () = shutdown.draining() => {}
     }
-    reporter.clear_service_status("").await;
+    // At an upgrade in place nothing has triggered: the next process serves.
     let is_ending = shutdown.is_triggered();
     let status = if is_ending { ServingStatus::NotServing } else { ServingStatus::Serving };
+    if is_ending {
+        reporter.set_service_status("", status).await;
+    }
+    shutdown.draining().await;
+    reporter.clear_service_status("").await;
     reporter.set_service_status("", status).await;
     shutdown.triggered().await;
 }

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use axum::{Router, extract::Request, response::IntoResponse, routing::post};
 use futures_util::{Stream, StreamExt, stream};
-use lockstepd::{Daemon, Shutdown};
+use lockstepd::{BoxError, Daemon, Shutdown};
 use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
 use tonic_health::ServingStatus;
@@ -53,13 +53,13 @@ fn main() -> ExitCode {
         .route_service("/grpc.health.v1.Health/{call}", health);
     daemon
         .server("public", address, router)
-        .task("health", |shutdown| async { Ok(report(reporter, shutdown).await) })
+        .task("health", |shutdown| report(reporter, shutdown))
         .run()
 }
 
 /// Tells balancers that the server ends as soon as that is known, so before a lame duck time, and ends `Watch` with the
 /// drain: whoever watches asks the next process.
-async fn report(mut reporter: HealthReporter, shutdown: Shutdown) {
+async fn report(mut reporter: HealthReporter, shutdown: Shutdown) -> Result<(), BoxError> {
     tokio::select! {
         () = shutdown.triggered() => {}
         () = shutdown.draining() => {}
@@ -74,6 +74,7 @@ async fn report(mut reporter: HealthReporter, shutdown: Shutdown) {
     reporter.clear_service_status("").await;
     reporter.set_service_status("", status).await;
     shutdown.triggered().await;
+    Ok(())
 }
 
 #[derive(Clone)]

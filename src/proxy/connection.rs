@@ -43,6 +43,10 @@ pub(super) struct Connection {
     waker: Waker,
 }
 
+#[cfg_attr(
+    feature = "http2",
+    expect(clippy::large_enum_variant, reason = "it is boxed, and nearly all are the large one")
+)]
 enum Hyper {
     Http1(http1::Connection<TokioIo<UpstreamIo>, AttemptBody>),
     #[cfg(feature = "http2")]

@@ -226,8 +226,6 @@ where
                 state = Some(Box::new(made));
             }
             let serve = serve(readable, registered, stay, &shared, limits, state.as_deref());
-            #[cfg(feature = "http2")]
-            let serve = or_http2(serve, &shared, state.as_deref());
             // Boxed, so that a parked connection's task does not keep the room for a built one.
             match Box::pin(serve).await {
                 Served::Idle(connection, registered, requests) => {
@@ -248,29 +246,35 @@ where
     }
 }
 
-/// Serves a connection that turns out to be one of HTTP/2 to its end.
-#[cfg(feature = "http2")]
-async fn or_http2<S>(
-    serve: impl Future<Output = Served>,
+/// Serves requests until the connection is idle again or has ended, whatever the client speaks.
+async fn serve<S>(
+    idle: Idle,
+    registration: Registration,
+    stay: bool,
     shared: &Shared<S>,
+    limits: Arc<Limits>,
     state: Option<&Extensions>,
 ) -> Served
 where
     S: HttpService,
 {
-    let served = serve.await;
-    let Served::Http2(connection, registered) = served else { return served };
-    let limits = shared.http_settings.limits();
-    let serve = http2::serve(connection, registered, shared, limits, state);
-    // Boxed, so that connections of HTTP/1.1 need not keep room for it.
-    match Box::pin(serve).await {
-        Some((rest, registered)) => Served::LingeringClose(rest, registered),
-        None => Served::Closed,
+    match serve_http1(idle, registration, stay, shared, limits, state).await {
+        #[cfg(feature = "http2")]
+        Served::Http2(idle, registration) => {
+            let limits = shared.http_settings.limits();
+            let serve = http2::serve(idle, registration, shared, limits, state);
+            // Boxed, so that connections of HTTP/1.1 need not keep room for it.
+            match Box::pin(serve).await {
+                Some((idle, registration)) => Served::LingeringClose(idle, registration),
+                None => Served::Closed,
+            }
+        }
+        served => served,
     }
 }
 
-/// Serves requests until the connection is idle again or has ended.
-async fn serve<S>(
+/// The same of HTTP/1.1.
+async fn serve_http1<S>(
     idle: Idle,
     registration: Registration,
     stay: bool,

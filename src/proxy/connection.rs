@@ -21,6 +21,8 @@ use hyper_util::rt::TokioIo;
 
 #[cfg(feature = "http2")]
 use self::http2::{Http2, Sent};
+#[cfg(feature = "http2")]
+use crate::proxy::fields::http2::of_http2;
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::timer::Timer;
 use crate::proxy::wire::{UpstreamIo, Wire};
@@ -109,6 +111,7 @@ impl Connection {
         match &mut self.sender {
             Sender::Http1(sender) => Sent::Http1 { answer: sender.try_send_request(request) },
             Sender::Http2(sender) => {
+                let request = of_http2(request);
                 // Boxed, so that the futures of all requests need not keep room for both.
                 Sent::Http2 { answer: Box::pin(sender.try_send_request(request)) }
             }

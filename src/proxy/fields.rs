@@ -135,11 +135,9 @@ impl Head {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
         *request.headers_mut() = fields;
-        #[cfg(feature = "http2")]
         if wire.is_http2() {
             // What is written cannot be read back there.
             self.fields = Fields::Here(request.headers().clone());
-            *request.uri_mut() = http2::target(&self.target, request.headers_mut());
         }
         Some(request)
     }

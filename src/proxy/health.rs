@@ -9,8 +9,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::proxy::attempt::{Attempt, End};
 use crate::proxy::connection::Connection;
-#[cfg(feature = "http2")]
-use crate::proxy::fields::http2;
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::service::Proxy;
 
@@ -84,10 +82,6 @@ async fn ask(mut connection: Connection, path: &str) -> Result<(), String> {
         .map_err(|error| format!("health path \"{path}\": {error}"))?;
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("lockstepd-health"));
-    #[cfg(feature = "http2")]
-    if connection.wire.is_http2() {
-        *request.uri_mut() = http2::target(&request.uri().clone(), request.headers_mut());
-    }
     connection.wire.begin(false, false);
     let attempt = Attempt {
         connection: &mut connection,

@@ -5,15 +5,19 @@
 
 use http::header::{CONNECTION, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Uri};
 
-/// Makes the head of a request by HTTP/1.1 one of HTTP/2: answers the target. `Expect` goes, as hyper hears no `100
-/// Continue` there; the body is asked for when the application has taken the head.
-pub(in crate::proxy) fn target(target: &Uri, fields: &mut HeaderMap) -> Uri {
+/// Makes a request of HTTP/1.1 one of HTTP/2. `Expect` goes, as hyper hears no `100 Continue` there; the body is asked
+/// for when the application has taken the head.
+pub(in crate::proxy) fn of_http2<B>(mut request: Request<B>) -> Request<B> {
     for name in [CONNECTION, EXPECT, TRANSFER_ENCODING, UPGRADE] {
-        fields.remove(name);
+        request.headers_mut().remove(name);
     }
-    whole(target, fields).inspect(|_| drop(fields.remove(HOST))).unwrap_or_else(|| target.clone())
+    if let Some(target) = whole(request.uri(), request.headers()) {
+        *request.uri_mut() = target;
+        request.headers_mut().remove(HOST);
+    }
+    request
 }
 
 /// The target with Host as its authority; none if that is no authority, and stays a field.
@@ -44,13 +48,16 @@ mod tests {
             ("a b", "/a", "/a", true),
             ("user@shop.example", "/a", "/a", true),
         ] {
-            let mut fields = HeaderMap::new();
+            let mut request = Request::new(());
+            *request.uri_mut() = Uri::from_static(path);
+            let fields = request.headers_mut();
             fields.insert(HOST, HeaderValue::from_static(host));
             fields.insert(CONNECTION, HeaderValue::from_static("te"));
             fields.insert("te", HeaderValue::from_static("trailers"));
             fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            let uri = target(&Uri::from_static(path), &mut fields);
-            assert_eq!(uri, expected);
+            let request = of_http2(request);
+            assert_eq!(*request.uri(), expected);
+            let fields = request.headers();
             assert_eq!(fields.contains_key(HOST), has_host, "{host}");
             assert_eq!(fields.len(), 1 + usize::from(has_host), "{fields:?}");
             assert_eq!(fields["te"], "trailers");

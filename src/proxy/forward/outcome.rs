@@ -186,7 +186,12 @@ impl Forward {
 fn text(error: &hyper::Error) -> String {
     #[cfg(feature = "http2")]
     if let Some(of_http2) = of_http2(error) {
-        return format!("HTTP/2: {of_http2}");
+        let hint = if of_http2.is_library() { " (does it speak HTTP/1.1?)" } else { "" };
+        return format!("HTTP/2: {of_http2}{hint}");
     }
-    error.to_string()
+    let text = error.to_string();
+    // What a server of HTTP/2 says first is no line of HTTP/1.1.
+    let hint =
+        if error.is_parse() && text.contains("version") { " (does it speak HTTP/2?)" } else { "" };
+    text + hint
 }

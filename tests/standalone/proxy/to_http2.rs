@@ -148,6 +148,7 @@ fn an_application_of_the_other_protocol_gives_no_proper_answer_and_the_log_says_
     assert_eq!(daemon.get_public("/").status, 502);
     let error = daemon.event(ANSWERED)["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("the application's answer is no HTTP: HTTP/2: "), "{error}");
+    assert!(error.ends_with("(does it speak HTTP/1.1?)"), "{error}");
     daemon.stop().assert(0, &[]);
 
     let place = Place::new();
@@ -156,6 +157,7 @@ fn an_application_of_the_other_protocol_gives_no_proper_answer_and_the_log_says_
     assert_eq!(daemon.get_public("/").status, 502);
     let error = daemon.event(ANSWERED)["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("the application's answer is no HTTP: "), "{error}");
+    assert!(error.ends_with("(does it speak HTTP/2?)"), "{error}");
     daemon.stop().assert(0, &[]);
 }
 
@@ -221,5 +223,12 @@ fn a_reload_changes_the_protocol() {
     daemon.signal(Signal::HUP);
     daemon.event("reloaded");
     assert_eq!(daemon.get_public("/").body, "GET / 0\n");
+    // At the same address.
+    write(&new, "");
+    daemon.signal(Signal::HUP);
+    let changed = daemon.event("requests go on by another version of HTTP");
+    assert_eq!(changed["http2"], false, "{changed}");
+    daemon.event("reloaded");
+    assert_eq!(daemon.get_public("/").status, 502);
     daemon.stop().assert(0, &[]);
 }

@@ -228,6 +228,8 @@ impl Loaded {
     fn config(&self, tls: &Tls, keys: &mut TicketKeys) -> Result<Config, TlsError> {
         let mut builder = Builder::new();
         builder
+            // A megabyte, of use to clients only.
+            .with_system_certs(false)?
             .set_security_policy(&policy()?)?
             .set_serialization_version(SerializationVersion::V1)?
             // With AEAD ciphers an error tells nothing about where in a record it was found.

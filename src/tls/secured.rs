@@ -76,6 +76,7 @@ const RECORD_MAX: usize = 16 << 10;
 static CONTINUED: LazyLock<Result<Config, s2n_tls::error::Error>> = LazyLock::new(|| {
     let mut builder = Builder::new();
     builder
+        .with_system_certs(false)?
         .set_security_policy(&policy()?)?
         .set_serialization_version(SerializationVersion::V1)?
         .set_max_blinding_delay(0)?;

@@ -1,10 +1,10 @@
 //! What the service manager hears, in order.
 
-use std::{net::TcpListener, os::unix::net::UnixDatagram, process::Command};
+use std::{net::TcpListener, os::unix::net::UnixDatagram};
 
 use rustix::process::Signal;
 
-use crate::support::{BINARY, Client, Daemon, Launch, Manager, PATIENCE, skip};
+use crate::support::{BINARY, Client, Daemon, Launch, Manager, PATIENCE, has_strace};
 
 #[test]
 fn ready_is_said_first_with_the_addresses_and_once_they_answer() {
@@ -158,8 +158,8 @@ fn an_address_of_a_virtual_machines_host_is_warned_of_once() {
 
 #[test]
 fn everything_is_sent_from_a_thread_of_its_own() {
-    if Command::new("strace").arg("--version").output().is_err() {
-        return skip("no strace");
+    if !has_strace() {
+        return;
     }
     let manager = Manager::new();
     let directory = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use crate::support::{BINARY, Daemon, Launch, get, skip};
+use crate::support::{BINARY, Daemon, Launch, get, has_strace};
 
 /// A daemon whose public server is on the Unix socket `public` of a directory.
 fn on(directory: &TempDir) -> Launch {
@@ -29,14 +29,6 @@ fn tampered(directory: &TempDir, call: &str, with: &str) -> Launch {
         .args(["setpriv", "--pdeathsig", "KILL"])
         .args([BINARY, "--public", &address(directory), "--admin", &admin()])
         .args(["--log-format", "json"])
-}
-
-fn has_strace() -> bool {
-    let is_there = std::process::Command::new("strace").arg("--version").output().is_ok();
-    if !is_there {
-        skip("no strace");
-    }
-    is_there
 }
 
 fn admin() -> String {

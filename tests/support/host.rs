@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::{Write, stderr},
     path::{Path, PathBuf},
+    process::Command,
     sync::OnceLock,
     thread,
 };
@@ -78,6 +79,15 @@ impl Host {
 pub(crate) fn skip(reason: &str) {
     let test = thread::current();
     say(&format!("SKIPPED {}: {reason}\n", test.name().unwrap_or("a test")));
+}
+
+/// Whether calls to the kernel can be traced; says so if not.
+pub(crate) fn has_strace() -> bool {
+    let is_there = Command::new("strace").arg("--version").output().is_ok();
+    if !is_there {
+        skip("no strace");
+    }
+    is_there
 }
 
 /// Says something where nobody captures it: libtest captures eprintln!, not this.

@@ -55,7 +55,7 @@ mod wire;
 pub(crate) use application::{Application, Executed, executed, executed_twice};
 pub(crate) use daemon::{Daemon, Ended, Launch, example};
 pub(crate) use haproxy::Haproxy;
-pub(crate) use host::{BINARY, skip};
+pub(crate) use host::{BINARY, has_strace, skip};
 pub(crate) use http::{Client, Response, get};
 pub(crate) use http2::Http2;
 pub(crate) use http2_load::Http2Load;

@@ -8,7 +8,9 @@ use rustix::{
 };
 
 use crate::secured::{Secured, secured_address, set_mode};
-use crate::support::{Application, Certificate, Launch, PATIENCE, SClient, ask, wait_until};
+use crate::support::{
+    Application, Certificate, Client, Launch, PATIENCE, SClient, ask, has_strace, wait_until,
+};
 
 const EXPIRED: [&str; 2] = [
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/fixtures/expired.pem"),
@@ -224,4 +226,30 @@ fn keys_are_in_no_line_of_the_log() {
     let ended = secured.daemon.stop();
     assert!(!ended.text().contains(&secret));
     assert!(!ended.text().contains("Saved {"), "its state is not shown");
+}
+
+#[test]
+fn the_authorities_that_clients_trust_are_read_for_no_server_and_no_connection() {
+    let Some((_, certificate, directory)) = Secured::launch() else { return };
+    if !has_strace() {
+        return;
+    }
+    let (authorities, opened) =
+        (directory.path().join("authorities"), directory.path().join("opened"));
+    fs::copy(&certificate.file, &authorities).unwrap();
+    let launch = Secured::traced(&certificate, &authorities, &opened);
+    let launch = launch.env("SSL_CERT_FILE", &authorities);
+    let mut secured = Secured::of(launch, certificate, directory);
+    let relay = secured.relay();
+    let mut client = Client::connect(&relay.address());
+    for _ in 0..2 {
+        assert_eq!(client.request("GET", "/").status, 200);
+        secured.upgrade();
+    }
+    assert_eq!(client.request("GET", "/").status, 200);
+    secured.daemon.stop().assert(0, &[]);
+    // By each program once, when s2n-tls is initialized: the first, and for each upgrade one that checks the configuration
+    // and one that serves.
+    let opened = fs::read_to_string(&opened).unwrap();
+    assert_eq!(opened.matches("openat(").count(), 5, "{opened}");
 }

@@ -9,7 +9,7 @@ use std::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Certificate, Daemon, Launch, TlsRelay, has_openssl};
+use crate::support::{BINARY, Certificate, Daemon, Launch, TlsRelay, has_openssl};
 
 /// A daemon whose certificate is in a directory of its own.
 pub(crate) struct Secured {
@@ -25,8 +25,11 @@ impl Secured {
     /// None where there is no openssl.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let (launch, certificate, directory) = Self::launch()?;
-        let daemon = launch.args(arguments).start();
-        Some(Self { daemon, certificate, directory, upgrades: 0 })
+        Some(Self::of(launch.args(arguments), certificate, directory))
+    }
+
+    pub(crate) fn of(launch: Launch, certificate: Certificate, directory: TempDir) -> Self {
+        Self { daemon: launch.start(), certificate, directory, upgrades: 0 }
     }
 
     /// The daemon that [`Secured::start`] starts, with its certificate.
@@ -42,18 +45,18 @@ impl Secured {
     /// A daemon with these certificates, on free ports.
     pub(crate) fn with(certificates: &[&Certificate]) -> Launch {
         let address = format!("{}:0", Launch::address());
-        let list = |file: fn(&Certificate) -> &PathBuf| {
-            let texts = certificates.iter().map(|it| file(it).to_string_lossy().into_owned());
-            texts.collect::<Vec<_>>().join(",")
-        };
-        Launch::on(&address, &address).args([
-            "--tls-listen",
-            &address,
-            "--tls-certificates",
-            &list(|it| &it.file),
-            "--tls-keys",
-            &list(|it| &it.key),
-        ])
+        Launch::on(&address, &address).args(arguments(&address, certificates))
+    }
+
+    /// The same, with a list of the times that it, or a process after it, opens `file`.
+    pub(crate) fn traced(certificate: &Certificate, file: &Path, opened: &Path) -> Launch {
+        let address = format!("{}:0", Launch::address());
+        // With -D the daemon is the child, and hears signals, not strace.
+        Launch::program("strace")
+            .args(["-D", "-f", "-qq", "-e", "trace=openat", "-P"])
+            .args([file.as_os_str(), "-o".as_ref(), opened.as_os_str(), BINARY.as_ref()])
+            .args(["--public", &address, "--admin", &address, "--log-format", "json"])
+            .args(arguments(&address, &[certificate]))
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -85,6 +88,16 @@ impl Secured {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0, |value| value.parse().expect("a count is a number"))
     }
+}
+
+fn arguments(address: &str, certificates: &[&Certificate]) -> [String; 6] {
+    let list = |file: fn(&Certificate) -> &PathBuf| {
+        let texts = certificates.iter().map(|it| file(it).to_string_lossy().into_owned());
+        texts.collect::<Vec<_>>().join(",")
+    };
+    let [certificates, keys] = [list(|it| &it.file), list(|it| &it.key)];
+    ["--tls-listen", address, "--tls-certificates", &certificates, "--tls-keys", &keys]
+        .map(str::to_owned)
 }
 
 /// Where a daemon speaks TLS.

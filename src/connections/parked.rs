@@ -68,6 +68,17 @@ impl Idle {
         Ok(())
     }
 
+    /// Notes what is waited for where a record begins to come, or has come and held no request. Answers whether the time
+    /// for that begins now: a record is as much of a request as its first byte is in clear text.
+    #[cfg(feature = "tls")]
+    pub(crate) fn begins_record(&mut self) -> bool {
+        let (has_begun, was) = (self.stream.has_begun_record(), self.waiting == Timeout::Head);
+        if has_begun != was {
+            self.waiting = if has_begun { Timeout::Head } else { Timeout::Idle };
+        }
+        has_begun && !was
+    }
+
     /// How many bytes have been discarded, in a lingering close.
     pub(crate) fn discarded(&self) -> Option<u64> {
         match self.skip {

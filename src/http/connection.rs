@@ -193,6 +193,10 @@ where
             // Whatever a client does, other tasks of the thread are polled as well.
             consume_budget().await;
             let limits = shared.http_settings.limits();
+            #[cfg(feature = "tls")]
+            if idle.as_mut().is_some_and(Idle::begins_record) {
+                since = Instant::now();
+            }
             let end =
                 idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_timeout_max));
             park(&mut idle, registration.as_ref(), &since, end.unwrap_or(since)).await;

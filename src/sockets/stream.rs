@@ -214,7 +214,7 @@ impl Stream {
         match &mut self.socket {
             Socket::Own(stream) => stream.has_unread(),
             #[cfg(feature = "tls")]
-            Socket::Tls(secured) if secured.has_buffered() => true,
+            Socket::Tls(secured) if secured.has_buffered() || secured.has_begun_record() => true,
             _ => self
                 .socket()
                 .is_some_and(|fd| rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)),

@@ -57,6 +57,11 @@ impl<S: Transport> Records<S> {
         self.unfinished.record().is_some()
     }
 
+    /// Tells whether there is a whole record, or the beginning of one.
+    pub(super) fn has_come(&self) -> bool {
+        self.unfinished.has_come()
+    }
+
     /// Begins to count the records that s2n is given.
     pub(super) fn count_anew(&mut self) {
         self.count = 0;
@@ -133,6 +138,11 @@ impl<S: Transport> AsyncWrite for Records<S> {
 impl Unfinished {
     pub(super) fn is_empty(&self) -> bool {
         self.incoming.is_empty() && self.outgoing.is_empty()
+    }
+
+    /// Tells whether something has come that s2n has not been given: a whole record, or the beginning of one.
+    pub(super) fn has_come(&self) -> bool {
+        !self.incoming.is_empty()
     }
 
     /// The length of the whole record that has come, if one has.

@@ -160,6 +160,17 @@ impl<S: Transport> Secured<S> {
         }
     }
 
+    /// Tells whether a record has begun to come.
+    pub(crate) fn has_begun_record(&self) -> bool {
+        match &self.state {
+            State::Open(stream) => stream.get_ref().has_come(),
+            State::Parked(_, Saved { unfinished, .. }) => {
+                unfinished.as_ref().is_some_and(|unfinished| unfinished.has_come())
+            }
+            State::Expected(_) | State::Lost => false,
+        }
+    }
+
     /// Waits until there is something to read, and is parked meanwhile.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // What the client has not taken yet goes out as soon as it can; an error is found again by a read.

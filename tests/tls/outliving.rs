@@ -66,6 +66,45 @@ fn half_a_record_goes_along_and_holds_nothing_up() {
     });
 }
 
+/// A client of which a part of its second request's record has come.
+fn in_a_record(secured: &mut Secured) -> (TlsRelay, Client) {
+    let relay = secured.relay();
+    let mut client = Client::connect(&relay.address());
+    assert_eq!(client.request("GET", "/").body, GREETING);
+    let before = relay.sent();
+    relay.allow(before + 6);
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    wait_until("half a record is sent", PATIENCE, || relay.sent() == before + 6);
+    (relay, client)
+}
+
+#[test]
+fn a_connection_within_a_record_is_not_idle() {
+    let Some(mut secured) = Secured::start(&["--idle-timeout", "2s"]) else { return };
+    let (relay, mut client) = in_a_record(&mut secured);
+    let other = secured.relay();
+    let mut idle = Client::connect(&other.address());
+    assert_eq!(idle.request("GET", "/").body, GREETING);
+    assert!(idle.is_closed());
+    relay.allow(u64::MAX);
+    assert_eq!(client.response("GET").body, GREETING);
+    // The time begins anew behind the request.
+    assert!(client.is_closed());
+    let timeouts = "lockstepd_timeouts_total{server=\"public\",waiting_for=\"idle\"}";
+    assert_eq!(secured.metric(timeouts), 2);
+    secured.daemon.stop().assert(0, &[]);
+}
+
+#[test]
+fn the_rest_of_a_record_has_as_long_as_that_of_a_head() {
+    let Some(mut secured) = Secured::start(&["--head-timeout", "500ms"]) else { return };
+    let (_relay, mut client) = in_a_record(&mut secured);
+    assert!(client.is_closed());
+    let timeouts = "lockstepd_timeouts_total{server=\"public\",waiting_for=\"head\"}";
+    assert_eq!(secured.metric(timeouts), 1);
+    secured.daemon.stop().assert(0, &[]);
+}
+
 #[test]
 fn who_has_not_begun_the_handshake_makes_it_with_the_next_process() {
     let Some(mut secured) = Secured::start(&[]) else { return };

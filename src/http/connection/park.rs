@@ -22,6 +22,7 @@ pub(super) fn end_of(
 ) -> Instant {
     let limit = match idle.waiting {
         Timeout::FirstByte => limits.first_byte_timeout,
+        Timeout::Head => limits.head_timeout,
         _ => limits.idle_timeout.min(idle_timeout_max),
     };
     after(since, limit)

@@ -52,6 +52,11 @@ impl Stream {
         self.tls().is_some_and(Secured::is_expected)
     }
 
+    /// Tells whether a record has begun to come, the next request's most likely.
+    pub(crate) fn has_begun_record(&self) -> bool {
+        self.tls().is_some_and(Secured::has_begun_record)
+    }
+
     /// What there is to know of its TLS; none if it has none.
     pub(crate) fn tls_session(&self) -> Option<TlsSession> {
         self.tls().map(|tls| TlsSession::new(tls.certificate().cloned()))

@@ -45,11 +45,15 @@ pub(crate) enum CertificateError {
     Read { path: String, source: io::Error },
     #[error("the key {path} may be read by every user of this machine (chmod o-r {path})")]
     Exposed { path: String },
-    #[error("{file} is no certificate in PEM: {why}")]
+    #[error(
+        "{file} is no certificate in PEM: {why} (the certificate is first in it, then those between it and a root; \
+         the key has a file of its own)"
+    )]
     NoCertificate { file: String, why: String },
     #[error(
-        "the certificate {file} cannot be used with the key {key}: {why} (see that both are in PEM, \
-         that the key has no passphrase, and that it is the one that the certificate was made for)"
+        "the certificate {file} cannot be used with the key {key}: {why} (see that each is in PEM, in a \
+         file of its own, that the key is one of RSA or ECDSA without a passphrase, and that it is the one that the \
+         certificate was made for)"
     )]
     NoPair { file: String, key: String, why: String },
     #[error("the certificate {file} has expired {} (renew it)", days_ago(*expired))]
@@ -90,7 +94,10 @@ impl Source {
     fn facts(&self, pem: &[u8], now: SystemTime) -> Result<CertificateFacts, CertificateError> {
         let file = self.to_string();
         let why = |why: String| CertificateError::NoCertificate { file: file.clone(), why };
-        let chain = Parsed::load_pem_chain(pem).map_err(|error| why(error.to_string()))?;
+        let Some(certificates) = until_the_last(pem) else {
+            return Err(why("nothing in it ends with \"-----END CERTIFICATE-----\"".to_owned()));
+        };
+        let chain = Parsed::load_pem_chain(certificates).map_err(|error| why(error.to_string()))?;
         let Some(own) = chain.first() else { return Err(why("there is none in it".to_owned())) };
         // One further up may have expired, as an old root does that a newer one has taken the place of.
         let expires = time(own.tbs_certificate.validity.not_after.to_unix_duration());
@@ -123,6 +130,14 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// What is up to the end of the last certificate: `load_pem_chain` takes what is behind it for the beginning of another, and
+/// panics where there is nothing at all.
+fn until_the_last(pem: &[u8]) -> Option<&[u8]> {
+    const END: &[u8] = b"-----END CERTIFICATE-----";
+    let last = pem.windows(END.len()).rposition(|window| window == END)?;
+    pem.get(..last + END.len())
 }
 
 /// Reads a file of certificates or keys.

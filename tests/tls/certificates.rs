@@ -35,9 +35,13 @@ fn a_certificate_that_cannot_be_used_ends_the_start_with_78_and_the_remedy() {
     let missing = Certificate { file: directory.path().join("none.pem"), key: good.key.clone() };
     refused(&missing, &["cannot read", "none.pem", "LoadCredential="]);
 
+    // What is being written, or has been on a full disk, is empty.
     let garbage = directory.path().join("garbage.pem");
-    fs::write(&garbage, "no certificate").unwrap();
-    refused(&Certificate { file: garbage, key: good.key.clone() }, &["is no certificate in PEM"]);
+    for content in ["no certificate", "", "\n", "-----END CERTIFICATE-----"] {
+        fs::write(&garbage, content).unwrap();
+        let garbage = Certificate { file: garbage.clone(), key: good.key.clone() };
+        refused(&garbage, &["is no certificate in PEM"]);
+    }
 
     let [file, key] = EXPIRED.map(|from| {
         let to = directory.path().join(from.rsplit('/').next().unwrap());
@@ -58,12 +62,16 @@ fn settings_that_do_not_fit_each_other_end_the_start_with_78() {
     let Some((_, good, _directory)) = Secured::launch() else { return };
     let file = good.file.to_string_lossy();
     let with = |arguments: &[&str]| Launch::daemon().args(arguments).end();
-    with(&["--tls-certificates", &file]).assert(78, &["each certificate has one key"]);
+    with(&["--tls-certificates", &file]).assert(78, &["names one file and tls.keys none"]);
     with(&["--tls-redirect", "127.0.0.1:0"]).assert(78, &["but no certificates"]);
     Secured::with(&[&good])
         .args(["--tls-admin", "127.0.0.1:0"])
         .end()
         .assert(78, &["tls.admin_authorities"]);
+    Secured::with(&[&good])
+        .args(["--tls-client-certificates", "require"])
+        .end()
+        .assert(78, &["without tls.client_authorities"]);
     Secured::with(&[&good]).args(["--tls-alpn", "spdy"]).end().assert(78, &["\"spdy\" cannot"]);
 }
 

@@ -134,8 +134,9 @@ impl TlsSettings {
         let (certificates, keys) = (count(self.certificates.as_ref()), count(self.keys.as_ref()));
         if certificates != keys {
             return refused(format!(
-                "tls.certificates names {certificates} files and tls.keys {keys}: each certificate has one key, \
-                 in the same order",
+                "tls.certificates names {} and tls.keys {}: each certificate has one key, in the same order",
+                files(certificates),
+                files(keys),
             ));
         }
         if !self.is_on() && *self != Self::default() {
@@ -152,6 +153,13 @@ impl TlsSettings {
                     .to_owned(),
             );
         }
+        if self.client_certificates.is_some() && self.client_authorities.is_none() {
+            return refused(
+                "tls.client_certificates without tls.client_authorities would ask no client for a certificate \
+                 (name the authorities that sign them)"
+                    .to_owned(),
+            );
+        }
         if self.is_on() && cfg!(not(feature = "tls")) {
             return refused(
                 "this lockstepd is built without TLS (build it with: cargo build --release --features tls)"
@@ -164,6 +172,14 @@ impl TlsSettings {
 
 fn count<T>(list: Option<&Vec<T>>) -> usize {
     list.map_or(0, Vec::len)
+}
+
+fn files(count: usize) -> String {
+    match count {
+        0 => "none".to_owned(),
+        1 => "one file".to_owned(),
+        count => format!("{count} files"),
+    }
 }
 
 // === impl ClientCertificates ===

@@ -43,6 +43,8 @@ pub(crate) enum Refusal {
     #[cfg(feature = "tls")]
     #[error("a request in clear text, where TLS is spoken")]
     ClearText,
+    #[error("a handshake of TLS, where clear text is spoken")]
+    Secured,
 }
 
 /// A part of a request, in quotes, escaped and cut to a length that does no harm to a log.

@@ -76,6 +76,12 @@ fn a_refused_request_is_logged_once_and_with_its_reason() {
             "a head of more than 8192 bytes (max_head_size)",
             &too_large,
         ),
+        (
+            "request not understood",
+            400,
+            "a handshake of TLS, where clear text is spoken",
+            "\u{16}\u{3}\u{1}\u{2}\0\u{1}",
+        ),
     ];
     for (_, status, error, request) in cases {
         let heard = exchange(&daemon.public(), request.as_bytes(), false);

@@ -17,6 +17,9 @@ use crate::http::io::Io;
 use crate::http::refusal::Refusal;
 use crate::sockets::peer::Peer;
 
+/// What a client of TLS begins with: a record of its handshake (RFC 8446, 5.1).
+const TLS_HANDSHAKE: &[u8] = &[22, 3];
+
 /// Ends a connection, and logs and counts why. `answering`: a request has no answer yet; `unused`: what hyper has
 /// read and not used.
 pub(super) async fn close(
@@ -48,7 +51,7 @@ pub(super) async fn close(
             true
         }
         End::Hyper(Err(error)) => {
-            match limit_of(&error, unused, limits) {
+            match refusal_of(&error, unused, limits) {
                 Some(refusal) => access::refused(access, server, peer, refusal.status(), &refusal),
                 None if error.is_parse() => {
                     access::refused(access, server, peer, StatusCode::BAD_REQUEST, &error);
@@ -82,8 +85,12 @@ pub(super) async fn close(
     Served::Closed
 }
 
-/// The limit that a head has exceeded, of which `read` has come. hyper tells only that there is one.
-fn limit_of(error: &hyper::Error, read: &[u8], limits: &Limits) -> Option<Refusal> {
+/// What is known better than hyper tells it of a head of which `read` has come: that it is none, or the limit that it has
+/// exceeded.
+fn refusal_of(error: &hyper::Error, read: &[u8], limits: &Limits) -> Option<Refusal> {
+    if error.is_parse() && read.starts_with(TLS_HANDSHAKE) {
+        return Some(Refusal::Secured);
+    }
     if !error.is_parse_too_large() {
         return None;
     }

@@ -122,9 +122,7 @@ fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
         let message = error.message().replace('\n', " ");
         let hint = key.filter(|key| wants_hint(key, text, &message)).map(hint).unwrap_or_default();
         let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
-        // A line at the end of the file belongs to the last section, which its author may not have meant.
-        let section = text[..start].lines().rev().find(|line| line.starts_with('['));
-        let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
+        let section = section_of(text, start, &message);
         let path = path.display();
         Error::Configuration(format!("{path}:{line}: {key}{message}{hint}{section}"))
     })?;
@@ -166,13 +164,30 @@ fn key_before(text: &str, at: usize) -> Option<&str> {
     line.split_once('=').map(|(key, _)| key.trim())
 }
 
+/// What helps of the section in which `at` is, in brackets.
+fn section_of(text: &str, at: usize, message: &str) -> String {
+    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let begun = text[line..].lines().next().filter(|line| line.starts_with('['));
+    match begun {
+        Some(name) if message == "duplicate key" => {
+            format!(" ({name} begins further up, and has all of its keys there)")
+        }
+        Some(_) => String::new(),
+        // A line at the end of the file belongs to the last section, which its author may not have meant.
+        None => {
+            let section = text[..line].lines().rev().find(|line| line.starts_with('['));
+            section.map(|name| format!(" (in {name})")).unwrap_or_default()
+        }
+    }
+}
+
 /// Tells whether it helps to say how the value of `key` is written.
 fn wants_hint(key: &str, text: &str, message: &str) -> bool {
     match key {
         // Without quotation marks an octal number is no TOML.
         "socket_mode" => true,
         "listen" | "hosts" | "users" | "trusted_proxies" | "certificates" | "keys" | "alpn"
-        | "redirect" => message.contains("expected a sequence"),
+        | "redirect" | "admin" => message.contains("expected a sequence"),
         // If the text is no TOML, the value may be right.
         _ => text.parse::<toml::Table>().is_ok(),
     }
@@ -269,5 +284,17 @@ mod tests {
             let expected = format!("x.toml:{}: ", empty + 2);
             prop_assert!(error.contains(&expected) && error.contains(&key), "{}", error);
         }
+    }
+
+    #[test]
+    fn a_section_that_is_there_twice_is_told_so() {
+        let error = parse("[tls]\n[admin]\n[tls]\nport = 1\n").unwrap_err();
+        let told =
+            "x.toml:3: duplicate key ([tls] begins further up, and has all of its keys there)";
+        assert!(error.contains(told), "{error}");
+        let error = parse("[log]\n[tls]\nport = 1\nport = 2\n").unwrap_err();
+        assert!(error.ends_with("(in [tls])"), "{error}");
+        let error = parse("[log]\n[toast]\n").unwrap_err();
+        assert!(!error.contains("(in "), "{error}");
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Mode(u32);
 pub(super) fn hint(key: &str) -> &'static str {
     match key {
         "listen" | "hosts" | "users" | "trusted_proxies" | "certificates" | "keys" | "alpn"
-        | "redirect" => " (write a list, in brackets)",
+        | "redirect" | "admin" => " (write a list, in brackets)",
         "LOCKSTEPD_ADMIN_USERS" => " (write numbers, separated by commas)",
         _ => {
             let key = key.to_ascii_lowercase();

@@ -57,7 +57,7 @@ pub(crate) enum TlsError {
     Certificate(#[from] CertificateError),
     #[error("cannot use the authorities in {file}: {why} (it has to have certificates in PEM)")]
     Authorities { file: String, why: String },
-    #[error("\"{0}\" cannot be offered by ALPN (choose of {SERVED:?})")]
+    #[error("\"{0}\" cannot be offered by ALPN (choose of {SERVED:?}{MISSING})")]
     Protocol(String),
     #[error("cannot set TLS up: {0}")]
     Library(#[from] Error),
@@ -80,6 +80,10 @@ struct AnyName;
 const SERVED: [&str; 2] = ["h2", "http/1.1"];
 #[cfg(not(feature = "http2"))]
 const SERVED: [&str; 1] = ["http/1.1"];
+
+/// What is said of the protocol that may be missing from them.
+const MISSING: &str =
+    if cfg!(feature = "http2") { "" } else { ", with the feature http2 also \"h2\"" };
 
 /// TLS 1.3 and 1.2 with AEAD ciphers and forward secrecy, hybrid key exchange where the client has it.
 const POLICY: &str = "20251014";

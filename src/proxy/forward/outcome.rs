@@ -186,12 +186,16 @@ impl Forward {
 fn text(error: &hyper::Error) -> String {
     #[cfg(feature = "http2")]
     if let Some(of_http2) = of_http2(error) {
-        let hint = if of_http2.is_library() { " (does it speak HTTP/1.1?)" } else { "" };
+        let hint =
+            if of_http2.is_library() { " (does it speak HTTP/1.1? see proxy.http2)" } else { "" };
         return format!("HTTP/2: {of_http2}{hint}");
     }
     let text = error.to_string();
     // What a server of HTTP/2 says first is no line of HTTP/1.1.
-    let hint =
-        if error.is_parse() && text.contains("version") { " (does it speak HTTP/2?)" } else { "" };
+    let hint = if error.is_parse() && text.contains("version") {
+        " (does it speak HTTP/2? see proxy.http2)"
+    } else {
+        ""
+    };
     text + hint
 }

@@ -148,7 +148,7 @@ fn an_application_of_the_other_protocol_gives_no_proper_answer_and_the_log_says_
     assert_eq!(daemon.get_public("/").status, 502);
     let error = daemon.event(ANSWERED)["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("the application's answer is no HTTP: HTTP/2: "), "{error}");
-    assert!(error.ends_with("(does it speak HTTP/1.1?)"), "{error}");
+    assert!(error.ends_with("(does it speak HTTP/1.1? see proxy.http2)"), "{error}");
     daemon.stop().assert(0, &[]);
 
     let place = Place::new();
@@ -157,7 +157,7 @@ fn an_application_of_the_other_protocol_gives_no_proper_answer_and_the_log_says_
     assert_eq!(daemon.get_public("/").status, 502);
     let error = daemon.event(ANSWERED)["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("the application's answer is no HTTP: "), "{error}");
-    assert!(error.ends_with("(does it speak HTTP/2?)"), "{error}");
+    assert!(error.ends_with("(does it speak HTTP/2? see proxy.http2)"), "{error}");
     daemon.stop().assert(0, &[]);
 }
 

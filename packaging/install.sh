@@ -258,11 +258,16 @@ uninstall_all() {
 
     [ -n "$removed" ] || say "nothing to remove: no lockstepd under $DESTDIR$PREFIX (installed with another PREFIX= or DESTDIR=?)"
 
-    for kept in "$DESTDIR$(dirname -- "$config")"/*.toml; do
+    for kept in "$DESTDIR$(dirname -- "$config")"/*; do
         # The main one has been spoken of.
-        if [ -e "$kept" ] && [ "$kept" != "$DESTDIR$config" ]; then say "kept       $kept (of an instance)"; fi
+        if [ ! -e "$kept" ] || [ "$kept" = "$DESTDIR$config" ]; then continue; fi
+        case $kept in
+        *.toml) say "kept       $kept (of an instance)" ;;
+        *) say "kept       $kept (yours)" ;;
+        esac
     done
-    for kept in "$DESTDIR$dropins"/lockstepd[.@]*.d "$DESTDIR$dropins"/lockstepd-admin[.@]*.d; do
+    for kept in "$DESTDIR$dropins"/lockstepd[.@]*.d "$DESTDIR$dropins"/lockstepd-admin[.@]*.d \
+        "$DESTDIR$dropins"/lockstepd-tls.*.d; do
         if [ -d "$kept" ]; then say "kept       $kept (your drop-ins)"; fi
     done
 

@@ -209,6 +209,8 @@ fn an_uninstall_stops_all_instances_and_keeps_what_is_the_operators() {
     let before = files(&machine, "/etc/systemd /usr/local");
     machine.install();
     machine.sh("touch /etc/lockstepd/shop.toml; systemctl enable --now lockstepd@shop").ok();
+    let secured = "/etc/systemd/system/lockstepd-tls.socket.d";
+    machine.sh(&format!("touch /etc/lockstepd/tls.key; mkdir {secured}")).ok();
     // One that has failed, and one whose sockets only are open.
     assert_ne!(machine.systemctl(&["start", "lockstepd@bad"]).code, 0);
     open(&machine, "blog", "");
@@ -219,6 +221,8 @@ fn an_uninstall_stops_all_instances_and_keeps_what_is_the_operators() {
     let kept = [
         "/etc/lockstepd/blog.toml",
         "/etc/lockstepd/shop.toml",
+        "/etc/lockstepd/tls.key",
+        secured,
         "/etc/systemd/system/lockstepd@blog.socket.d",
         "/etc/systemd/system/lockstepd-admin@blog.socket.d",
     ];

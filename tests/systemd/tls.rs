@@ -30,6 +30,12 @@ fn put(machine: &Machine, certificate: &Certificate) {
     machine.run("chmod", &["0600", "/etc/lockstepd/tls.key"]).ok();
 }
 
+/// Makes a drop-in for a socket unit.
+fn socket(machine: &Machine, unit: &str, lines: &str) {
+    let path = format!("/etc/systemd/system/{unit}.socket.d/override.conf");
+    machine.write(&path, format!("[Socket]\n{lines}\n"));
+}
+
 #[test]
 fn twenty_restarts_fail_no_request_of_clients_with_tls_and_they_keep_their_connections() {
     let Some((machine, certificate, _directory)) = secured() else { return };
@@ -82,6 +88,43 @@ fn a_bad_certificate_closes_the_sockets_and_the_journal_says_why() {
     machine.assert_properties("lockstepd.service", &[("ExecMainStatus", "78")]);
     let journal = machine.run("journalctl", &["-u", "lockstepd", "-o", "cat"]).ok();
     assert!(journal.contains("cannot be used with the key"), "{journal}");
+}
+
+#[test]
+fn the_socket_of_clear_text_redirects_where_it_has_that_name() {
+    let Some((machine, certificate, _directory)) = secured() else { return };
+    machine.write(
+        "/etc/lockstepd/lockstepd.toml",
+        "[public]\nlisten = []\n[tls]\nredirect = [\"0.0.0.0:80\"]\nport = 443\n",
+    );
+    socket(&machine, "lockstepd", "FileDescriptorName=redirect\nListenStream=\nListenStream=80");
+    socket(&machine, "lockstepd-tls", "ListenStream=\nListenStream=443");
+    machine.sh("systemctl daemon-reload; systemctl stop 'lockstepd*'").ok();
+    machine.systemctl(&["start", "lockstepd"]).ok();
+    machine.copy_in(&certificate.file, "/root/authority.pem");
+    let follow = "curl -sSL --cacert /root/authority.pem http://localhost/any";
+    assert_eq!(machine.sh(follow).ok(), "Hello, Serve is running...\n");
+    machine.systemctl(&["restart", "lockstepd"]).ok();
+    assert_eq!(machine.sh(follow).ok(), "Hello, Serve is running...\n");
+}
+
+#[test]
+fn an_instance_speaks_tls_where_its_socket_has_that_name() {
+    let Some((machine, certificate, _directory)) = secured() else { return };
+    let drop_in: String = DROP_IN
+        .lines()
+        .filter(|line| !line.starts_with("Sockets="))
+        .map(|l| l.to_owned() + "\n")
+        .collect();
+    machine.write("/etc/systemd/system/lockstepd@shop.service.d/tls.conf", &drop_in);
+    machine.write("/etc/lockstepd/shop.toml", "[public]\nlisten = []\n");
+    let names = "FileDescriptorName=public-tls\nListenStream=\nListenStream=443";
+    socket(&machine, "lockstepd@shop", names);
+    machine.systemctl(&["daemon-reload"]).ok();
+    machine.systemctl(&["start", "lockstepd@shop.socket", "lockstepd-admin@shop.socket"]).ok();
+    machine.copy_in(&certificate.file, "/root/authority.pem");
+    let ask = "curl -sS --cacert /root/authority.pem https://localhost/any";
+    assert_eq!(machine.sh(ask).ok(), "Hello, Serve is running...\n");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(crate) struct TlsSettings {
     pub(crate) keys: Option<Vec<PathBuf>>,
 
     /// Authorities, in a PEM file, one of which has to have signed the certificate that a client of the public server
-    /// shows over TLS; in clear text it serves everybody (--public '' for TLS alone) [env: LOCKSTEPD_TLS_CLIENT_AUTHORITIES] [default: none, clients are not asked for certificates]
+    /// shows over TLS; in clear text it serves everybody (LOCKSTEPD_PUBLIC= for TLS alone) [env: LOCKSTEPD_TLS_CLIENT_AUTHORITIES] [default: none, clients are not asked for certificates]
     #[arg(id = "tls-client-authorities", long, global = true, value_name = "FILE")]
     pub(crate) client_authorities: Option<PathBuf>,
 

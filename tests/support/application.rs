@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     daemon::example,
-    wait::{Deadline, Lines, PATIENCE},
+    wait::{Deadline, Lines, PATIENCE, wait_until},
 };
 
 /// An application that listens; it is killed if the test does not wait for its end.
@@ -79,6 +79,12 @@ impl Application {
     #[track_caller]
     pub(crate) fn executed_ids(&self) -> Vec<String> {
         self.executed().into_iter().map(|request| request.id).collect()
+    }
+
+    /// Waits until it has read a request with this ID.
+    #[track_caller]
+    pub(crate) fn executes(&self, id: &str) {
+        wait_until("it is executed", PATIENCE, || self.executed_ids().iter().any(|it| it == id));
     }
 
     /// Waits for its word that the client of an endless answer has left: `/hang 7`.

@@ -4,7 +4,7 @@ use std::{fs, thread};
 
 use super::{OK, Place, answer, assert_in_flight, hears_ok, played, request};
 
-use crate::support::{Application, Daemon, End, PATIENCE, wait_until};
+use crate::support::{Daemon, End};
 
 #[test]
 fn each_event_arrives_before_the_next_is_sent() {
@@ -106,7 +106,7 @@ fn an_application_says_that_its_client_has_gone() {
     let mut application = place.application(&[]);
     let mut daemon = place.launch().start();
     let client = End::asking(&daemon.public(), request("POST /hang?id=1", "Content-Length: 0\r\n"));
-    wait_for(&application, 1);
+    application.executes("1");
     client.leave();
     assert_eq!(application.gone(), "/hang 1");
     let mut client = End::asking(&daemon.public(), request("GET /events?ms=10&id=2", ""));
@@ -125,11 +125,6 @@ fn a_client_that_sends_no_more_is_still_answered() {
     application.send(OK);
     hears_ok(&mut client);
     assert_eq!(client.rest(), "");
-}
-
-/// Waits until the application has executed so many requests.
-fn wait_for(application: &Application, number: usize) {
-    wait_until("it is executed", PATIENCE, || application.executed().len() == number);
 }
 
 /// How much more memory, in KiB, the daemon may need for one large body.

@@ -166,9 +166,7 @@ fn an_application_hears_that_its_client_has_left() {
     let (_place, mut there, mut daemon) = started(&[]);
     let mut client = Http2::connect(&daemon.public());
     let stream = client.get("/hang?id=7");
-    while there.executed().is_empty() {
-        std::thread::yield_now();
-    }
+    there.executes("7");
     client.send(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     assert_eq!(there.gone(), "/hang 7");
     daemon.stop().assert(0, &[]);

@@ -278,6 +278,7 @@ fn a_slow_answer_delays_nobody_who_waits_behind_it() {
         assert_eq!(client.head().status(), 200);
     }
     daemon.event(BACK);
+    there.executes("first");
     first.leave();
     assert_eq!(there.gone(), "/hang first");
 }

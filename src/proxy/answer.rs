@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::BoxError;
 use crate::proxy::connection::Connection;
+use crate::proxy::fields::trailers::clean_answer;
 use crate::proxy::metrics::{FAILURES, ProxyMetrics};
 use crate::proxy::pool::Pool;
 use crate::proxy::room::Active;
@@ -144,9 +145,12 @@ impl Streamed {
     }
 
     /// A frame that has come. Nothing follows trailers, and hyper does not ask again.
-    fn passed(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+    fn passed(&mut self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
         self.due = None;
-        self.has_trailers |= frame.is_trailers();
+        if let Some(trailers) = frame.trailers_mut() {
+            clean_answer(trailers);
+            self.has_trailers = true;
+        }
         if self.has_ended() {
             self.give_back();
         }

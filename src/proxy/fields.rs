@@ -6,6 +6,7 @@
 
 #[cfg(feature = "http2")]
 pub(super) mod http2;
+pub(super) mod trailers;
 
 use std::sync::Arc;
 
@@ -154,28 +155,6 @@ fn target(method: &Method, uri: Uri, version: Version) -> Uri {
         Some(path) if is_absolute && is_of_server(&path) => Uri::from_static("*"),
         Some(path) => path.into(),
         None => Uri::from_static("/"),
-    }
-}
-
-/// Takes out of trailers what may stand in a head only: there are applications that make one of the two.
-pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
-    const OF_HEADS: [HeaderName; 7] = [
-        CONNECTION,
-        EXPECT,
-        UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-    ];
-    let is_of_head = |name: &&HeaderName| {
-        let text = name.as_str();
-        // hyper leaves Host, the lengths and the like out itself.
-        OF_HEADS.contains(name) || forwarded::is_origin(text) || forwarded::has_underscore(text)
-    };
-    let names: Vec<_> = trailers.keys().filter(is_of_head).cloned().collect();
-    for name in names {
-        trailers.remove(name);
     }
 }
 

@@ -213,6 +213,17 @@ async fn a_connection_is_kept_behind_trailers() {
 }
 
 #[tokio::test]
+async fn an_answers_trailers_say_nothing_that_only_a_head_may() {
+    let case = always(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx_a: 1\r\nConnection: x\r\nTE: x\r\n\
+          Transfer-Encoding: x\r\nContent-Length: 7\r\nKeep-Alive: 1\r\nUpgrade: x\r\nSet-Cookie: x\r\n\r\n",
+    );
+    let mut body = case.ask(request(Method::GET)).await.into_body();
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x_a"]);
+}
+
+#[tokio::test]
 async fn an_upgrade_of_http_1_0_is_not_offered() {
     let case = always(OK);
     let mut request = request(Method::GET);

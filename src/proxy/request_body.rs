@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::BoxError;
-use crate::proxy::fields::clean_trailers;
+use crate::proxy::fields::trailers::clean_request;
 use crate::proxy::wire::Wire;
 
 /// How much of the body of a request with an idempotent method is kept, so that it can be sent again: 64 KiB.
@@ -116,7 +116,7 @@ impl Source {
         }
         let mut polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled {
-            frame.trailers_mut().into_iter().for_each(clean_trailers);
+            frame.trailers_mut().into_iter().for_each(clean_request);
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -10,7 +10,7 @@
 //!
 //! | path | |
 //! |---|---|
-//! | `/fields` | answers with what it has got: the pseudo fields, and the others in order |
+//! | `/fields` | answers with what it has got: the pseudo fields, the others in order, and trailers |
 //! | `/echo` | sends each piece back as it comes, and the trailers |
 //! | `/reset` | executes, and resets the stream |
 //! | `/hang` | never answers |
@@ -172,7 +172,7 @@ async fn answer(
             poll_fn(|cx| respond.poll_reset(cx)).await?;
             return Ok(());
         }
-        "/fields" => fields(&head),
+        "/fields" => fields(&head, &body.trailers().await?.unwrap_or_default()),
         _ => format!("{} {path} {length}\n", head.method),
     };
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
@@ -188,14 +188,15 @@ async fn echo(mut body: RecvStream, mut answer: SendStream<Bytes>) -> Result<(),
     answer.send_trailers(body.trailers().await?.unwrap_or_else(HeaderMap::new))
 }
 
-fn fields(head: &http::request::Parts) -> String {
+fn fields(head: &http::request::Parts, trailers: &HeaderMap) -> String {
     let authority = head.uri.authority().map_or("-", |authority| authority.as_str());
     let scheme = head.uri.scheme_str().unwrap_or("-");
     let path = head.uri.path_and_query().map_or("-", |path| path.as_str());
     let mut lines =
         vec![format!(":{} {path}", head.method), format!(":{authority}"), format!(":{scheme}")];
     let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    lines.extend(head.headers.iter().map(|(name, of)| format!("{name}: {}", value(of))));
+    let fields = head.headers.iter().chain(trailers);
+    lines.extend(fields.map(|(name, of)| format!("{name}: {}", value(of))));
     lines.join("\n")
 }
 

@@ -108,6 +108,33 @@ fn bodies_go_both_ways_at_once_and_so_do_their_trailers() {
 }
 
 #[test]
+fn trailers_are_no_head_of_another_request() {
+    let (_place, _there, mut daemon) = started(&[]);
+    let mut client = Client::connect(&daemon.public());
+    let post = "POST /fields HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\
+                X-Sum: 6\r\nHost: evil\r\nContent-Length: 7\r\nTransfer-Encoding: x\r\nTE: x\r\nProxy: evil\r\n\
+                Authorization: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
+    let (status, body) = ask(&mut client, post);
+    assert_eq!(status, 200);
+    let mut lines: Vec<_> = body.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            ":POST /fields",
+            ":http",
+            ":x",
+            "forwarded: for=127.0.0.1;proto=http;host=\"x\"",
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: x",
+            "x-forwarded-proto: http",
+            "x-sum: 6",
+        ]
+    );
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn a_large_body_passes_a_small_window() {
     let (_place, _there, mut daemon) = started(&[]);
     let mut client = Client::connect(&daemon.public());

@@ -3,11 +3,12 @@
 //! The timer is set when there is something to wait for, and again only when it has fired; it is not polled in
 //! between: a request that is answered at once costs nothing.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::coop::has_budget_remaining;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::connections::limits::{Limits, Timeout};
@@ -118,7 +119,8 @@ impl Timeouts {
             timer.as_mut().reset(at);
         }
         loop {
-            ready!(timer.as_mut().poll(cx));
+            // A client that always has something to say uses up all that the task may do in a turn.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
             if timer.deadline() >= at {
                 return Poll::Ready(());
             }
@@ -135,7 +137,6 @@ pub(crate) fn after(since: Instant, limit: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::pin::pin;
     use std::sync::Arc;
 
     use tokio::task::consume_budget;
@@ -150,6 +151,26 @@ mod tests {
         Activity::new(Arc::new(Registry::new("test".to_owned())), Peer::Unix(None), false)
     }
 
+    /// What reading and writing do.
+    fn use_up_the_turn(cx: &mut Context<'_>) {
+        while has_budget_remaining() {
+            let _ = pin!(consume_budget()).poll(cx);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_is_over_for_a_task_that_uses_up_its_turn_each_time() {
+        let mut timeouts = Timeouts::default();
+        let at = Instant::now() + Duration::from_millis(20);
+        assert!(poll_fn(|cx| Poll::Ready(timeouts.poll_until(at, cx).is_pending())).await);
+        sleep(Duration::from_millis(20)).await;
+        let is_over = poll_fn(|cx| {
+            use_up_the_turn(cx);
+            Poll::Ready(timeouts.poll_until(at, cx).is_ready())
+        });
+        assert!(is_over.await);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_task_that_has_used_up_its_turn_is_woken_nevertheless() {
         let (activity, mut timeouts) = (idle(), Timeouts::default());
@@ -157,11 +178,9 @@ mod tests {
         let begun = Instant::now();
         let mut first = true;
         let idle = poll_fn(|cx| {
-            // What reading and writing do.
-            while first && has_budget_remaining() {
-                let _ = pin!(consume_budget()).poll(cx);
+            if std::mem::take(&mut first) {
+                use_up_the_turn(cx);
             }
-            first = false;
             timeouts.poll_idle_for(time, &activity, cx)
         });
         assert!(timeout(time * 10, idle).await.is_ok(), "it is never woken");

@@ -1,12 +1,12 @@
 //! Connections of HTTP/2, which cannot be handed over: their clients are told in time, and lose nothing.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::thread;
 
 use super::support::{
     Http2, Http2Load,
-    http2::{ALL_STREAMS, NO_ERROR, PREFACE, SETTINGS},
+    http2::{ALL_STREAMS, NO_ERROR, PING, PREFACE, SETTINGS},
 };
 use super::{Daemon, ask};
 
@@ -29,6 +29,43 @@ fn an_upgrade_ends_http2_in_order_and_hands_the_others_over() {
     let mut next = Http2::connect(&daemon.public.to_string());
     let asked = next.get("/");
     assert_eq!(next.answer(asked).status, Some(200));
+}
+
+#[test]
+fn clients_that_only_ping_put_off_no_upgrade() {
+    let mut daemon = Daemon::start();
+    let public = daemon.public.to_string();
+    let clients = [true, false].map(|reads| {
+        let mut stream = TcpStream::connect(daemon.public).unwrap();
+        // An answer first, or nothing at all.
+        let mut client = Http2::new(stream.try_clone().unwrap(), PREFACE);
+        client.is_polite = false;
+        client.send(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]);
+        if reads {
+            let asked = client.get("/");
+            assert_eq!(client.answer(asked).status, Some(200));
+        }
+        // Enough that reads and writes are never done.
+        let mut pings = Vec::new();
+        for _ in 0..1000 {
+            pings.extend([0, 0, 8, PING, 0, 0, 0, 0, 0]);
+            pings.extend(b"is it so");
+        }
+        let writer = thread::spawn(move || while client.send_bytes(&pings).is_ok() {});
+        let reader = reads.then(|| thread::spawn(move || io::copy(&mut stream, &mut io::sink())));
+        (writer, reader)
+    });
+    let mut other = Http2::connect(&public);
+    let asked = other.get("/");
+    assert_eq!(other.answer(asked).status, Some(200));
+    drop(other);
+    // It is refused where somebody is waited for until the drain time-out.
+    daemon.upgrade();
+    for (writer, reader) in clients {
+        writer.join().unwrap();
+        // How the connection ends for it does not matter.
+        let _ = reader.map(thread::JoinHandle::join);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::is_closing;
@@ -79,7 +80,8 @@ pub(super) async fn discard_until_close(idle: &mut Option<Idle>, registration: &
         if timer.deadline() != end {
             timer.as_mut().reset(end);
         }
-        timer.as_mut().poll(cx).map(|()| {
+        // A client that goes on sending uses up all that the task may do in a turn.
+        pin!(unconstrained(timer.as_mut())).poll(cx).map(|()| {
             let server = registration.handle().registry().server();
             let peer = idle.stream.peer();
             tracing::debug!(server, %peer, bytes = heard, "a client did not end its connection in time");

@@ -106,7 +106,7 @@ where
     let mut connection = Box::pin(builder(spawner, &limits).serve_connection(io, service));
     let (mut timeouts, mut end_timer) = (Timeouts::default(), Timeouts::default());
     // Since when there has been nothing in flight, and after how many requests.
-    let mut quiet = None;
+    let mut quiet = Some((Instant::now(), 0));
     // Since when it is to end.
     let mut closing = None;
 
@@ -130,15 +130,16 @@ where
             if let Poll::Ready(waiting) = timeouts.poll_waited(waits, &limits, cx) {
                 return Poll::Ready(End::TimedOut(waiting));
             }
-            if !streams.is_quiet() {
+            let requests = streams.requests();
+            // Once all that was asked has been answered and written, what the client does not take is answers to PING and
+            // SETTINGS: it is no less quiet for them, or it could put off its end with nothing else.
+            let known = quiet.filter(|(_, before)| *before == requests);
+            if known.is_none() && !streams.is_quiet() {
                 handle.busy();
                 quiet = None;
                 return Poll::Pending;
             }
-            let requests = streams.requests();
-            let (since, _) = quiet
-                .filter(|(_, before)| *before == requests)
-                .unwrap_or_else(|| (Instant::now(), requests));
+            let (since, _) = known.unwrap_or_else(|| (Instant::now(), requests));
             quiet = Some((since, requests));
             handle.finished();
             handle.idle(since);

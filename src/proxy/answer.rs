@@ -41,8 +41,8 @@ struct Streamed {
     limit: Duration,
     /// When that is over, while nothing comes.
     due: Option<Instant>,
-    /// They have come: that was all.
-    has_trailers: bool,
+    /// All has come. In HTTP/2 an answer whose request had not ended does not say so itself once its connection is gone.
+    has_ended: bool,
 }
 
 /// The application has sent nothing for too long, in the middle of an answer.
@@ -78,7 +78,7 @@ impl AnswerBody {
             _active: active,
             limit,
             due: None,
-            has_trailers: false,
+            has_ended: false,
         };
         Self(Content::Streamed(Box::new(streamed)))
     }
@@ -119,6 +119,9 @@ impl Body for AnswerBody {
 impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut has_read = false;
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
         loop {
             if let Some(connection) = self.connection.as_ref().filter(|_| !has_read) {
                 // A body that is read from wakes whoever drives the connection, which would be this task: it is driven
@@ -149,16 +152,17 @@ impl Streamed {
         self.due = None;
         if let Some(trailers) = frame.trailers_mut() {
             clean_answer(trailers);
-            self.has_trailers = true;
+            self.has_ended = true;
         }
         if self.has_ended() {
+            self.has_ended = true;
             self.give_back();
         }
         frame
     }
 
     fn has_ended(&self) -> bool {
-        self.has_trailers || self.incoming.is_end_stream()
+        self.has_ended || self.incoming.is_end_stream()
     }
 
     fn poll_stalled(

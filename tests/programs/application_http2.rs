@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `/fields` | answers with what it has got: the pseudo fields, the others in order, and trailers |
 //! | `/echo` | sends each piece back as it comes, and the trailers |
+//! | `/early` | answers before the body has come, and waits for that |
 //! | `/reset` | executes, and resets the stream |
 //! | `/hang` | never answers |
 //! | others | `METHOD PATH LENGTH` |
@@ -154,6 +155,12 @@ async fn answer(
     if path == "/echo" {
         application.execute(&head.method, path, id, 0);
         return echo(body, respond.send_response(response, false)?).await;
+    }
+    if path == "/early" {
+        respond.send_response(response, false)?.send_data(Bytes::from_static(b"early\n"), true)?;
+        // Dropped, it would be reset.
+        while body.data().await.transpose()?.is_some() {}
+        return Ok(());
     }
     let mut length = 0;
     while let Some(data) = body.data().await {

@@ -108,6 +108,18 @@ fn bodies_go_both_ways_at_once_and_so_do_their_trailers() {
 }
 
 #[test]
+fn an_answer_that_comes_before_the_body_has_an_end() {
+    let (_place, _there, mut daemon) = started(&[]);
+    let mut client = Http2::connect(&daemon.public());
+    let stream = client.request("POST", "/early", &[], false);
+    client.data(stream, b"some", false);
+    let answer = client.answer(stream);
+    assert_eq!((answer.status, answer.text()), (Some(200), "early\n".to_owned()));
+    drop(client);
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn trailers_are_no_head_of_another_request() {
     let (_place, _there, mut daemon) = started(&[]);
     let mut client = Client::connect(&daemon.public());

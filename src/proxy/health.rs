@@ -68,14 +68,14 @@ impl Proxy {
         let (before, upstream) = (self.state().upstream(), new.state().upstream());
         self.state().set_settings(new.state().settings());
         if !before.is_same(&upstream) {
+            self.state().set_upstream(Arc::clone(&upstream));
+            before.pool.clear();
             if before.address == upstream.address {
                 let http2 = upstream.is_http2;
                 tracing::info!(address = %upstream, http2, "requests go on by another version of HTTP");
             } else {
                 tracing::info!(%before, address = %upstream, "requests go to another address");
             }
-            self.state().set_upstream(Arc::clone(&upstream));
-            before.pool.clear();
         }
     }
 }

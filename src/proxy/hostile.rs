@@ -1,5 +1,8 @@
 //! Applications that break the rules, or leave in the middle, exact on the wire.
 
+#[cfg(feature = "http2")]
+mod http2;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read, Write};

@@ -14,7 +14,7 @@
 //! - A client that gives up a thousand requests, and most of what it asks for, is told to end the connection; at twice
 //!   that it is closed. Each request may have cost the service work that nobody wants.
 //!
-//! What h2 0.4.20 does not keep to: it ends a connection with `PROTOCOL_ERROR` where a WINDOW_UPDATE comes for a stream
+//! What h2 0.4.20 does not keep to: it ends a connection with `PROTOCOL_ERROR` where a `WINDOW_UPDATE` comes for a stream
 //! behind the last one, whose beginning it has ignored. Requests in flight are lost then.
 //!
 //! Absent on purpose: PING at intervals. The kernel finds out which clients are gone, as it does for HTTP/1.1. And a

@@ -326,7 +326,7 @@ impl Level {
             Ok(level) => level,
             Err(_) => Self {
                 text: "info".to_owned(),
-                targets: Targets::new().with_default(tracing::Level::INFO),
+                targets: without_h2(Targets::new().with_default(tracing::Level::INFO)),
                 not_understood: Some(text.into_owned()).filter(|text| !text.is_empty()),
             },
         }
@@ -346,8 +346,16 @@ impl FromStr for Level {
         });
         let targets =
             text.parse().ok().filter(|_| is_understood).ok_or(InvalidSetting::new(UNDERSTOOD))?;
+        let names_h2 = text.split(',').any(|part| part.trim_start().starts_with("h2"));
+        let targets = if names_h2 { targets } else { without_h2(targets) };
         Ok(Self { text: text.to_owned(), targets, not_understood: None })
     }
+}
+
+/// Leaves the errors of the h2 crate, where there would be more: it warns of what clients do, who could fill the log.
+fn without_h2(targets: Targets) -> Targets {
+    let level = targets.default_level().unwrap_or(LevelFilter::OFF);
+    targets.with_target("h2", level.min(LevelFilter::ERROR))
 }
 
 impl fmt::Display for Level {

@@ -143,11 +143,10 @@ impl Forward {
             return Ok(Permit::free());
         }
         let _allowed = self.recall.as_ref().map(Recall::allow);
-        self.waits.get_or_insert_with(|| self.state.room.wait());
         let began = Instant::now();
         let max = if self.has_place { usize::MAX } else { self.settings.max_waiting };
         let max = (!had_turn).then_some(max);
-        let entered = self.state.room.enter(began + self.patience, max);
+        let entered = self.state.room.enter(began + self.patience, max, &mut self.waits);
         let permit = entered.await.map_err(|refused| match refused {
             Refused::Full => Failure::Full,
             Refused::Late => Failure::Away(self.last.to_string()),

@@ -89,7 +89,8 @@ impl Room {
         Self { is_open: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Waits for a turn; behind no more than `max` others, or before all where it had one already.
+    /// Waits for a turn; behind no more than `max` others, or before all where it had one already. It counts among those
+    /// who wait from where it has its place.
     ///
     /// # Cancel safety
     /// A request that is dropped gives its place, or its turn, up.
@@ -97,6 +98,7 @@ impl Room {
         self: &Arc<Self>,
         until: Instant,
         max: Option<usize>,
+        waits: &mut Option<Waiting>,
     ) -> Result<Permit, Refused> {
         if self.is_open() {
             return Ok(Permit::free());
@@ -120,6 +122,7 @@ impl Room {
                 Some(_) => inner.queue.push_back(place),
                 None => inner.queue.push_front(place),
             }
+            waits.get_or_insert_with(|| self.wait());
             turn
         };
         self.let_in();
@@ -353,8 +356,8 @@ mod tests {
     async fn a_hold_counts_a_request_that_came_through_the_door_or_sends_it_back() {
         let room = Arc::new(Room::new());
         let until = Instant::now() + Duration::from_secs(1);
-        let through = room.enter(until, Some(1)).await.unwrap();
-        let counted = room.enter(until, Some(1)).await.unwrap();
+        let through = room.enter(until, Some(1), &mut None).await.unwrap();
+        let counted = room.enter(until, Some(1), &mut None).await.unwrap();
         let active = room.begin(&counted).unwrap();
         let hold = room.hold(until, false);
         assert!(room.begin(&through).is_none());

@@ -54,7 +54,10 @@ fn calmed(program: Program, mut client: Http2, error: u32) {
     let peak = peak(&program);
     assert!(peak < 100, "{peak} MiB");
     drop(other);
-    program.daemon.stop().assert(0, &[]);
+    let ended = program.daemon.stop();
+    ended.assert(0, &[]);
+    // What a peer does wrong is no warning.
+    assert!(!ended.text().contains("WARN"), "{}", ended.text());
 }
 
 #[test]

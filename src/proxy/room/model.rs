@@ -136,7 +136,8 @@ impl Rig {
             Step::Enter => {
                 let (room, max) = (Arc::clone(&self.room), Some(self.max));
                 let until = Instant::now() + DAY;
-                self.entering.push(Some(Box::pin(async move { room.enter(until, max).await })));
+                self.entering
+                    .push(Some(Box::pin(async move { room.enter(until, max, &mut None).await })));
                 self.permits.push(None);
                 self.refused.push(false);
             }
@@ -232,8 +233,9 @@ proptest! {
 async fn a_room_that_closes_is_left_by_all_in_time() {
     let room = Arc::new(Room::new());
     room.shut("away");
-    let first = room.enter(Instant::now() + DAY, Some(MAX)).await;
-    let waiting = room.enter(Instant::now() + DAY, Some(MAX));
+    let first = room.enter(Instant::now() + DAY, Some(MAX), &mut None).await;
+    let mut waits = None;
+    let waiting = room.enter(Instant::now() + DAY, Some(MAX), &mut waits);
     tokio::pin!(waiting);
     let is_waiting = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
     assert!(is_waiting);

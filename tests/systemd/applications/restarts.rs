@@ -21,6 +21,8 @@ fn restarted(machine: &Machine, units: &[&str], times: usize) -> Report {
         ..Load::on(Server::Tcp(PUBLIC.parse().unwrap()))
     };
     let report = under_load(machine, &load, |control| {
+        // Of a unit that is still starting, and answers already, systemd leaves ExecStop= out, and with it the hold.
+        wait_for_states(machine, "active");
         for _ in 0..times {
             let before = control.answers();
             machine.systemctl(&[&["restart"], units].concat()).ok();

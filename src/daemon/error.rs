@@ -138,7 +138,9 @@ impl Error {
                 eprintln!("<3>{line}");
             }
         } else if !has_been_set() {
-            eprintln!("lockstepd: {self}");
+            for line in self.to_string().lines() {
+                eprintln!("lockstepd: {line}");
+            }
         }
         if let Ok(notifier) = Notifier::from_env() {
             notifier.failed(&self.to_string(), self.errno());

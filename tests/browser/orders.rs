@@ -85,7 +85,7 @@ fn a_reload_that_fails_shows_why_among_the_log_lines() {
     fs::write(setup.config(), "\ndrain = \"1s\"\n").unwrap();
     setup.browser.click("#reload");
     setup.browser.click("#reload-dialog [type=submit]");
-    setup.wait_for_text("#events .ERROR", "lockstepd.toml:2: unknown field `drain`");
+    setup.wait_for_text("#events .ERROR", "lockstepd.toml:2:1: unknown setting drain");
     fs::write(setup.config(), "").unwrap();
     setup.browser.click("#reload");
     setup.browser.click("#reload-dialog [type=submit]");

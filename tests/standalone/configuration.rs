@@ -85,7 +85,7 @@ fn an_unknown_key_exits_78_with_file_line_and_key() {
         let sources = Sources::new();
         let file = sources.file(text);
         let ended = Launch::bare().env("LOCKSTEPD_CONFIG", &file).end();
-        ended.assert(78, &[&format!("{}:{line}: ", file.display()), key]);
+        ended.assert(78, &[&format!("{}:{line}:", file.display()), key]);
         assert_eq!(ended.log.len(), 1, "{}", ended.text());
     }
 }
@@ -108,7 +108,7 @@ fn a_bad_value_in_the_file_exits_78_with_its_line() {
         let sources = Sources::new();
         let file = sources.file(text);
         let ended = Launch::bare().env("LOCKSTEPD_CONFIG", &file).args(["check"]).end();
-        ended.assert(78, &[&format!("{}:{line}: ", file.display())]);
+        ended.assert(78, &[&format!("{}:{line}:", file.display())]);
         assert_eq!(ended.log.len(), 1, "{}", ended.text());
     }
 }
@@ -180,7 +180,7 @@ fn check_says_whether_a_start_would_find_its_configuration_usable() {
     let sources = Sources::new();
     let file = sources.file("nonsense = 1\n");
     let ended = Launch::bare().env("LOCKSTEPD_CONFIG", &file).args(["check"]).end();
-    ended.assert(78, &[&format!("{}:1: ", file.display()), "nonsense"]);
+    ended.assert(78, &[&format!("{}:1:", file.display()), "nonsense"]);
     Launch::bare()
         .env("LOCKSTEPD_LINGER", "long")
         .args(["check"])
@@ -311,22 +311,22 @@ fn check(text: &str) -> Ended {
 }
 
 /// Where configuration files and Unix sockets lie.
-struct Sources {
-    directory: TempDir,
+pub(super) struct Sources {
+    pub(super) directory: TempDir,
 }
 
 impl Sources {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    fn file(&self, text: &str) -> PathBuf {
+    pub(super) fn file(&self, text: &str) -> PathBuf {
         let path = self.directory.path().join("lockstepd.toml");
         fs::write(&path, text).unwrap();
         path
     }
 
-    fn address(&self, name: &str) -> String {
+    pub(super) fn address(&self, name: &str) -> String {
         format!("unix:{}", self.directory.path().join(name).display())
     }
 }

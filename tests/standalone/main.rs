@@ -26,4 +26,5 @@ mod proxy;
 mod set_up;
 mod signals;
 mod socket_files;
+mod sources;
 mod waiting;

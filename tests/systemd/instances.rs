@@ -120,7 +120,7 @@ fn an_instance_with_a_bad_configuration_takes_its_own_sockets_down_and_nothing_e
         machine.wait_for_state(&format!("lockstepd@{bad}"), "failed");
         let entries = machine.journal(&["-u", &format!("lockstepd@{bad}")]);
         let said = |text: &str| entries.iter().any(|entry| message(entry).contains(text));
-        assert!(said(&format!("/etc/lockstepd/{bad}.toml:1: unknown field `nonsense`")));
+        assert!(said(&format!("/etc/lockstepd/{bad}.toml:1:1: unknown setting nonsense")));
         assert!(said(&format!("then: systemctl start lockstepd@{bad}.service")));
 
         is_served(&machine, "good");

@@ -79,7 +79,7 @@ fn good_bad_good(machine: &Machine) {
         assert!(message(&entry).starts_with(NOT_RELOADED), "{entry}");
         assert_eq!(entry["PRIORITY"], "3");
         for text in [entry["ERROR"].as_str().unwrap_or_default(), &status(machine)] {
-            assert!(text.contains(&format!("{FILE}:{line}: ")) && text.contains(key), "{text}");
+            assert!(text.contains(&format!("{FILE}:{line}:")) && text.contains(key), "{text}");
         }
         assert_eq!(logged_requests(machine), 1, "nothing has changed");
     }

@@ -245,7 +245,7 @@ fn a_bad_configuration_leaves_the_old_program_serving_and_says_where_it_is_bad()
     daemon.signal(Signal::USR2);
     let event = daemon.wait_for("not upgraded");
     let error = event["error"].as_str().unwrap();
-    assert!(error.contains("lockstepd.toml:2: unknown field `drain`"), "{error}");
+    assert!(error.contains("lockstepd.toml:2:1: unknown setting drain"), "{error}");
     ask(&mut TcpStream::connect(daemon.public).unwrap());
 }
 

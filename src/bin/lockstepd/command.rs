@@ -13,6 +13,8 @@ pub(crate) enum Command {
     Run,
     /// Validate configuration and environment as a start would, without binding; exit 0 or 78
     Check,
+    /// Print the configuration that a start in this environment would have, and where each setting comes from
+    Config,
     /// Have a running daemon's requests wait, until none is with the application: for its ExecStop=
     Hold(Hold),
     /// Let the requests go on that wait since `hold`: for the application's ExecStartPost=

@@ -4,7 +4,10 @@ mod arguments;
 mod ask;
 mod command;
 mod config;
+#[cfg(test)]
+mod documents;
 mod greeting;
+mod show;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -18,22 +21,25 @@ use crate::greeting::Greeting;
 
 fn main() -> ExitCode {
     let arguments = arguments::parse();
-    let load = move || Config::load(arguments.config.as_deref(), &arguments.settings);
+    let load = move || Config::load(arguments.config.as_deref(), &arguments.flags);
     match load() {
         Ok(config) => match arguments.command {
             Command::Run => {
-                let proxy = config.proxy.proxy();
+                let proxy = config.proxy();
                 let daemon = daemon(config.clone(), proxy.clone());
                 daemon.on_reload(move || Ok(config.reload(load()?, proxy.as_ref()))).run()
             }
             Command::Check => {
-                match &config.file {
-                    Some(file) => eprintln!("read {}", file.display()),
-                    None => eprintln!("there is no configuration file"),
+                for file in &config.files {
+                    eprintln!("read {}", file.display());
                 }
-                let proxy = config.proxy.proxy();
+                if config.files.is_empty() {
+                    eprintln!("there is no configuration file");
+                }
+                let proxy = config.proxy();
                 daemon(config, proxy).check()
             }
+            Command::Config => show::show(&config),
             Command::Hold(hold) => ask::hold(&config.admin_address, &hold),
             Command::Release(release) => ask::release(&config.admin_address, &release),
         },
@@ -46,9 +52,8 @@ fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {
     log.level = config.log_level.clone();
     log.target = config.log_target;
     log.format = config.log_format;
-    let unknown = |name| format!("{name} is no setting, and has no effect (see --help)");
-    let daemon = Daemon::new("lockstepd");
-    let warned = config.unknown.iter().map(unknown).fold(daemon, Daemon::warning);
+    let warnings = config.warnings.iter().cloned();
+    let warned = warnings.fold(Daemon::new("lockstepd"), Daemon::warning);
     let public = match proxy {
         Some(proxy) => Server::hyper("public", config.public.clone(), proxy),
         None => Server::hyper("public", config.public.clone(), Greeting),

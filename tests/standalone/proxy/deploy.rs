@@ -192,7 +192,7 @@ fn a_mistake_in_the_file_is_named_and_changes_nothing() {
         fs::write(&deployment.file, &text).unwrap();
         daemon.signal(Signal::HUP);
         daemon.lines_with(times + 1, "not reloaded; the configuration before holds");
-        let place = format!("{}:{line}: ", deployment.file.display());
+        let place = format!("{}:{line}:", deployment.file.display());
         daemon.find(&format!("an error with {place:?} and {key:?}"), |event| {
             let error = event["error"].as_str().unwrap_or_default();
             error.contains(&place) && error.contains(key)

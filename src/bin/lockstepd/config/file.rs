@@ -1,220 +1,213 @@
-//! Settings in the configuration file.
+//! Settings in the configuration file, and in the files that are dropped in beside it.
 
-use std::fmt::Display;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 use std::{fs, io};
 
-use lockstepd::{AccessLog, Address, Error, Format, Level, Target};
-use serde::de::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::proxy::ProxySettings;
-use super::settings::{Mode, Settings, hint};
-use super::tls::TlsSettings;
+use super::mistakes::Mistakes;
+use super::nearest::nearest;
+use super::setting::Setting;
+use super::settings::{Origin, Settings};
+use super::value::Given;
 
 /// The configuration file, unless another is named.
-const DEFAULT_FILE: &str = "/etc/lockstepd/lockstepd.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/lockstepd/lockstepd.toml";
 
-/// The configuration file's own shape.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    #[serde(deserialize_with = "duration")]
-    lame_duck: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    drain_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    linger: Option<Duration>,
-    hand_over: Option<bool>,
-    #[serde(deserialize_with = "duration")]
-    idle_exit: Option<Duration>,
-    log: LogTable,
-    limits: LimitsTable,
-    public: ServerTable,
-    admin: AdminTable,
-    proxy: ProxySettings,
-    tls: TlsSettings,
+/// Where to find what stands in a file.
+struct Text<'a> {
+    path: &'a Path,
+    text: &'a str,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LogTable {
-    #[serde(deserialize_with = "text")]
-    level: Option<Level>,
-    #[serde(deserialize_with = "text")]
-    target: Option<Target>,
-    #[serde(deserialize_with = "text")]
-    format: Option<Format>,
-    #[serde(deserialize_with = "text")]
-    access: Option<AccessLog>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LimitsTable {
-    max_connections: Option<usize>,
-    max_head_size: Option<usize>,
-    max_headers: Option<usize>,
-    max_streams: Option<u32>,
-    max_admin_body_size: Option<usize>,
-    #[serde(deserialize_with = "duration")]
-    first_byte_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    head_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    body_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    idle_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    write_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    tcp_keepalive: Option<Duration>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ServerTable {
-    #[serde(deserialize_with = "texts")]
-    listen: Option<Vec<Address>>,
-    #[serde(deserialize_with = "text")]
-    socket_mode: Option<Mode>,
-    #[serde(deserialize_with = "text")]
-    proxy: Option<Address>,
-}
-
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct AdminTable {
-    #[serde(deserialize_with = "texts")]
-    listen: Option<Vec<Address>>,
-    #[serde(deserialize_with = "text")]
-    socket_mode: Option<Mode>,
-    hosts: Option<Vec<String>>,
-    users: Option<Vec<u32>>,
-}
-
-/// Reads the file that was named, or the default one if it exists; answers which.
-pub(super) fn read(named: Option<PathBuf>) -> Result<(Option<PathBuf>, Settings), Error> {
+/// Reads the file that was named, or the default one if it exists, and then each `*.toml` in the directory of the same
+/// name with `.d` behind it, in the order of their names; answers which were there.
+pub(super) fn read(
+    named: Option<PathBuf>,
+    settings: &mut Settings,
+    mistakes: &mut Mistakes,
+) -> Vec<PathBuf> {
     let is_named = named.is_some();
-    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let settings = parse(&path, &text)?;
-            Ok((Some(path), settings))
+    let main = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let mut files = Vec::new();
+    let dropped_in = dropped_in(&main, mistakes);
+    for (path, has_to_be_there) in
+        [(main, is_named)].into_iter().chain(dropped_in.into_iter().map(|path| (path, true)))
+    {
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                parse(&path, &text, settings, mistakes);
+                files.push(path);
+            }
+            Err(error) if !has_to_be_there && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => mistakes.add(format!("cannot read {}: {error}", path.display())),
         }
-        Err(error) if !is_named && error.kind() == io::ErrorKind::NotFound => {
-            Ok((None, Settings::default()))
-        }
+    }
+    files
+}
+
+/// The files beside `main`, in the order in which they count.
+fn dropped_in(main: &Path, mistakes: &mut Mistakes) -> Vec<PathBuf> {
+    let mut directory = OsString::from(main);
+    directory.push(".d");
+    let directory = PathBuf::from(directory);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            let path = path.display();
-            Err(Error::Configuration(format!("cannot read {path}: {error}")))
+            mistakes.add(format!("cannot list {}: {error}", directory.display()));
+            return Vec::new();
+        }
+    };
+    let paths = entries.filter_map(|entry| match entry {
+        Ok(entry) => Some(entry.path()),
+        Err(error) => {
+            mistakes.add(format!("cannot list {}: {error}", directory.display()));
+            None
+        }
+    });
+    // An editor's own files begin with a dot, and end otherwise.
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.ends_with(b".toml") && !name.starts_with(b".")
+    };
+    let mut paths: Vec<_> = paths.filter(is_ours).collect();
+    paths.sort();
+    paths
+}
+
+/// Sets what a file says; mistakes have its path, line and column, and are told from the top.
+fn parse(path: &Path, text: &str, settings: &mut Settings, mistakes: &mut Mistakes) {
+    let file = Text { path, text };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut told = BTreeMap::new();
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        let (line, _) = file.position(at);
+        // What follows from a mistake in the same line is none of its own.
+        told.entry(line).or_insert_with(|| file.no_toml(at, error.message()));
+    }
+    let mut found = Vec::new();
+    collect(table.get_ref(), "", &mut found);
+    found.sort_by_key(|found| found.at);
+    for Found { key, at, value } in found {
+        let (line, _) = file.position(at);
+        if told.contains_key(&line) {
+            continue;
+        }
+        let mistake = match Settings::table().find(|setting| setting.key == key) {
+            Some(setting) => {
+                let (given, written) =
+                    (Given::Toml(value.get_ref()), text[value.span()].to_owned());
+                let set =
+                    settings.set(setting, given, written, Origin::File(path.to_owned(), line));
+                set.err().map(|why| file.mistake(value.span().start, &format!("{key}: {why}")))
+            }
+            None => Some(file.mistake(at, &unknown(&key, value.get_ref()))),
+        };
+        told.extend(mistake.map(|mistake| (line, mistake)));
+    }
+    told.into_values().for_each(|mistake| mistakes.add(mistake));
+}
+
+/// A key with its sections, the place where it stands, and its value.
+struct Found<'a> {
+    key: String,
+    at: usize,
+    value: &'a Spanned<DeValue<'a>>,
+}
+
+/// The keys of a table and of the sections in it.
+fn collect<'a>(table: &'a DeTable<'a>, section: &str, found: &mut Vec<Found<'a>>) {
+    for (name, value) in table {
+        let key = match section {
+            "" => name.get_ref().to_string(),
+            section => format!("{section}.{}", name.get_ref()),
+        };
+        match value.get_ref() {
+            DeValue::Table(table) if is_section(&key) => collect(table, &key, found),
+            _ => found.push(Found { key, at: name.span().start, value }),
         }
     }
 }
 
-/// Parses the text of a file; errors name `path`.
-fn parse(path: &Path, text: &str) -> Result<Settings, Error> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = 1 + text[..start].matches('\n').count();
-        let key = key_before(text, start);
-        let message = error.message().replace('\n', " ");
-        let hint = key.filter(|key| wants_hint(key, text, &message)).map(hint).unwrap_or_default();
-        let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
-        let section = section_of(text, start, &message);
-        let path = path.display();
-        Error::Configuration(format!("{path}:{line}: {key}{message}{hint}{section}"))
-    })?;
-    Ok(Settings {
-        public: file.public.listen,
-        public_socket_mode: file.public.socket_mode,
-        admin: file.admin.listen,
-        admin_socket_mode: file.admin.socket_mode,
-        admin_hosts: file.admin.hosts,
-        admin_users: file.admin.users,
-        lame_duck: file.lame_duck,
-        drain_timeout: file.drain_timeout,
-        linger: file.linger,
-        hand_over: file.hand_over,
-        idle_exit: file.idle_exit,
-        log_level: file.log.level,
-        log_target: file.log.target,
-        log_format: file.log.format,
-        access_log: file.log.access,
-        max_connections: file.limits.max_connections,
-        max_head_size: file.limits.max_head_size,
-        max_headers: file.limits.max_headers,
-        max_streams: file.limits.max_streams,
-        max_admin_body_size: file.limits.max_admin_body_size,
-        first_byte_timeout: file.limits.first_byte_timeout,
-        head_timeout: file.limits.head_timeout,
-        body_timeout: file.limits.body_timeout,
-        idle_timeout: file.limits.idle_timeout,
-        write_timeout: file.limits.write_timeout,
-        tcp_keepalive: file.limits.tcp_keepalive,
-        proxy: ProxySettings { to: file.public.proxy, ..file.proxy },
-        tls: file.tls,
-    })
+fn is_section(name: &str) -> bool {
+    !name.is_empty() && Settings::table().any(|setting| setting.section() == name)
 }
 
-/// The key whose value stands at `at`.
-fn key_before(text: &str, at: usize) -> Option<&str> {
-    let line = &text[text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
-    line.split_once('=').map(|(key, _)| key.trim())
-}
-
-/// What helps of the section in which `at` is, in brackets.
-fn section_of(text: &str, at: usize, message: &str) -> String {
-    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let begun = text[line..].lines().next().filter(|line| line.starts_with('['));
-    match begun {
-        Some(name) if message == "duplicate key" => {
-            format!(" ({name} begins further up, and has all of its keys there)")
-        }
-        Some(_) => String::new(),
-        // A line at the end of the file belongs to the last section, which its author may not have meant.
-        None => {
-            let section = text[..line].lines().rev().find(|line| line.starts_with('['));
-            section.map(|name| format!(" (in {name})")).unwrap_or_default()
-        }
+/// What is said of a key that is no setting.
+fn unknown(key: &str, value: &DeValue) -> String {
+    if is_section(key) {
+        return format!("{key} is a section (write [{key}], and its settings below it)");
+    }
+    let is_table = matches!(value, DeValue::Table(_));
+    let near = if is_table {
+        nearest(key, Settings::table().map(Setting::section)).map(|near| format!("[{near}]"))
+    } else {
+        meant(key).map(|setting| setting.key.to_owned())
+    };
+    let what = if is_table { "section" } else { "setting" };
+    match near {
+        Some(near) => format!("unknown {what} {key} (did you mean {near}?)"),
+        None => format!("unknown {what} {key} (see lockstepd.toml(5))"),
     }
 }
 
-/// Tells whether it helps to say how the value of `key` is written.
-fn wants_hint(key: &str, text: &str, message: &str) -> bool {
-    match key {
+/// The setting that was meant by a key that is none.
+fn meant(key: &str) -> Option<&'static Setting> {
+    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+    // One that has the same name in another section was put into the wrong one.
+    let elsewhere = Settings::table().find(|setting| setting.name() == name);
+    let named = |near: &str, is_here: &dyn Fn(&Setting) -> bool| {
+        Settings::table().find(|setting| setting.name() == near && is_here(setting))
+    };
+    let near = |is_here: &dyn Fn(&Setting) -> bool| {
+        let settings = Settings::table().filter(|setting| is_here(setting));
+        nearest(name, settings.map(Setting::name)).and_then(|near| named(near, is_here))
+    };
+    elsewhere.or_else(|| near(&|setting| setting.section() == section)).or_else(|| near(&|_| true))
+}
+
+// === impl Text ===
+
+impl Text<'_> {
+    /// The line and column of a place, from 1; a column counts characters.
+    fn position(&self, at: usize) -> (usize, usize) {
+        let at = at.min(self.text.len());
+        let before = String::from_utf8_lossy(&self.text.as_bytes()[..at]);
+        let begin = before.rfind('\n').map_or(0, |end| end + 1);
+        (before.matches('\n').count() + 1, before[begin..].chars().count() + 1)
+    }
+
+    fn mistake(&self, at: usize, what: &str) -> String {
+        let (line, column) = self.position(at);
+        format!("{}:{line}:{column}: {what}", self.path.display())
+    }
+
+    /// What is said of a place where the text is no TOML.
+    fn no_toml(&self, at: usize, message: &str) -> String {
+        let message = message.replace('\n', " ");
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let begin = before.rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text[begin..].lines().next().unwrap_or_default();
+        if message == "duplicate key" && line.starts_with('[') {
+            let told =
+                format!("{message} ({line} begins further up, and has all of its keys there)");
+            return self.mistake(at, &told);
+        }
+        let name = line.split_once('=').map(|(name, _)| name.trim());
         // Without quotation marks an octal number is no TOML.
-        "socket_mode" => true,
-        "listen" | "hosts" | "users" | "trusted_proxies" | "certificates" | "keys" | "alpn"
-        | "redirect" | "admin" => message.contains("expected a sequence"),
-        // If the text is no TOML, the value may be right.
-        _ => text.parse::<toml::Table>().is_ok(),
+        let mode = Settings::table().find(|setting| setting.name() == "socket_mode");
+        let hint = mode.filter(|mode| name == Some(mode.name())).map_or("", |mode| mode.hint);
+        let named = name.map(|name| format!("{name}: ")).unwrap_or_default();
+        let section = before[..begin].lines().rev().find(|line| line.starts_with('['));
+        let section = section.filter(|_| !line.starts_with('['));
+        let section = section.map(|name| format!(" (in {name})")).unwrap_or_default();
+        self.mistake(at, &format!("{named}{message}{hint}{section}"))
     }
-}
-
-// === Values of the file ===
-
-pub(super) fn text<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map(Some).map_err(serde::de::Error::custom)
-}
-
-pub(super) fn duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
-}
-
-pub(super) fn texts<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(
-    deserializer: D,
-) -> Result<Option<Vec<T>>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let values: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
-    values.map(Some).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -222,79 +215,143 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::setting::Default;
 
-    /// Every key that takes no number, with its table.
-    const KEYS: [(&str, &str); 15] = [
-        ("", "drain_timeout"),
-        ("", "hand_over"),
-        ("", "idle_exit"),
-        ("[log]", "level"),
-        ("[log]", "format"),
-        ("[limits]", "head_timeout"),
-        ("[limits]", "write_timeout"),
-        ("[public]", "listen"),
-        ("[public]", "socket_mode"),
-        ("[admin]", "listen"),
-        ("[admin]", "hosts"),
-        ("[admin]", "users"),
-        ("[public]", "proxy"),
-        ("[proxy]", "wait"),
-        ("[proxy]", "trusted_proxies"),
-    ];
+    /// Reads a text; answers its mistakes.
+    fn mistakes(text: &str) -> Vec<String> {
+        let mut mistakes = Mistakes::default();
+        parse(Path::new("x.toml"), text, &mut Settings::default(), &mut mistakes);
+        let told = mistakes.none().err().map(|error| error.to_string());
+        told.iter().flat_map(|told| told.lines()).map(str::to_owned).collect()
+    }
 
-    fn parse(text: &str) -> Result<Settings, String> {
-        super::parse(Path::new("x.toml"), text).map_err(|error| error.to_string())
+    fn position(mistake: &str) -> Option<(usize, usize)> {
+        let mut parts = mistake.strip_prefix("x.toml:")?.splitn(3, ':');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
+    /// A setting with a value that it could have.
+    fn setting() -> impl Strategy<Value = (&'static Setting, String)> {
+        let settings = Settings::table().map(|setting| {
+            let (Default::To(value) | Default::None(_, value)) = setting.default;
+            (setting, setting.in_file(value))
+        });
+        prop::sample::select(settings.collect::<Vec<_>>())
+    }
+
+    fn in_section(setting: &Setting, line: &str) -> String {
+        match setting.section() {
+            "" => format!("\n{line}\n"),
+            section => format!("[{section}]\n{line}\n"),
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_the_file_holds_an_error_names_the_line(
+        fn whatever_the_file_holds_each_mistake_names_its_place_from_the_top(
             text in "(\\PC|\\n|\\[log\\]|linger|level|users|=|\"|\\[|\\{|1|'){0,40}",
         ) {
-            if let Err(error) = parse(&text) {
-                let rest = error.split_once("x.toml:").map(|(_, rest)| rest);
-                let line = rest.and_then(|rest| rest.split_once(':')?.0.parse::<usize>().ok());
-                let lines = text.matches('\n').count() + 1;
-                prop_assert!(line.is_some_and(|line| (1..=lines).contains(&line)), "{}", error);
-                prop_assert!(!error.contains('\n'), "{}", error);
+            let lines: Vec<_> = text.split('\n').collect();
+            let mut last = 0;
+            for mistake in mistakes(&text) {
+                let (line, column) = position(&mistake).unwrap_or_else(|| panic!("{mistake:?}"));
+                prop_assert!(line > last && line <= lines.len(), "{:?}", mistake);
+                let columns = lines[line - 1].chars().count() + 1;
+                prop_assert!((1..=columns).contains(&column), "{:?}", mistake);
+                last = line;
             }
         }
 
         #[test]
-        fn a_value_of_the_wrong_kind_is_told_with_its_line_and_key(
-            empty in 0..9_usize,
-            (table, key) in prop::sample::select(&KEYS[..]),
-            value in "-?[1-9][0-9]{0,3}|1979-05-27|\\{\\}",
-        ) {
-            let text = format!("{}{table}\n{key} = {value}\n", "\n".repeat(empty));
-            let error = parse(&text).expect_err(&text);
-            prop_assert!(error.contains(&format!("x.toml:{}: {key}: ", empty + 2)), "{}", error);
+        fn every_setting_is_read_in_its_section((setting, value) in setting()) {
+            let text = in_section(setting, &format!("{} = {value}", setting.name()));
+            prop_assert_eq!(mistakes(&text), Vec::<String>::new());
         }
 
         #[test]
-        fn a_key_that_is_not_known_is_told_with_its_line(
-            empty in 0..9_usize,
-            (table, _) in prop::sample::select(&KEYS[..]),
-            key in "x[a-z_]{0,9}",
+        fn a_value_of_the_wrong_kind_is_told_with_its_place_and_key(
+            (setting, _) in setting(),
+            value in "1979-05-27|\\{\\}|1\\.5",
         ) {
-            let text = format!("{}{table}\n{key} = 1\n", "\n".repeat(empty));
-            let error = parse(&text).expect_err(&text);
-            let expected = format!("x.toml:{}: ", empty + 2);
-            prop_assert!(error.contains(&expected) && error.contains(&key), "{}", error);
+            let text = in_section(setting, &format!("{} = {value}", setting.name()));
+            let column = setting.name().len() + 4;
+            let begin = format!("x.toml:2:{column}: {}: expected ", setting.key);
+            let mistakes = mistakes(&text);
+            prop_assert!(mistakes.len() == 1 && mistakes[0].starts_with(&begin), "{:?}", mistakes);
         }
+
+        #[test]
+        fn a_misspelt_name_is_told_with_the_one_that_was_meant(
+            (setting, value) in setting(),
+            at in 1_usize..30,
+        ) {
+            // Without one of its letters no name is another setting's.
+            let mut name = setting.name().to_owned();
+            prop_assume!(name.len() > 4);
+            name.remove(at % (name.len() - 1) + 1);
+            let text = in_section(setting, &format!("{name} = {value}"));
+            let meant = format!("(did you mean {}?)", setting.key);
+            let mistakes = mistakes(&text);
+            prop_assert!(mistakes.len() == 1 && mistakes[0].ends_with(&meant), "{:?}", mistakes);
+            prop_assert!(mistakes[0].starts_with("x.toml:2:1: "), "{:?}", mistakes);
+        }
+
+        #[test]
+        fn every_mistake_is_told(
+            lines in prop::collection::vec(prop::sample::select(&LINES[..]), 0..8),
+        ) {
+            let numbered = lines.iter().enumerate();
+            let text = numbered.map(|(at, (line, _))| line.replace("KEY", &format!("key{at}")) + "\n");
+            let expected = lines.iter().filter(|(_, is_mistake)| *is_mistake).count();
+            prop_assert_eq!(mistakes(&text.collect::<String>()).len(), expected);
+        }
+    }
+
+    /// Lines, and whether there is a mistake in them.
+    const LINES: [(&str, bool); 5] = [
+        ("KEY = 1", true),
+        ("KEY = \"x\" y", true),
+        ("KEY = 020", true),
+        ("# a comment", false),
+        ("", false),
+    ];
+
+    #[test]
+    fn a_setting_in_the_wrong_section_is_told_where_it_belongs() {
+        let told = mistakes("level = \"info\"\n[log]\nlinger = \"1s\"\n[limits]\n");
+        let expected = [
+            "x.toml:1:1: unknown setting level (did you mean log.level?)",
+            "x.toml:3:1: unknown setting log.linger (did you mean linger?)",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_section_that_is_not_known_or_is_a_setting_is_told() {
+        let told = mistakes("log = 1\n[limts]\nx = 1\n[web]\n[linger]\n");
+        let expected = [
+            "x.toml:1:1: log is a section (write [log], and its settings below it)",
+            "x.toml:2:2: unknown section limts (did you mean [limits]?)",
+            "x.toml:4:2: unknown section web (see lockstepd.toml(5))",
+            "x.toml:5:1: linger: expected a text, found a section (write a time such as \"20s\" or \"1m 30s\")",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]
     fn a_section_that_is_there_twice_is_told_so() {
-        let error = parse("[tls]\n[admin]\n[tls]\nport = 1\n").unwrap_err();
-        let told =
-            "x.toml:3: duplicate key ([tls] begins further up, and has all of its keys there)";
-        assert!(error.contains(told), "{error}");
-        let error = parse("[log]\n[tls]\nport = 1\nport = 2\n").unwrap_err();
-        assert!(error.ends_with("(in [tls])"), "{error}");
-        let error = parse("[log]\n[toast]\n").unwrap_err();
-        assert!(!error.contains("(in "), "{error}");
+        let told = mistakes("[tls]\n[admin]\n[tls]\nport = 1\n");
+        let expected =
+            "x.toml:3:2: duplicate key ([tls] begins further up, and has all of its keys there)";
+        assert_eq!(told, [expected]);
+        let told = mistakes("[log]\n[tls]\nport = 1\nport = 2\n");
+        assert!(told[0].ends_with("(in [tls])"), "{told:?}");
+    }
+
+    #[test]
+    fn names_with_dots_and_inline_tables_are_the_same_as_sections() {
+        assert_eq!(mistakes("log.level = \"debug\"\nlimits = { max_headers = 3 }\n"), [""; 0]);
     }
 }

@@ -2,9 +2,16 @@
 
 mod environment;
 mod file;
+mod lifecycle;
+mod limits;
+mod mistakes;
+mod nearest;
 mod proxy;
+mod servers;
+pub(crate) mod setting;
 mod settings;
 mod tls;
+pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,12 +21,23 @@ use lockstepd::{
     Target,
 };
 
-use self::environment::Variables;
+use self::mistakes::Mistakes;
+use self::setting::Setting;
+use self::value::Mode;
+
+pub(crate) use self::environment::FILE as FILE_VARIABLE;
+pub(crate) use self::file::DEFAULT_FILE;
 pub(crate) use self::proxy::ProxySettings;
-pub(crate) use self::settings::{Mode, Settings};
+pub(crate) use self::settings::{Origin, Settings};
 #[cfg(feature = "tls")]
 pub(crate) use self::tls::ClientCertificates;
 pub(crate) use self::tls::TlsSettings;
+
+/// The flags that were given, with their texts.
+pub(crate) type Flags = Vec<(&'static Setting, String)>;
+
+/// Where the public server listens unless told otherwise.
+const PUBLIC: &str = "0.0.0.0:9090";
 
 /// Where the admin server listens unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
@@ -32,6 +50,7 @@ const TLS: &str = "0.0.0.0:9443";
 pub(crate) struct Config {
     pub(crate) public: Listen,
     /// The application behind the public server, if there is one.
+    pub(crate) application: Option<Address>,
     pub(crate) proxy: ProxySettings,
     pub(crate) tls: TlsSettings,
     /// Where the public server speaks TLS, if it does.
@@ -56,10 +75,12 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) admin_users: Vec<u32>,
-    /// The file that was read, if there is one.
-    pub(crate) file: Option<PathBuf>,
-    /// Variables with the prefix `LOCKSTEPD_` that are no setting.
-    pub(crate) unknown: Vec<String>,
+    /// The files that were read.
+    pub(crate) files: Vec<PathBuf>,
+    /// What was chosen, and by whom.
+    pub(crate) settings: Settings,
+    /// Of variables that are no setting.
+    pub(crate) warnings: Vec<String>,
 }
 
 // === impl Config ===
@@ -68,69 +89,73 @@ impl Config {
     /// Decides every setting; `flags` come first.
     ///
     /// # Errors
-    /// When a variable or the file cannot be understood, or a file that was named is not there.
-    pub(crate) fn load(file: Option<&Path>, flags: &Settings) -> Result<Self, Error> {
-        let mut variables = Variables::default();
-        let from_env = Settings::from_env(&mut variables)?;
-        let named = variables.file();
-        let file = file.map(PathBuf::from).or(named);
-        let (file, from_file) = file::read(file)?;
-        let settings = flags.clone().or(from_env).or(from_file);
-        let defaults = LogSettings::default();
-        let limits = limits(&settings);
-        limits.check()?;
-        settings.tls.check()?;
-        let tls_address = first(settings.tls.listen.as_deref(), TLS);
-        Ok(Self {
-            limits,
-            proxy: settings.proxy,
-            tls_port: settings.tls.port.unwrap_or_else(|| port(&tls_address)),
-            tls_listen: listen(settings.tls.listen.clone(), None, TLS),
-            tls: settings.tls,
-            admin_hosts: settings.admin_hosts.unwrap_or_default(),
-            admin_users: settings.admin_users.unwrap_or_default(),
-            admin_address: first(settings.admin.as_deref(), ADMIN),
-            public: listen(settings.public, settings.public_socket_mode, "0.0.0.0:9090"),
-            admin: listen(settings.admin, settings.admin_socket_mode, ADMIN),
-            lame_duck: settings.lame_duck.unwrap_or_default(),
-            drain_timeout: settings.drain_timeout.unwrap_or(Daemon::DRAIN_TIMEOUT),
-            linger: settings.linger.unwrap_or(Daemon::LINGER),
-            hand_over: settings.hand_over.unwrap_or(true),
-            idle_exit: settings.idle_exit.filter(|time| !time.is_zero()),
-            log_level: settings.log_level.unwrap_or(defaults.level),
-            log_target: settings.log_target.unwrap_or_default(),
-            log_format: settings.log_format.unwrap_or_default(),
-            access_log: settings.access_log.unwrap_or_default(),
-            file,
-            unknown: variables.unknown(),
-        })
+    /// When a variable or a file cannot be understood, or a file that was named is not there. Tells all mistakes.
+    pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, Error> {
+        let mut settings = Settings::default();
+        let mut mistakes = Mistakes::default();
+        environment::read_rust_log(&mut settings);
+        let file = file.map(PathBuf::from).or_else(environment::file);
+        let files = file::read(file, &mut settings, &mut mistakes);
+        environment::read(&mut settings, &mut mistakes);
+        for (setting, text) in flags {
+            let flag = format!("--{}", setting.flag());
+            if let Err(why) = settings.set_text(setting, text, Origin::Flag(flag.clone())) {
+                mistakes.add(format!("{flag}: {why}"));
+            }
+        }
+        let limits = settings.limits.limits();
+        if let Err(error) = limits.check() {
+            mistakes.add(error.to_string());
+        }
+        settings.tls.check(&mut mistakes);
+        mistakes.none()?;
+        Ok(Self::decided(settings, limits, files))
     }
-}
 
-fn limits(settings: &Settings) -> Limits {
-    let mut limits = Limits::default();
-    limits.connections = settings.max_connections.or(limits.connections);
-    limits.head_size = settings.max_head_size.unwrap_or(limits.head_size);
-    limits.headers = settings.max_headers.unwrap_or(limits.headers);
-    limits.streams = settings.max_streams.unwrap_or(limits.streams);
-    limits.admin_body_size = settings.max_admin_body_size.unwrap_or(limits.admin_body_size);
-    limits.first_byte_timeout = settings.first_byte_timeout.unwrap_or(limits.first_byte_timeout);
-    limits.head_timeout = settings.head_timeout.unwrap_or(limits.head_timeout);
-    limits.body_timeout = settings.body_timeout.unwrap_or(limits.body_timeout);
-    limits.idle_timeout = settings.idle_timeout.unwrap_or(limits.idle_timeout);
-    limits.write_timeout = settings.write_timeout.unwrap_or(limits.write_timeout);
-    limits.tcp_keepalive = settings.tcp_keepalive.unwrap_or(limits.tcp_keepalive);
-    limits
-}
+    /// Gives every setting that no source mentions its default.
+    fn decided(settings: Settings, limits: Limits, files: Vec<PathBuf>) -> Self {
+        let chosen = settings.clone();
+        let Settings { lifecycle, log, public, proxy, tls, admin, .. } = chosen;
+        let tls_address = first(tls.listen.as_deref(), TLS);
+        Self {
+            limits,
+            application: public.proxy,
+            proxy,
+            tls_port: tls.port.unwrap_or_else(|| port(&tls_address)),
+            tls_listen: listen(tls.listen.clone(), None, TLS),
+            tls,
+            admin_hosts: admin.hosts.unwrap_or_default(),
+            admin_users: admin.users.unwrap_or_default(),
+            admin_address: first(admin.listen.as_deref(), ADMIN),
+            public: listen(public.listen, public.socket_mode, PUBLIC),
+            admin: listen(admin.listen, admin.socket_mode, ADMIN),
+            lame_duck: lifecycle.lame_duck.unwrap_or_default(),
+            drain_timeout: lifecycle.drain_timeout.unwrap_or(Daemon::DRAIN_TIMEOUT),
+            linger: lifecycle.linger.unwrap_or(Daemon::LINGER),
+            hand_over: lifecycle.hand_over.unwrap_or(true),
+            idle_exit: lifecycle.idle_exit.filter(|time| !time.is_zero()),
+            log_level: log.level.unwrap_or(LogSettings::default().level),
+            log_target: log.target.unwrap_or_default(),
+            log_format: log.format.unwrap_or_default(),
+            access_log: log.access.unwrap_or_default(),
+            files,
+            settings,
+            warnings: environment::unknown(),
+        }
+    }
 
-impl Config {
+    /// The proxy to the application, if there is one.
+    pub(crate) fn proxy(&self) -> Option<Proxy> {
+        self.proxy.proxy(self.application.as_ref())
+    }
+
     /// The reload that makes this configuration `new`.
     pub(crate) fn reload(&self, new: Self, proxy: Option<&Proxy>) -> Reload {
         let fixed = [
             ("public.listen or public.socket_mode", self.public != new.public),
             (
                 "public.proxy, from none or to none,",
-                self.proxy.to.is_some() != new.proxy.to.is_some(),
+                self.application.is_some() != new.application.is_some(),
             ),
             ("admin.listen or admin.socket_mode", self.admin != new.admin),
             ("admin.hosts", self.admin_hosts != new.admin_hosts),
@@ -140,6 +165,7 @@ impl Config {
             ("log.target", self.log_target != new.log_target),
             ("log.format", self.log_format != new.log_format),
         ];
+        let new_proxy = new.proxy();
         let reload = Reload::new()
             .level(new.log_level)
             .access_log(new.access_log)
@@ -148,7 +174,7 @@ impl Config {
             .drain_timeout(new.drain_timeout)
             .linger(new.linger)
             .idle_exit(new.idle_exit);
-        let reload = match (proxy, new.proxy.proxy()) {
+        let reload = match (proxy, new_proxy) {
             (Some(proxy), Some(new)) => reload.proxy(proxy, new),
             _ => reload,
         };
@@ -177,4 +203,90 @@ fn listen(chosen: Option<Vec<Address>>, mode: Option<Mode>, default: &str) -> Li
         None => default.try_into().expect("the default is an address"),
     };
     listen.mode(mode.map_or(Listen::DEFAULT_MODE, Mode::bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::setting::Default;
+    use super::*;
+
+    /// A configuration in which settings have these values.
+    fn config<'a>(values: impl IntoIterator<Item = (&'static Setting, &'a str)>) -> Config {
+        let mut settings = Settings::default();
+        for (setting, value) in values {
+            let set = settings.set_text(setting, value, Origin::Flag(setting.flag()));
+            set.unwrap_or_else(|error| panic!("{} = {value}: {error}", setting.key));
+        }
+        let limits = settings.limits.limits();
+        Config::decided(settings, limits, Vec::new())
+    }
+
+    fn setting(key: &str) -> &'static Setting {
+        Settings::table().find(|setting| setting.key == key).expect("there is such a setting")
+    }
+
+    /// A value that is not the default.
+    fn other(setting: &Setting) -> &'static str {
+        let values = [
+            "7s",
+            "7",
+            "false",
+            "true",
+            "0600",
+            "unix:/other",
+            "127.0.0.1:1",
+            "debug",
+            "journal",
+            "json",
+            "all",
+            "10.0.0.0/8",
+            "/other",
+            "accept",
+            "other",
+        ];
+        let values = values.into_iter().filter(|value| setting.default_in_words() != *value);
+        let mut values = values.filter(|value| setting.check(value::Given::Text(value)).is_ok());
+        values.next().expect("one of them fits")
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_descriptions() {
+        let of = |setting: &'static Setting| match setting.default {
+            Default::To(value) => Some((setting, value)),
+            Default::None(..) => None,
+        };
+        let application = (setting("public.proxy"), "unix:/application");
+        let told = config(Settings::table().filter_map(of).chain([application]));
+        let counts = config([application]);
+        let decided = |config: &Config| {
+            let Config { public, tls_listen, tls_port, admin, admin_address, limits, .. } = config;
+            let Config { lame_duck, drain_timeout, linger, hand_over, idle_exit, .. } = config;
+            let Config { log_level, log_target, log_format, access_log, .. } = config;
+            let Config { admin_hosts, admin_users, .. } = config;
+            let told = format!(
+                "{public:?} {tls_listen:?} {tls_port} {admin:?} {admin_address:?} {limits:?} {lame_duck:?} \
+                 {drain_timeout:?} {linger:?} {hand_over} {idle_exit:?} {log_level:?} {log_target:?} {log_format:?} \
+                 {access_log:?} {admin_hosts:?} {admin_users:?} {:?}",
+                config.proxy()
+            );
+            // Whether an address was chosen counts for sockets without names, and is no default.
+            told.replace("explicit: true", "explicit: false")
+        };
+        assert_eq!(decided(&told), decided(&counts));
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_told_at_a_reload_and_nothing_else() {
+        for changed in Settings::table() {
+            // Whether there is an application at all is another matter than which.
+            let application = (setting("public.proxy"), "unix:/application");
+            let [old, new] =
+                [config([application]), config([application, (changed, other(changed))])];
+            let reload = format!("{:?}", old.reload(new, None));
+            let (_, told) = reload.rsplit_once("restart_for: ").expect("it is the last");
+            let name = if changed.section() == "tls" { "tls" } else { changed.key };
+            assert_eq!(told.contains(name), !changed.reload, "{}: {told}", changed.key);
+            assert_eq!(told.starts_with("[]"), changed.reload, "{}: {told}", changed.key);
+        }
+    }
 }

@@ -3,77 +3,103 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
-use lockstepd::{Address, Error};
+use lockstepd::Address;
 
-use super::environment::Variables;
-use super::file::{text, texts};
+use super::mistakes::Mistakes;
+use super::setting::settings;
 
-/// The settings of one source; `None` where it does not mention one. The flags and the file's section have the same.
-#[expect(clippy::doc_markdown, reason = "clap shows these comments to operators as they are")]
-#[derive(Args, Clone, Debug, Default, Eq, PartialEq, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct TlsSettings {
-    /// Where the public server speaks TLS, if there are certificates; sockets that systemd passes under the name
-    /// "public-tls" take the place of the addresses [env: LOCKSTEPD_TLS_LISTEN] [default: 0.0.0.0:9443]
-    #[arg(id = "tls-listen", long, global = true, value_name = "ADDRESS", value_delimiter = ',')]
-    #[serde(deserialize_with = "texts")]
-    pub(crate) listen: Option<Vec<Address>>,
-
-    /// Certificates, in PEM files with those between each and a root; several separated by commas, of which the name
-    /// that a client asks for chooses [env: LOCKSTEPD_TLS_CERTIFICATES] [default: none, TLS is not spoken]
-    #[arg(
-        id = "tls-certificates",
-        long,
-        global = true,
-        value_name = "FILE",
-        value_delimiter = ','
-    )]
-    pub(crate) certificates: Option<Vec<PathBuf>>,
-
-    /// Keys of the certificates, in the same order; nobody but the service and its group may be able to read them
-    /// [env: LOCKSTEPD_TLS_KEYS] [default: none]
-    #[arg(id = "tls-keys", long, global = true, value_name = "FILE", value_delimiter = ',')]
-    pub(crate) keys: Option<Vec<PathBuf>>,
-
-    /// Authorities, in a PEM file, one of which has to have signed the certificate that a client of the public server
-    /// shows over TLS; in clear text it serves everybody (LOCKSTEPD_PUBLIC= for TLS alone) [env: LOCKSTEPD_TLS_CLIENT_AUTHORITIES] [default: none, clients are not asked for certificates]
-    #[arg(id = "tls-client-authorities", long, global = true, value_name = "FILE")]
-    pub(crate) client_authorities: Option<PathBuf>,
-
-    /// Whether clients have to show a certificate, where there are authorities: require or accept
-    /// [env: LOCKSTEPD_TLS_CLIENT_CERTIFICATES] [default: require]
-    #[arg(id = "tls-client-certificates", long, global = true, value_name = "WHICH")]
-    #[serde(deserialize_with = "text")]
-    pub(crate) client_certificates: Option<ClientCertificates>,
-
-    /// Protocols that TLS offers (ALPN), the preferred one first [env: LOCKSTEPD_TLS_ALPN] [default: http/1.1]
-    #[arg(id = "tls-alpn", long, global = true, value_name = "PROTOCOL", value_delimiter = ',')]
-    pub(crate) alpn: Option<Vec<String>>,
-
-    /// Where requests in clear text are answered with 308 to the first port of --tls-listen, or to --tls-port; sockets
-    /// that systemd passes under the name "redirect" take the place of the addresses
-    /// [env: LOCKSTEPD_TLS_REDIRECT] [default: none]
-    #[arg(id = "tls-redirect", long, global = true, value_name = "ADDRESS", value_delimiter = ',')]
-    #[serde(deserialize_with = "texts")]
-    pub(crate) redirect: Option<Vec<Address>>,
-
-    /// The port that clients reach TLS by, for --tls-redirect, if it is not that of --tls-listen, as behind a
-    /// socket unit [env: LOCKSTEPD_TLS_PORT] [default: that of --tls-listen]
-    #[arg(id = "tls-port", long, global = true, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-
-    /// Where the admin server speaks TLS, with the same certificates; its clients have to show one of
-    /// --tls-admin-authorities [env: LOCKSTEPD_TLS_ADMIN] [default: none]
-    #[arg(id = "tls-admin", long, global = true, value_name = "ADDRESS", value_delimiter = ',')]
-    #[serde(deserialize_with = "texts")]
-    pub(crate) admin: Option<Vec<Address>>,
-
-    /// Authorities, in a PEM file, of those who may use the admin server over TLS
-    /// [env: LOCKSTEPD_TLS_ADMIN_AUTHORITIES] [default: none]
-    #[arg(id = "tls-admin-authorities", long, global = true, value_name = "FILE")]
-    pub(crate) admin_authorities: Option<PathBuf>,
-}
+settings! { #[derive(Eq, PartialEq)] TlsSettings {
+    certificates: Vec<PathBuf> = "tls.certificates" {
+        variable: "LOCKSTEPD_TLS_CERTIFICATES",
+        value: "FILE",
+        default: Default::None("none, TLS is not spoken", "/etc/lockstepd/tls.pem"),
+        reload: false,
+        help: "Certificates, in PEM files with those between each and a root; several separated by commas, of which \
+               the name that a client asks for chooses",
+        more: "The certificate first, then those between it and a root. Of several the first is for clients that ask \
+               for no name, or for another. With drop-ins/tls.conf the unit names them, and `lockstepd check` needs \
+               them in its environment, as the drop-in says.",
+    }
+    keys: Vec<PathBuf> = "tls.keys" {
+        variable: "LOCKSTEPD_TLS_KEYS",
+        value: "FILE",
+        default: Default::None("none", "/etc/lockstepd/tls.key"),
+        reload: false,
+        help: "Keys of the certificates, in the same order; nobody but the service and its group may be able to read \
+               them",
+        more: "RSA or ECDSA, without a passphrase, each in a file of its own. A key that every user can read is refused.",
+    }
+    listen: Vec<Address> = "tls.listen" {
+        variable: "LOCKSTEPD_TLS_LISTEN",
+        value: "ADDRESS",
+        default: Default::None("0.0.0.0:9443, if there are certificates", "0.0.0.0:443"),
+        reload: false,
+        help: "Where the public server speaks TLS, if there are certificates; sockets that systemd passes under the \
+               name \"public-tls\" take the place of the addresses",
+        more: "For TLS alone: public.listen = [] (drop-ins/tls.conf says what the units need for that).",
+    }
+    redirect: Vec<Address> = "tls.redirect" {
+        variable: "LOCKSTEPD_TLS_REDIRECT",
+        value: "ADDRESS",
+        default: Default::None("none", "0.0.0.0:80"),
+        reload: false,
+        help: "Where requests in clear text are answered with 308 to the first port of --tls-listen, or to --tls-port; \
+               sockets that systemd passes under the name \"redirect\" take the place of the addresses",
+        more: "",
+    }
+    port: u16 = "tls.port" {
+        variable: "LOCKSTEPD_TLS_PORT",
+        value: "PORT",
+        default: Default::None("that of --tls-listen", "443"),
+        reload: false,
+        help: "The port that clients reach TLS by, for --tls-redirect, if it is not that of --tls-listen, as behind a \
+               socket unit",
+        more: "",
+    }
+    client_authorities: PathBuf = "tls.client_authorities" {
+        variable: "LOCKSTEPD_TLS_CLIENT_AUTHORITIES",
+        value: "FILE",
+        default: Default::None("none, clients are not asked for certificates", "/etc/lockstepd/clients.pem"),
+        reload: false,
+        help: "Authorities, in a PEM file, one of which has to have signed the certificate that a client of the public \
+               server shows over TLS; in clear text it serves everybody (LOCKSTEPD_PUBLIC= for TLS alone)",
+        more: "",
+    }
+    client_certificates: ClientCertificates = "tls.client_certificates" {
+        variable: "LOCKSTEPD_TLS_CLIENT_CERTIFICATES",
+        value: "WHICH",
+        default: Default::None("require, where there are authorities", "require"),
+        reload: false,
+        help: "Whether clients have to show a certificate, where there are authorities: require or accept",
+        more: "With accept, those without one are let in, too.",
+    }
+    alpn: Vec<String> = "tls.alpn" {
+        variable: "LOCKSTEPD_TLS_ALPN",
+        value: "PROTOCOL",
+        default: Default::None("http/1.1", "h2,http/1.1"),
+        reload: false,
+        help: "Protocols that TLS offers (ALPN), the preferred one first",
+        more: "Connections of HTTP/2 end at a restart. In clear text a client that begins with HTTP/2 is served so, \
+               whatever is here.",
+    }
+    admin: Vec<Address> = "tls.admin" {
+        variable: "LOCKSTEPD_TLS_ADMIN",
+        value: "ADDRESS",
+        default: Default::None("none", "0.0.0.0:9444"),
+        reload: false,
+        help: "Where the admin server speaks TLS, with the same certificates; its clients have to show one of \
+               --tls-admin-authorities",
+        more: "admin.hosts needs the name that it is asked under.",
+    }
+    admin_authorities: PathBuf = "tls.admin_authorities" {
+        variable: "LOCKSTEPD_TLS_ADMIN_AUTHORITIES",
+        value: "FILE",
+        default: Default::None("none", "/etc/lockstepd/operators.pem"),
+        reload: false,
+        help: "Authorities, in a PEM file, of those who may use the admin server over TLS",
+        more: "",
+    }
+}}
 
 /// Whether clients have to show a certificate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -86,87 +112,41 @@ pub(crate) enum ClientCertificates {
 // === impl TlsSettings ===
 
 impl TlsSettings {
-    pub(super) fn from_env(variables: &mut Variables) -> Result<Self, Error> {
-        Ok(Self {
-            listen: variables.list("LOCKSTEPD_TLS_LISTEN")?,
-            certificates: variables.list("LOCKSTEPD_TLS_CERTIFICATES")?,
-            keys: variables.list("LOCKSTEPD_TLS_KEYS")?,
-            client_authorities: variables
-                .one("LOCKSTEPD_TLS_CLIENT_AUTHORITIES", PathBuf::from_str)?,
-            client_certificates: variables
-                .one("LOCKSTEPD_TLS_CLIENT_CERTIFICATES", ClientCertificates::from_str)?,
-            alpn: variables.list("LOCKSTEPD_TLS_ALPN")?,
-            redirect: variables.list("LOCKSTEPD_TLS_REDIRECT")?,
-            port: variables.one("LOCKSTEPD_TLS_PORT", u16::from_str)?,
-            admin: variables.list("LOCKSTEPD_TLS_ADMIN")?,
-            admin_authorities: variables
-                .one("LOCKSTEPD_TLS_ADMIN_AUTHORITIES", PathBuf::from_str)?,
-        })
-    }
-
-    /// Takes each setting that is absent here from `other`.
-    pub(super) fn or(self, other: Self) -> Self {
-        Self {
-            listen: self.listen.or(other.listen),
-            certificates: self.certificates.or(other.certificates),
-            keys: self.keys.or(other.keys),
-            client_authorities: self.client_authorities.or(other.client_authorities),
-            client_certificates: self.client_certificates.or(other.client_certificates),
-            alpn: self.alpn.or(other.alpn),
-            redirect: self.redirect.or(other.redirect),
-            port: self.port.or(other.port),
-            admin: self.admin.or(other.admin),
-            admin_authorities: self.admin_authorities.or(other.admin_authorities),
-        }
-    }
-
     /// Tells whether TLS is to be spoken.
     pub(crate) fn is_on(&self) -> bool {
         self.certificates.as_ref().is_some_and(|certificates| !certificates.is_empty())
     }
 
-    /// Finds out whether the settings fit each other.
-    ///
-    /// # Errors
-    /// When they do not, or this program has no TLS.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let refused = |why: String| Err(Error::Configuration(why));
+    /// Finds out whether the settings fit each other, and this program has TLS.
+    pub(super) fn check(&self, mistakes: &mut Mistakes) {
         let (certificates, keys) = (count(self.certificates.as_ref()), count(self.keys.as_ref()));
         if certificates != keys {
-            return refused(format!(
+            mistakes.add(format!(
                 "tls.certificates names {} and tls.keys {}: each certificate has one key, in the same order",
                 files(certificates),
                 files(keys),
             ));
-        }
-        if !self.is_on() && *self != Self::default() {
-            return refused(
+        } else if !self.is_on() && *self != Self::default() {
+            mistakes.add(
                 "there are settings of TLS, but no certificates (name them in tls.certificates, and their keys in \
-                 tls.keys)"
-                    .to_owned(),
+                 tls.keys)",
             );
         }
         if self.admin.is_some() && self.admin_authorities.is_none() {
-            return refused(
+            mistakes.add(
                 "tls.admin without tls.admin_authorities would let everybody who reaches it stop the daemon \
-                 (say whose certificates its clients have to show)"
-                    .to_owned(),
+                 (say whose certificates its clients have to show)",
             );
         }
         if self.client_certificates.is_some() && self.client_authorities.is_none() {
-            return refused(
+            mistakes.add(
                 "tls.client_certificates without tls.client_authorities would ask no client for a certificate \
-                 (name the authorities that sign them)"
-                    .to_owned(),
+                 (name the authorities that sign them)",
             );
         }
         if self.is_on() && cfg!(not(feature = "tls")) {
-            return refused(
-                "this lockstepd is built without TLS (build it with: cargo build --release --features tls)"
-                    .to_owned(),
-            );
+            mistakes.add("this lockstepd is built without TLS (build it with: cargo build --release --features tls)");
         }
-        Ok(())
     }
 }
 

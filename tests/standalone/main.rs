@@ -9,6 +9,7 @@ mod balancer;
 mod binding;
 mod ceiling;
 mod configuration;
+mod doctor;
 mod drain;
 mod ends;
 mod http2;

@@ -1,5 +1,6 @@
 //! The command line, of which the settings' flags are made by their descriptions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
@@ -47,12 +48,22 @@ const CONFIG: &str = "config";
 
 /// Reads the command line; exits with 2 and an explanation if it cannot be understood.
 pub(crate) fn parse() -> Arguments {
-    let mut matches = command().get_matches();
-    let line = Line::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit());
+    parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+/// Reads a command line that begins with the program.
+///
+/// # Errors
+/// When it cannot be understood.
+pub(crate) fn parse_from<T: Into<OsString> + Clone>(
+    words: impl IntoIterator<Item = T>,
+) -> Result<Arguments, clap::Error> {
+    let mut matches = command().try_get_matches_from(words)?;
+    let line = Line::from_arg_matches_mut(&mut matches)?;
     let flag = |setting: &'static Setting| Some((setting, text_of(&matches, setting)?));
     let flags = Settings::table().filter_map(flag).collect();
     let config = matches.get_one::<PathBuf>(CONFIG).cloned();
-    Arguments { command: line.command.unwrap_or_default(), config, flags }
+    Ok(Arguments { command: line.command.unwrap_or_default(), config, flags })
 }
 
 /// The whole command line, for the help, the manual page and completions, too.

@@ -15,10 +15,24 @@ pub(crate) enum Command {
     Check,
     /// Print the configuration that a start in this environment would have, and where each setting comes from
     Config,
+    /// Look at an installed unit, and tell what will not work and why; exit 1 if something does not
+    Doctor(Doctor),
     /// Have a running daemon's requests wait, until none is with the application: for its ExecStop=
     Hold(Hold),
     /// Let the requests go on that wait since `hold`: for the application's ExecStartPost=
     Release(Release),
+}
+
+/// A look at an installed unit: its file, its drop-ins, its sockets, and the configuration that it has there.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Doctor {
+    /// Unit of lockstepd, or of another program that is made with its library
+    #[arg(value_name = "UNIT", default_value = "lockstepd.service")]
+    pub(crate) unit: String,
+
+    /// Look among the units of the user, not among those of the system
+    #[arg(long)]
+    pub(crate) user: bool,
 }
 
 /// A hold of the application behind a running daemon, which is asked on its admin server (--admin).

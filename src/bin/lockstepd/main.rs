@@ -4,6 +4,7 @@ mod arguments;
 mod ask;
 mod command;
 mod config;
+mod doctor;
 #[cfg(test)]
 mod documents;
 mod greeting;
@@ -13,38 +14,56 @@ mod tls;
 
 use std::process::ExitCode;
 
-use lockstepd::{Daemon, LogSettings, Proxy, Server};
+use lockstepd::{Daemon, Error, LogSettings, Proxy, Server};
 
 use crate::command::Command;
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::greeting::Greeting;
 
 fn main() -> ExitCode {
     let arguments = arguments::parse();
-    let load = move || Config::load(arguments.config.as_deref(), &arguments.flags);
+    let environment = Environment::of_this_process();
+    let load = move || Config::load(&environment, arguments.config.as_deref(), &arguments.flags);
+    match arguments.command {
+        Command::Run => run(load),
+        Command::Check => with(load, check),
+        Command::Config => with(load, |config| show::show(&config)),
+        Command::Doctor(doctor) => doctor::examine(&doctor),
+        Command::Hold(hold) => with(load, |config| ask::hold(&config.admin_address, &hold)),
+        Command::Release(release) => {
+            with(load, |config| ask::release(&config.admin_address, &release))
+        }
+    }
+}
+
+/// Does something with the configuration, or reports why there is none.
+fn with(
+    load: impl Fn() -> Result<Config, Error>,
+    then: impl FnOnce(Config) -> ExitCode,
+) -> ExitCode {
+    load().map_or_else(|error| error.report(), then)
+}
+
+fn run(load: impl Fn() -> Result<Config, Error> + Send + Sync + 'static) -> ExitCode {
     match load() {
-        Ok(config) => match arguments.command {
-            Command::Run => {
-                let proxy = config.proxy();
-                let daemon = daemon(config.clone(), proxy.clone());
-                daemon.on_reload(move || Ok(config.reload(load()?, proxy.as_ref()))).run()
-            }
-            Command::Check => {
-                for file in &config.files {
-                    eprintln!("read {}", file.display());
-                }
-                if config.files.is_empty() {
-                    eprintln!("there is no configuration file");
-                }
-                let proxy = config.proxy();
-                daemon(config, proxy).check()
-            }
-            Command::Config => show::show(&config),
-            Command::Hold(hold) => ask::hold(&config.admin_address, &hold),
-            Command::Release(release) => ask::release(&config.admin_address, &release),
-        },
+        Ok(config) => {
+            let proxy = config.proxy();
+            let daemon = daemon(config.clone(), proxy.clone());
+            daemon.on_reload(move || Ok(config.reload(load()?, proxy.as_ref()))).run()
+        }
         Err(error) => error.report(),
     }
+}
+
+fn check(config: Config) -> ExitCode {
+    for file in &config.files {
+        eprintln!("read {}", file.display());
+    }
+    if config.files.is_empty() {
+        eprintln!("there is no configuration file");
+    }
+    let proxy = config.proxy();
+    daemon(config, proxy).check()
 }
 
 fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {

@@ -110,7 +110,9 @@ fn parse(path: &Path, text: &str, settings: &mut Settings, mistakes: &mut Mistak
         };
         told.extend(mistake.map(|mistake| (line, mistake)));
     }
-    told.into_values().for_each(|mistake| mistakes.add(mistake));
+    for mistake in told.into_values() {
+        mistakes.add(mistake);
+    }
 }
 
 /// A key with its sections, the place where it stands, and its value.

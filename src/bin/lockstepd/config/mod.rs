@@ -25,7 +25,7 @@ use self::mistakes::Mistakes;
 use self::setting::Setting;
 use self::value::Mode;
 
-pub(crate) use self::environment::FILE as FILE_VARIABLE;
+pub(crate) use self::environment::{Environment, FILE as FILE_VARIABLE};
 pub(crate) use self::file::DEFAULT_FILE;
 pub(crate) use self::proxy::ProxySettings;
 pub(crate) use self::settings::{Origin, Settings};
@@ -90,13 +90,17 @@ impl Config {
     ///
     /// # Errors
     /// When a variable or a file cannot be understood, or a file that was named is not there. Tells all mistakes.
-    pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, Error> {
+    pub(crate) fn load(
+        environment: &Environment,
+        file: Option<&Path>,
+        flags: &Flags,
+    ) -> Result<Self, Error> {
         let mut settings = Settings::default();
         let mut mistakes = Mistakes::default();
-        environment::read_rust_log(&mut settings);
-        let file = file.map(PathBuf::from).or_else(environment::file);
+        environment.read_rust_log(&mut settings);
+        let file = file.map(PathBuf::from).or_else(|| environment.file());
         let files = file::read(file, &mut settings, &mut mistakes);
-        environment::read(&mut settings, &mut mistakes);
+        environment.read(&mut settings, &mut mistakes);
         for (setting, text) in flags {
             let flag = format!("--{}", setting.flag());
             if let Err(why) = settings.set_text(setting, text, Origin::Flag(flag.clone())) {
@@ -109,7 +113,8 @@ impl Config {
         }
         settings.tls.check(&mut mistakes);
         mistakes.none()?;
-        Ok(Self::decided(settings, limits, files))
+        let warnings = environment.warnings();
+        Ok(Self { warnings, ..Self::decided(settings, limits, files) })
     }
 
     /// Gives every setting that no source mentions its default.
@@ -140,13 +145,30 @@ impl Config {
             access_log: log.access.unwrap_or_default(),
             files,
             settings,
-            warnings: environment::unknown(),
+            warnings: Vec::new(),
         }
     }
 
     /// The proxy to the application, if there is one.
     pub(crate) fn proxy(&self) -> Option<Proxy> {
         self.proxy.proxy(self.application.as_ref())
+    }
+
+    /// Every server, by the name that its sockets have, with the addresses that it binds without them.
+    pub(crate) fn servers(&self) -> Vec<(&'static str, Vec<Address>)> {
+        let Settings { public, admin, tls, .. } = &self.settings;
+        let or = |addresses: &Option<Vec<Address>>, default: &str| {
+            let default = || vec![default.parse().expect("the default is an address")];
+            addresses.clone().unwrap_or_else(default)
+        };
+        let mut servers =
+            vec![("public", or(&public.listen, PUBLIC)), ("admin", or(&admin.listen, ADMIN))];
+        if tls.is_on() {
+            servers.push(("public-tls", or(&tls.listen, TLS)));
+        }
+        servers.extend(tls.admin.clone().map(|addresses| ("admin-tls", addresses)));
+        servers.extend(tls.redirect.clone().map(|addresses| ("redirect", addresses)));
+        servers
     }
 
     /// The reload that makes this configuration `new`.

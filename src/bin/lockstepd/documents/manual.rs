@@ -1,7 +1,7 @@
 //! The manual page lockstepd(8).
 
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::roff::{finished, flag, list, see_also, tagged};
 use super::{DATE, assert_current};

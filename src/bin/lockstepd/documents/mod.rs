@@ -1,4 +1,5 @@
 //! Documents that are made of the command line and the settings' descriptions, and held to them by tests.
+#![expect(clippy::format_push_string, reason = "documents are short, and made in tests alone")]
 
 mod completions;
 mod configuration_file;

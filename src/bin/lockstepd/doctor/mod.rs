@@ -1,0 +1,61 @@
+//! `lockstepd doctor`: what of an installed unit will not work, and why.
+//!
+//! It reads unit files and what they name, and asks nobody.
+
+mod findings;
+mod program;
+mod sandbox;
+mod service;
+mod sockets;
+mod unit_file;
+
+use std::process::ExitCode;
+
+use self::findings::{Findings, Severity};
+use self::program::Program;
+use self::unit_file::{SearchPath, Unit};
+use crate::command::Doctor;
+
+/// Looks at a unit, and writes what was found to standard output; the exit code is 1 if something does not work.
+pub(crate) fn examine(doctor: &Doctor) -> ExitCode {
+    let name = match &doctor.unit {
+        name if name.contains('.') => name.clone(),
+        name => format!("{name}.service"),
+    };
+    let mut findings = Findings::default();
+    let path = SearchPath::of(doctor.user);
+    match path.read(&name) {
+        Ok(Some(unit)) => look_at(&unit, &path, &mut findings),
+        Ok(None) => findings.error(format!(
+            "{name}: there is no such unit in {} (install it, or name another: lockstepd doctor UNIT)",
+            path.shown()
+        )),
+        Err(error) => findings.error(format!("{name}: cannot read its files: {error}")),
+    }
+    for finding in &findings.0 {
+        println!("{finding}");
+    }
+    let [errors, warnings] =
+        [Severity::Error, Severity::Warning].map(|severity| findings.count(severity));
+    println!("{name}: {}", summary(errors, warnings));
+    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn look_at(unit: &Unit, path: &SearchPath, findings: &mut Findings) {
+    let program = Program::of(unit, findings);
+    let names = sockets::check(unit, path, program.config.as_ref(), findings);
+    let needs = program.needs(&names);
+    service::check(unit, needs, service::systemd_version(), findings);
+    sandbox::check(unit, &program, &names, findings);
+}
+
+fn summary(errors: usize, warnings: usize) -> String {
+    let number = |number, what| match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    };
+    match (errors, warnings) {
+        (0, 0) => "nothing to mend".to_owned(),
+        _ => format!("{}, {}", number(errors, "error"), number(warnings, "warning")),
+    }
+}

@@ -1,0 +1,82 @@
+//! The socket units of a service, and the names of the sockets that they pass.
+
+use super::findings::Findings;
+use super::unit_file::{SearchPath, Unit};
+use crate::config::Config;
+
+/// Looks at the socket units of a service; answers the names of the sockets that it is passed.
+pub(super) fn check(
+    service: &Unit,
+    path: &SearchPath,
+    config: Option<&Config>,
+    findings: &mut Findings,
+) -> Vec<String> {
+    let own = format!("{}.socket", service.name.trim_end_matches(".service"));
+    let listed = service.all("Service", "Sockets").into_iter();
+    let listed = listed.flat_map(|line| {
+        service.expanded(&line.value).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let mut units: Vec<_> = listed.collect();
+    let is_listed = units.contains(&own);
+    let mut names = Vec::new();
+    if !is_listed {
+        units.push(own.clone());
+    }
+    for unit in units {
+        match path.read(&unit) {
+            Ok(Some(socket)) => {
+                if !is_listed && unit == own {
+                    findings.warning(format!(
+                        "{}: starting the service alone does not open {own} (set Sockets={own})",
+                        service.name
+                    ));
+                }
+                names.push(check_one(&socket, service, config, findings));
+            }
+            Ok(None) if unit == own && !is_listed => {}
+            Ok(None) => findings.error(format!(
+                "{}: Sockets= names {unit}, and there is no such unit in {}",
+                service.name,
+                path.shown()
+            )),
+            Err(error) => findings.error(format!("{unit}: cannot read its files: {error}")),
+        }
+    }
+    names
+}
+
+/// Looks at one socket unit; answers the name of its sockets.
+fn check_one(
+    socket: &Unit,
+    service: &Unit,
+    config: Option<&Config>,
+    findings: &mut Findings,
+) -> String {
+    let unit = &socket.name;
+    let belongs_to = socket.last("Socket", "Service").map_or_else(
+        || format!("{}.service", unit.trim_end_matches(".socket")),
+        |assignment| socket.expanded(&assignment.value),
+    );
+    if belongs_to != service.name {
+        findings.error(format!("{unit}: it is for {belongs_to} (set Service={})", service.name));
+    }
+    if let Some(accept) = socket.last("Socket", "Accept").filter(|accept| accept.value == "yes") {
+        findings.error(format!(
+            "{}: Accept=yes starts a process for each client (take it away)",
+            accept.place()
+        ));
+    }
+    let named = socket.last("Socket", "FileDescriptorName");
+    let name = named.map_or_else(|| unit.clone(), |name| socket.expanded(&name.value));
+    let Some(config) = config else { return name };
+    let servers: Vec<_> = config.servers().into_iter().map(|(server, _)| server).collect();
+    if !servers.contains(&name.as_str()) {
+        let place = named.map_or_else(|| unit.clone(), super::unit_file::Assignment::place);
+        findings.error(format!(
+            "{place}: FileDescriptorName= is {name}, and no server has that name: they are {} (the service ends with \
+             78)",
+            servers.join(", ")
+        ));
+    }
+    name
+}

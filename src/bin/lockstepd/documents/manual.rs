@@ -96,8 +96,11 @@ fn commands(page: &mut Roff, command: &clap::Command) {
         for argument in own {
             let takes_value = argument.get_action().takes_values();
             let value = argument.get_value_names().filter(|_| takes_value);
-            let tag =
-                flag(argument.get_long().unwrap_or_default(), value.map(|names| names[0].as_str()));
+            let value = value.map(|names| names[0].as_str());
+            let tag = match argument.get_long() {
+                Some(long) => flag(long, value),
+                None => vec![italic(value.unwrap_or_default())],
+            };
             let help = argument.get_long_help().or(argument.get_help());
             let help = help.map(ToString::to_string).unwrap_or_default();
             let defaults: Vec<_> =

@@ -192,7 +192,7 @@
 //! | x509-cert, base64ct (`tls`) | when certificates expire, whom they name; those of clients for the application |
 //! | zeroize (`tls`) | keys are overwritten when they are dropped |
 //! | http-body-util (`proxy`, `cli`) | bodies in parts; the program asks its admin server with it |
-//! | clap, toml (`cli`) | the program |
+//! | clap, strsim, toml (`cli`) | the program |
 //!
 //! The smallest supported Rust is 1.85, with the feature `tls` 1.91. A test checks that no dependency asks for more, `.ci/run`
 //! that their licences are those in `deny.toml`, and that no package is there in two versions.

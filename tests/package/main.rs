@@ -1,6 +1,7 @@
 //! What the documentation promises of the package: its dependencies, the Rust they need, its scripts.
 
 mod api;
+mod catalog;
 mod manual;
 mod rooms;
 mod units;

@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod applications;
+mod catalog;
 mod configuration;
 mod contract;
 mod crowded;

@@ -6,6 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::metrics::encode_histogram;
 use crate::proxy::overview::{ApplicationStatus, ProxyOverview, STATES};
 
 type Written = Result<(), fmt::Error>;
@@ -52,7 +53,7 @@ pub(super) fn encode(
         }
     }
     counters(&all, encoder)?;
-    times(&all, encoder)?;
+    times(applications, &all, encoder)?;
     causes(&all, encoder)
 }
 
@@ -77,19 +78,25 @@ fn counters(all: &Statuses<'_>, encoder: &mut DescriptorEncoder<'_>) -> Written 
     Ok(())
 }
 
-fn times(all: &Statuses<'_>, encoder: &mut DescriptorEncoder<'_>) -> Written {
-    let times: [Row<f64>; 2] = [
-        ("application_answer", "Time to the heads of the answers", |it| it.answer_seconds),
-        ("application_connect", "Time to the connections", |it| it.connect_seconds),
-    ];
-    for (name, help, value) in times {
-        let seconds = Some(&Unit::Seconds);
-        let mut family = encoder.encode_descriptor(name, help, seconds, MetricType::Counter)?;
-        for (server, status) in all {
-            let labels = [("server", *server)];
-            let time = value(status);
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&time, None)?;
-        }
+fn times(
+    applications: &[ProxyOverview],
+    all: &Statuses<'_>,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Written {
+    let seconds = Some(&Unit::Seconds);
+    let help = "Time to the heads of the answers";
+    let mut family =
+        encoder.encode_descriptor("application_answer", help, seconds, MetricType::Histogram)?;
+    for view in applications {
+        encode_histogram(&mut family, &view.server, &view.proxy.state().metrics.answers)?;
+    }
+    let help = "Time to the connections";
+    let mut family =
+        encoder.encode_descriptor("application_connect", help, seconds, MetricType::Counter)?;
+    for (server, status) in all {
+        let labels = [("server", *server)];
+        let time = status.connect_seconds;
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&time, None)?;
     }
     Ok(())
 }

@@ -7,24 +7,26 @@
 #![expect(clippy::cast_precision_loss, reason = "figures for people, exact up to 2^53")]
 
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry as MetricsRegistry, Unit};
 
 #[cfg(feature = "proxy")]
 use super::application_metrics;
+use super::exposition::Format;
+use super::process_metrics::ProcessMetrics;
 #[cfg(feature = "tls")]
 use super::tls_metrics;
 use crate::connections::metrics::{
-    BOUNDS_US, Count, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
+    BOUNDS_US, Count, Histogram, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
 };
 use crate::connections::registry::Registry;
 use crate::handover::drain_history::{DrainHistory, LastDrain};
+use crate::lifecycle::phase::Phases;
 use crate::log::lost_lines;
 #[cfg(feature = "proxy")]
 use crate::proxy::overview::ProxyOverview;
@@ -35,6 +37,7 @@ use crate::tls::acceptor::Acceptors;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     servers: Vec<Arc<Registry>>,
+    phases: Phases,
     reloads: Arc<Reloads>,
     /// What the application counts.
     own: Option<MetricsRegistry>,
@@ -52,12 +55,14 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(
         servers: Vec<Arc<Registry>>,
+        phases: Phases,
         reloads: Arc<Reloads>,
         history: Arc<DrainHistory>,
         own: Option<MetricsRegistry>,
     ) -> Self {
         Self {
             servers,
+            phases,
             reloads,
             own,
             #[cfg(feature = "proxy")]
@@ -83,48 +88,19 @@ impl Metrics {
         self
     }
 
-    /// Everything, in Prometheus' text format.
-    pub(crate) fn text(self: &Arc<Self>) -> String {
+    /// Everything, in this format.
+    pub(crate) fn text(self: &Arc<Self>, format: Format) -> String {
         let mut metrics_registry = MetricsRegistry::with_prefix("lockstepd");
         metrics_registry.register_collector(Box::new(Arc::clone(self)));
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = text::encode(&mut text, &metrics_registry);
         let mut process = MetricsRegistry::default();
         process.register_collector(Box::new(ProcessMetrics { started: self.started }));
-        let _ = text::encode(&mut text, &process);
-        if let Some(own) = &self.own {
-            let _ = text::encode(&mut text, own);
+        let mut text = String::new();
+        for registry in [&metrics_registry, &process].into_iter().chain(&self.own) {
+            // Writing to a string does not fail.
+            let _ = text::encode_registry(&mut text, registry);
         }
-        exposition(&text)
+        format.of(text)
     }
-}
-
-/// How the bound of a bucket without one is written by the encoder.
-const LAST_BOUND: &str = "le=\"1.7976931348623157e308\"";
-
-/// `OpenMetrics` names a family of counters without `_total`; Prometheus' own format does not.
-fn exposition(openmetrics: &str) -> String {
-    let mut text = String::with_capacity(openmetrics.len());
-    let mut lines = openmetrics.lines().filter(|line| *line != "# EOF").peekable();
-    while let Some(line) = lines.next() {
-        let family = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '));
-        let Some((name, help)) = family else {
-            // The unit is in the name, and the last bucket has no bound.
-            if !line.starts_with("# UNIT ") {
-                text.extend([&*line.replace(LAST_BOUND, "le=\"+Inf\""), "\n"]);
-            }
-            continue;
-        };
-        let counter = format!("# TYPE {name} counter");
-        if lines.next_if(|line| *line == counter).is_some() {
-            text.extend(["# HELP ", name, "_total ", help, "\n"]);
-            text.extend(["# TYPE ", name, "_total counter\n"]);
-        } else {
-            text.extend([line, "\n"]);
-        }
-    }
-    text
 }
 
 type Written = Result<(), fmt::Error>;
@@ -136,6 +112,10 @@ impl Collector for Metrics {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         build.encode_family(&version)?.encode_gauge(&1_u64)?;
 
+        let help = "1 while /ready says that there should be traffic, 0 otherwise";
+        encoder
+            .encode_descriptor("ready", help, None, MetricType::Gauge)?
+            .encode_gauge(&u64::from(self.phases.current().is_ready()))?;
         let mut reloads =
             encoder.encode_descriptor("reloads", "Reloads by result", None, MetricType::Counter)?;
         for (result, count) in [("ok", &self.reloads.succeeded), ("failed", &self.reloads.failed)] {
@@ -149,6 +129,8 @@ impl Collector for Metrics {
         self.gauge(&mut encoder, "connections", "Open connections", |server| {
             server.connections() as u64
         })?;
+        let help = "Connections that a server may have";
+        self.gauge(&mut encoder, "max_connections", help, |server| server.limit() as u64)?;
         self.gauge(&mut encoder, "requests_in_flight", "Requests being answered", |server| {
             server.metrics.in_flight()
         })?;
@@ -338,81 +320,25 @@ impl Metrics {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for server in &self.servers {
-            let counts = server.metrics.durations.each_ref().map(Count::get);
-            let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
-            let buckets: Vec<_> = bounds.zip(counts).collect();
-            let sum = server.metrics.duration_us.get() as f64 / 1e6;
-            let labels = [("server", server.server())];
-            family.encode_family(&labels)?.encode_histogram::<Empty>(
-                sum,
-                counts.iter().sum(),
-                &buckets,
-                None,
-            )?;
-        }
-        Ok(())
+        self.servers.iter().try_for_each(|server| {
+            encode_histogram(&mut family, server.server(), &server.metrics.durations)
+        })
     }
+}
+
+/// A server's part of a family of histograms.
+pub(super) fn encode_histogram(
+    family: &mut MetricEncoder<'_>,
+    server: &str,
+    histogram: &Histogram,
+) -> Written {
+    let counts = histogram.counts();
+    let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(counts).collect();
+    let (sum, count) = (histogram.sum_seconds(), counts.iter().sum());
+    let labels = [("server", server)];
+    family.encode_family(&labels)?.encode_histogram::<Empty>(sum, count, &buckets, None)
 }
 
 /// No labels.
 type Empty = prometheus_client::encoding::NoLabelSet;
-
-/// What the kernel says of this process, under the names that all Prometheus clients use.
-#[derive(Debug)]
-struct ProcessMetrics {
-    started: SystemTime,
-}
-
-impl Collector for ProcessMetrics {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Written {
-        let started = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let gauge = MetricType::Gauge;
-        let mut start = encoder.encode_descriptor(
-            "process_start_time_seconds",
-            "Time of the start",
-            None,
-            gauge,
-        )?;
-        start.encode_gauge(&started.as_secs_f64())?;
-        if let Some((cpu, resident)) = read_stat() {
-            encoder
-                .encode_descriptor(
-                    "process_cpu_seconds",
-                    "Processor time",
-                    None,
-                    MetricType::Counter,
-                )?
-                .encode_counter::<Empty, _, u64>(&cpu, None)?;
-            encoder
-                .encode_descriptor("process_resident_memory_bytes", "Resident memory", None, gauge)?
-                .encode_gauge(&resident)?;
-        }
-        if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            encoder
-                .encode_descriptor("process_open_fds", "Open descriptors", None, gauge)?
-                .encode_gauge(&(open.count() as u64))?;
-        }
-        if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-            encoder
-                .encode_descriptor("process_max_fds", "Limit of open descriptors", None, gauge)?
-                .encode_gauge(&limit)?;
-        }
-        Ok(())
-    }
-}
-
-/// Processor time in seconds and resident memory in bytes, from `proc_pid_stat(5)`.
-fn read_stat() -> Option<(f64, u64)> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field, the name, may hold anything, but ends with the last parenthesis.
-    let fields: Vec<u64> = stat
-        .rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .map(|field| field.parse().unwrap_or(0))
-        .collect();
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
-    let cpu = (fields.get(11)? + fields.get(12)?) as f64 / ticks;
-    Some((cpu, fields.get(21)? * rustix::param::page_size() as u64))
-}

@@ -10,10 +10,14 @@ mod application_metrics;
 mod applications;
 pub(crate) mod declared;
 mod events;
+#[cfg(feature = "metrics")]
+pub(crate) mod exposition;
 mod guard;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 mod page;
+#[cfg(feature = "metrics")]
+mod process_metrics;
 pub(crate) mod routes;
 mod status;
 #[cfg(feature = "tls")]

@@ -9,7 +9,7 @@
 //! | `OPTIONS /`, `/live`, `/ready` | what `GET /ready` or `/live` answers: HAProxy checks health with `OPTIONS / HTTP/1.0` |
 //! | `GET /status` | phase, servers, sockets, connections, limits and settings as JSON |
 //! | `GET /events` | the same once a second, as server-sent events, until a stop, a reload or an upgrade |
-//! | `GET /metrics` | everything that is counted, for Prometheus (feature `metrics`) |
+//! | `GET /metrics` | everything that is counted, for Prometheus, as its text or as `OpenMetrics` (feature `metrics`) |
 //! | `POST /reload` | reads the configuration anew, as `SIGHUP` does |
 //! | `POST /hold`, `POST /release` | has requests wait for the application, until it was restarted (feature `proxy`) |
 //! | others | the application's own routes, if it has any |
@@ -20,6 +20,8 @@ use std::time::{Instant, SystemTime};
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
+#[cfg(feature = "metrics")]
+use axum::http::header::{HeaderMap, VARY};
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
@@ -31,6 +33,8 @@ use super::applications;
 use super::guard::{self, Guard};
 use super::status::Status;
 use super::{events, page};
+#[cfg(feature = "metrics")]
+use crate::admin::exposition::Format;
 #[cfg(feature = "metrics")]
 use crate::admin::metrics::Metrics;
 use crate::connections::overview::{HandOver, ServerOverview};
@@ -149,8 +153,13 @@ async fn reload(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 }
 
 #[cfg(feature = "metrics")]
-async fn metrics(State(admin): State<Arc<Admin>>) -> ([(HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.text())
+async fn metrics(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> ([(HeaderName, &'static str); 2], String) {
+    let format = Format::asked_for(&headers);
+    let headers = [(CONTENT_TYPE, format.content_type()), (VARY, "Accept")];
+    (headers, admin.metrics.text(format))
 }
 
 fn bounded(reason: &str) -> String {

@@ -20,15 +20,23 @@ pub(crate) const METHODS: [&str; 8] =
 /// Statuses from 100 to 599.
 pub(crate) const STATUSES: usize = 500;
 
-/// The upper bounds of the duration's buckets, in microseconds.
-pub(crate) const BOUNDS_US: [u64; 14] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
-    5_000_000, 30_000_000,
+/// The upper bounds of a histogram's buckets, in microseconds: those that Prometheus' clients have by default, with
+/// finer ones below and a coarser one above.
+pub(crate) const BOUNDS_US: [u64; 17] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
+
+/// How long something took, by buckets; how often it happened is their sum.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [Count; BOUNDS_US.len() + 1],
+    sum_us: Count,
+}
 
 /// What is counted of one server.
 #[derive(Debug)]
@@ -38,8 +46,8 @@ pub(crate) struct ServerMetrics {
     finished: Count,
     /// Answers by method and status.
     pub(crate) answers: Box<[Count]>,
-    pub(crate) durations: [Count; BOUNDS_US.len() + 1],
-    pub(crate) duration_us: Count,
+    /// From requests' heads to the ends of their answers.
+    pub(crate) durations: Histogram,
     pub(crate) accepted: Count,
     pub(crate) taken_over: Count,
     /// How often the server came to its limit of connections while a client was waiting.
@@ -96,6 +104,28 @@ impl Count {
     }
 }
 
+// === impl Histogram ===
+
+impl Histogram {
+    pub(crate) fn add(&self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.iter().position(|bound| took <= *bound);
+        self.buckets[bucket.unwrap_or(BOUNDS_US.len())].add(1);
+        self.sum_us.add(took);
+    }
+
+    /// How often it took no longer than each bound, and longer than the one before.
+    #[cfg(feature = "admin")]
+    pub(crate) fn counts(&self) -> [u64; BOUNDS_US.len() + 1] {
+        self.buckets.each_ref().map(Count::get)
+    }
+
+    #[cfg(feature = "admin")]
+    pub(crate) fn sum_seconds(&self) -> f64 {
+        self.sum_us.get() as f64 / 1e6
+    }
+}
+
 // === impl ServerMetrics ===
 
 impl ServerMetrics {
@@ -106,8 +136,7 @@ impl ServerMetrics {
             answers: std::iter::repeat_with(Count::default)
                 .take(METHODS.len() * STATUSES)
                 .collect(),
-            durations: Default::default(),
-            duration_us: Count::default(),
+            durations: Histogram::default(),
             accepted: Count::default(),
             taken_over: Count::default(),
             full: Count::default(),
@@ -139,10 +168,7 @@ impl ServerMetrics {
             if status < STATUSES {
                 self.answers[method * STATUSES + status].add(1);
             }
-            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let bucket = BOUNDS_US.iter().position(|bound| took <= *bound);
-            self.durations[bucket.unwrap_or(BOUNDS_US.len())].add(1);
-            self.duration_us.add(took);
+            self.durations.add(took);
         }
         self.finished.0.fetch_add(1, Ordering::Release);
     }
@@ -159,8 +185,8 @@ impl ServerMetrics {
     pub(crate) fn durations(&self) -> Durations {
         Durations {
             le_seconds: BOUNDS_US.map(|bound| bound as f64 / 1e6),
-            counts: self.durations.each_ref().map(Count::get),
-            sum_seconds: self.duration_us.get() as f64 / 1e6,
+            counts: self.durations.counts(),
+            sum_seconds: self.durations.sum_seconds(),
         }
     }
 
@@ -201,6 +227,20 @@ pub(crate) fn method_index(method: &Method) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn a_duration_is_counted_once_in_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::default();
+        for us in [0, 100, 101, 100_000, 100_001, 30_000_000, 30_000_001] {
+            histogram.add(Duration::from_micros(us));
+        }
+        let counts = histogram.counts();
+        let count = |bound| counts[BOUNDS_US.iter().position(|it| *it == bound).unwrap()];
+        assert_eq!([100, 250, 100_000, 250_000, 30_000_000].map(count), [2, 1, 1, 1, 1]);
+        assert_eq!((counts[BOUNDS_US.len()], counts.iter().sum::<u64>()), (1, 7));
+        assert!((histogram.sum_seconds() - 60.200_203).abs() < 1e-9);
+    }
 
     #[test]
     fn every_method_has_its_own_place() {

@@ -90,6 +90,7 @@ impl Running {
         own: Option<prometheus_client::registry::Registry>,
     ) -> Metrics {
         let registries = views.iter().map(|view| Arc::clone(&view.registry)).collect();
-        Metrics::new(registries, Arc::clone(&self.reloads), Arc::clone(&self.history), own)
+        let (reloads, history) = (Arc::clone(&self.reloads), Arc::clone(&self.history));
+        Metrics::new(registries, self.phases.clone(), reloads, history, own)
     }
 }

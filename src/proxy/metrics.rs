@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::connections::metrics::Count;
+use crate::connections::metrics::{Count, Histogram};
 
 /// Why a request was sent again; the index is that of [`ProxyMetrics::retries`].
 pub(crate) const RETRIES: [&str; 5] = ["away", "not_sent", "not_read", "idempotent", "starting"];
@@ -40,9 +40,8 @@ pub(crate) struct ProxyMetrics {
     pub(crate) reused: Count,
     pub(crate) retries: [Count; RETRIES.len()],
     pub(crate) failures: [Count; FAILURES.len()],
-    /// Answers whose head has come, and how long that took altogether.
-    pub(crate) answers: Count,
-    pub(crate) answer_us: Count,
+    /// How long the heads of answers took to come.
+    pub(crate) answers: Histogram,
     pub(crate) tunnels: AtomicUsize,
 }
 
@@ -63,8 +62,7 @@ impl ProxyMetrics {
     }
 
     pub(crate) fn answered(&self, after: Duration) {
-        self.answers.add(1);
-        self.answer_us.add(us(after));
+        self.answers.add(after);
     }
 
     #[cfg(any(feature = "admin", test))]

@@ -1,25 +1,24 @@
-//! What `/metrics` says can be read by Prometheus.
+//! What `/metrics` says can be read by Prometheus, in both formats.
 //!
-//! One test needs promtool; without it that is skipped and says so, with `LOCKSTEPD_REQUIRE_PROMTOOL=1` it
-//! fails instead.
+//! Two tests need promtool; without it they are skipped and say so, with `LOCKSTEPD_REQUIRE_PROMTOOL=1` they
+//! fail instead.
 
 use std::{
     collections::{HashMap, HashSet},
-    env,
-    io::Write,
-    process::{Command, Stdio},
+    fs,
 };
 
 use crate::{
     program::Program,
-    support::{Client, ask, exchange, skip},
+    support::{Client, Response, ask, exchange, has_promtool, promtool},
 };
 
-/// How to get promtool.
-const PROMTOOL: &str = "Debian: apt-get install --no-install-recommends prometheus";
+/// What Prometheus 2.42 accepts.
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,\
+    application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
-/// The metrics of a daemon that has seen a little of everything.
-fn text() -> String {
+/// A daemon that has seen a little of everything.
+fn program() -> Program {
     let program = Program::with_limits("60s");
     let mut client = Client::connect(&program.public);
     for path in ["/", "/panic", "/length"] {
@@ -30,30 +29,74 @@ fn text() -> String {
     }
     exchange(&program.public, b"nonsense\r\n\r\n", false);
     ask(&program.admin, "GET", "/nothing");
-    ask(&program.admin, "GET", "/metrics").text()
+    program
+}
+
+/// Its metrics.
+fn text() -> String {
+    ask(&program().admin, "GET", "/metrics").text()
+}
+
+/// The metrics for a client that accepts this.
+fn accepting(program: &Program, accept: &str) -> Response {
+    let mut client = Client::connect(&program.admin);
+    client.send(&format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n"));
+    client.response("GET")
 }
 
 #[test]
 fn promtool_finds_nothing_to_complain_about() {
-    if Command::new("promtool").arg("--version").output().is_err() {
-        let required = env::var("LOCKSTEPD_REQUIRE_PROMTOOL").unwrap_or_default();
-        assert!(
-            matches!(required.as_str(), "" | "0"),
-            "there is no promtool, and LOCKSTEPD_REQUIRE_PROMTOOL is set: {PROMTOOL}"
-        );
-        return skip(&format!("no promtool ({PROMTOOL})"));
+    if !has_promtool() {
+        return;
     }
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it was there a moment ago");
-    promtool.stdin.take().expect("it was asked for").write_all(text().as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    assert_eq!(promtool(&["check", "metrics"], &text()), (true, String::new()));
+}
+
+#[test]
+fn prometheus_gets_openmetrics_and_can_read_it() {
+    let answer = accepting(&program(), PROMETHEUS);
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(content_type));
+    let text = answer.body;
+    for line in [
+        "# TYPE lockstepd_requests counter",
+        "# TYPE lockstepd_request_duration_seconds histogram",
+        "# UNIT lockstepd_request_duration_seconds seconds",
+        "lockstepd_requests_total{server=\"public\",method=\"HEAD\",status=\"200\"} 1",
+        "lockstepd_reloads_total{result=\"failed\"} 0",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    assert!(!text.contains("_created"), "{text}");
+    if !has_promtool() {
+        return;
+    }
+    // What it reads from a file has to have times.
+    let timed: String = text
+        .lines()
+        .map(|line| if line.starts_with('#') { format!("{line}\n") } else { format!("{line} 1\n") })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let [file, blocks] = ["metrics", "blocks"].map(|name| directory.path().join(name));
+    fs::write(&file, timed).unwrap();
+    let [file, blocks] = [&file, &blocks].map(|path| path.to_str().expect("it is text"));
+    let (is_read, said) =
+        promtool(&["tsdb", "create-blocks-from", "openmetrics", file, blocks], "");
+    assert!(is_read, "{said}");
+}
+
+#[test]
+fn who_does_not_ask_for_openmetrics_gets_prometheus_own_text() {
+    let program = program();
+    for accept in ["*/*", "text/plain;version=0.0.4", "application/openmetrics-text;version=2.0.0"]
+    {
+        let answer = accepting(&program, accept);
+        let content_type = Some("text/plain; version=0.0.4; charset=utf-8");
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
+        assert!(answer.body.contains("# TYPE lockstepd_requests_total counter\n"), "{accept}");
+        assert!(!answer.body.contains("# EOF") && !answer.body.contains("# UNIT"), "{accept}");
+    }
 }
 
 #[test]
@@ -92,6 +135,9 @@ fn every_line_is_of_the_format() {
     assert!(types.len() > 15, "{text}");
 }
 
+/// The bounds that Prometheus' clients have by default: a rule may count on any of them.
+const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 #[test]
 fn buckets_are_cumulative_and_end_with_the_count() {
     let text = text();
@@ -114,6 +160,12 @@ fn buckets_are_cumulative_and_end_with_the_count() {
     }
     assert_eq!(buckets.len(), 2, "{text}");
     for (server, buckets) in buckets {
+        for bound in DEFAULT_BOUNDS {
+            assert!(
+                buckets.iter().any(|bucket| bucket.0.total_cmp(&bound).is_eq()),
+                "{bound} is not in {buckets:?}"
+            );
+        }
         assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{buckets:?}");
         assert_eq!(buckets.last(), Some(&(f64::INFINITY, counts[&server])), "{text}");
     }

@@ -43,6 +43,7 @@ mod openssl;
 mod output;
 mod peer;
 mod played;
+mod promtool;
 mod service;
 #[cfg(feature = "tls")]
 mod tls_relay;
@@ -67,6 +68,7 @@ pub(crate) use openssl::{Certificate, SClient, has_openssl};
 pub(crate) use output::Output;
 pub(crate) use peer::{Options, options};
 pub(crate) use played::{End, Head, Played};
+pub(crate) use promtool::{has_promtool, promtool};
 #[cfg(feature = "tls")]
 pub(crate) use tls_relay::TlsRelay;
 pub(crate) use tunnel::{Talk, Tunnel};

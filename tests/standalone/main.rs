@@ -17,6 +17,7 @@ mod inheritance;
 mod lame_duck;
 mod logging;
 mod members;
+mod monitoring;
 mod notifications;
 mod options;
 mod own_listeners;

@@ -26,14 +26,14 @@ use tempfile::TempDir;
 use crate::support::{Application, Daemon, End, Launch, PATIENCE, Played, wait_until};
 
 /// A place for an application, and a daemon that passes requests on to it.
-struct Place {
+pub(crate) struct Place {
     directory: TempDir,
 }
 
 // === impl Place ===
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().expect("a temporary directory can be made") }
     }
 
@@ -52,12 +52,12 @@ impl Place {
     }
 
     /// A daemon that passes requests on to it.
-    fn launch(&self) -> Launch {
+    pub(crate) fn launch(&self) -> Launch {
         Launch::daemon().args(["--public-proxy", &self.address()])
     }
 
     #[track_caller]
-    fn application(&self, options: &[&str]) -> Application {
+    pub(crate) fn application(&self, options: &[&str]) -> Application {
         Application::start(&self.address(), &self.executed(), options)
     }
 }

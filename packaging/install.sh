@@ -171,6 +171,7 @@ or name another with LOCKSTEPD_BINARY="
     make_dir "$bindir"
     make_dir "$unitdir"
     make_dir "$docdir/drop-ins"
+    make_dir "$docdir/docs"
     make_dir "$(dirname -- "$config")"
 
     put 0755 "$bindir/lockstepd" <"$binary"
@@ -184,6 +185,10 @@ or name another with LOCKSTEPD_BINARY="
     if [ -r "$root/README.md" ]; then
         put 0644 "$docdir/README.md" <"$root/README.md"
     fi
+    # The pages that README leads to.
+    for page in "$root"/docs/*.md; do
+        if [ -r "$page" ]; then put 0644 "$docdir/docs/${page##*/}" <"$page"; fi
+    done
 
     # The copy in docdir is what was installed last: a configuration equal to it has not been edited.
     if [ ! -e "$DESTDIR$config" ] || cmp -s -- "$DESTDIR$config" "$DESTDIR$docdir/lockstepd.toml"; then
@@ -247,8 +252,9 @@ uninstall_all() {
     fi
 
     for drop_in in "$here"/drop-ins/*.conf; do remove "$docdir/drop-ins/${drop_in##*/}"; done
+    for page in "$root"/docs/*.md; do remove "$docdir/docs/${page##*/}"; done
     remove "$docdir/README.md" "$docdir/lockstepd.toml"
-    remove_dir "$docdir/drop-ins" "$docdir" "$(dirname -- "$config")"
+    remove_dir "$docdir/drop-ins" "$docdir/docs" "$docdir" "$(dirname -- "$config")"
     case $scope:$PREFIX in
     system: | system:/usr) ;;
     system:/usr/local) remove_dir "$unitdir" "$(dirname -- "$unitdir")" "$PREFIX/share/doc" ;;

@@ -1,6 +1,6 @@
 //! The events that an operator may want to act on, each with a stable `MESSAGE_ID` in the journal.
 //!
-//! `journalctl MESSAGE_ID=…` finds them whatever their text; README lists them.
+//! `journalctl MESSAGE_ID=…` finds them whatever their text; docs/logging.md lists them.
 
 /// Every server accepts and every latch is down.
 pub(crate) const READY: &str = "5e2700f102b9401ba53ee1deced92e49";

@@ -2,6 +2,7 @@
 
 mod api;
 mod catalog;
+mod documents;
 mod manual;
 mod rooms;
 mod units;
@@ -11,6 +12,7 @@ use std::{collections::BTreeSet, process::Command};
 use serde_json::Value;
 
 const DOCUMENTATION: &str = include_str!("../../src/lib.rs");
+const LIBRARY_PAGE: &str = include_str!("../../docs/library.md");
 
 /// What cargo prints.
 #[track_caller]
@@ -43,6 +45,7 @@ fn row(first: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_documented_numbers_of_dependencies_are_true() {
+    let page = LIBRARY_PAGE.split_whitespace().collect::<Vec<_>>().join(" ");
     for feature in ["", "axum", "log", "admin", "metrics", "proxy", "http2", "daemon", "tls"] {
         let name = if feature.is_empty() { "none".to_owned() } else { format!("`{feature}`") };
         let documented = *row(&name).last().expect("a row has cells");
@@ -59,6 +62,11 @@ fn the_documented_numbers_of_dependencies_are_true() {
             tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
         let others = packages.iter().filter(|package| !package.starts_with("lockstepd ")).count();
         assert_eq!(others.to_string(), documented, "feature {name}: {packages:#?}");
+        let told = match feature {
+            "" => format!("{others} without features"),
+            _ => format!("{others} with {name}"),
+        };
+        assert!(feature == "daemon" || page.contains(&told), "docs/library.md: {told}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Host {
 /// The binary that is tested.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_lockstepd");
 
-/// The repository, of which a machine sees packaging/ and the README.
+/// The repository, of which a machine sees packaging/, docs/ and the README.
 pub(crate) const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 
 static HOST: OnceLock<Result<Host, String>> = OnceLock::new();

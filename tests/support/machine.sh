@@ -41,7 +41,7 @@ show() { # a file or directory of the outside at a path inside
 }
 rm -rf usr/src/lockstepd
 show "$binary" usr/src/lockstepd/target/release/lockstepd
-for source in packaging README.md; do
+for source in packaging docs README.md; do
     test ! -e "$checkout/$source" || show "$checkout/$source" "usr/src/lockstepd/$source"
 done
 

@@ -1,4 +1,4 @@
-//! The quick start of the documentation, followed to the letter: a new crate outside the repository.
+//! The quick start of the documentation and the README's commands, followed to the letter.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     examples::{keeps_its_promises, load},
-    support::{Launch, Machine, Output, get},
+    support::{Launch, Machine, Output, example, get},
 };
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
@@ -90,6 +90,64 @@ fn a_crate_made_from_the_quick_start_serves_and_survives_twenty_restarts() {
     }
     keeps_its_promises(&machine, "shop", &load("/"), 20);
     assert!(machine.get("http://localhost:8081/metrics").contains("lockstepd_build_info"));
+}
+
+/// The lines of the blocks of commands in a section of the README.
+fn commands(heading: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let section = readme.lines().skip_while(|line| *line != heading).skip(1);
+    let mut is_command = false;
+    let mut commands = String::new();
+    for line in section.take_while(|line| is_command || !line.starts_with("## ")) {
+        match line {
+            "```sh" => is_command = true,
+            "```" => is_command = false,
+            _ if is_command => commands.extend([line, "\n"]),
+            _ => {}
+        }
+    }
+    assert!(!commands.is_empty(), "the README has no commands below {heading}");
+    commands
+}
+
+/// Runs commands of the README in a checkout; what they print.
+#[track_caller]
+fn follow(machine: &Machine, commands: &str) -> String {
+    // Everybody in the machine is root, and the program is built.
+    let commands = commands.replace("sudo UNITDIR=", "UNITDIR=").replace("sudo ", "");
+    let commands = commands.replace("cargo build --release\n", "");
+    machine.sh(&format!("cd /usr/src/lockstepd\n{commands}")).ok()
+}
+
+#[test]
+fn the_readmes_commands_install_the_daemon_and_restart_it() {
+    let Some(machine) = Machine::boot() else { return };
+    // The rest of that section needs apt.
+    let install = commands("## Install");
+    let (install, package) = install.split_once("packaging/build-packages.sh").expect("it is there");
+    assert!(package.contains("apt install"), "{package}");
+    let said = follow(&machine, install);
+    assert!(said.ends_with("Hello, Serve is running...\n"), "{said}");
+    let before = machine.property("lockstepd", "MainPID");
+    let said = follow(&machine, &commands("## The first restart"));
+    assert!(said.contains("Active: active (running)"), "{said}");
+    assert_ne!(machine.property("lockstepd", "MainPID"), before);
+    follow(&machine, "sudo packaging/install.sh uninstall\n");
+    assert!(!machine.root().exists("/usr/local/bin/lockstepd"));
+}
+
+#[test]
+fn the_readmes_commands_put_the_daemon_in_front_of_an_application() {
+    let Some(machine) = Machine::boot() else { return };
+    machine.install();
+    machine.copy_in(example("application"), "/usr/local/bin/application");
+    // In the place of gunicorn, which the machine need not have.
+    let gunicorn = "#!/bin/sh\nexec /usr/local/bin/application \"$4\" /run/shop/executed\n";
+    machine.write("/opt/shop/venv/bin/gunicorn", gunicorn);
+    machine.sh("chmod 0755 /opt/shop/venv/bin/gunicorn").ok();
+    let said = follow(&machine, &commands("## In front of an application"));
+    assert!(said.contains("Hello -"), "{said}");
+    assert_eq!(machine.get("http://localhost:8080/"), "Hello -\n");
 }
 
 /// Runs it as `cargo run` does, in a network of its own: its ports are well known.

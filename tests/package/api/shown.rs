@@ -1,4 +1,5 @@
-//! Whatever is public is shown in an example: of its own, of something else, in `examples`, the guide or the README.
+//! Whatever is public is shown in an example: of its own, of something else, in `examples`, the guide, the README or
+//! a page in `docs`.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +45,7 @@ fn examples(api: &[Entry]) -> Vec<Example> {
         .flat_map(|line| [line, "\n"])
         .collect();
     let readme = fs::read_to_string(Path::new(PACKAGE).join("README.md")).expect("it is there");
-    let pages = files("src/guide").into_iter().chain([root, readme]);
+    let pages = [files("src/guide"), files("docs"), vec![root, readme]].into_iter().flatten();
     let elsewhere = files("examples").into_iter().chain(pages.flat_map(|page| blocks(&page)));
     let own = api.iter().flat_map(|entry| {
         let blocks = blocks(&entry.docs).into_iter();

@@ -46,7 +46,8 @@ fn links(markdown: &str) -> Vec<String> {
     let text: Vec<_> = prose(markdown).collect();
     let text = without_code(&text.join("\n"));
     let inline = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
-    let defined = text.lines().filter_map(|line| Some(line.strip_prefix('[')?.split_once("]: ")?.1));
+    let defined =
+        text.lines().filter_map(|line| Some(line.strip_prefix('[')?.split_once("]: ")?.1));
     let all = inline.chain(defined).map(str::to_owned);
     all.filter(|link| !link.contains("://")).collect()
 }

@@ -124,7 +124,8 @@ fn the_readmes_commands_install_the_daemon_and_restart_it() {
     let Some(machine) = Machine::boot() else { return };
     // The rest of that section needs apt.
     let install = commands("## Install");
-    let (install, package) = install.split_once("packaging/build-packages.sh").expect("it is there");
+    let (install, package) =
+        install.split_once("packaging/build-packages.sh").expect("it is there");
     assert!(package.contains("apt install"), "{package}");
     let said = follow(&machine, install);
     assert!(said.ends_with("Hello, Serve is running...\n"), "{said}");

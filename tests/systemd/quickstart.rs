@@ -98,7 +98,7 @@ fn commands(heading: &str) -> String {
     let section = readme.lines().skip_while(|line| *line != heading).skip(1);
     let mut is_command = false;
     let mut commands = String::new();
-    for line in section.take_while(|line| is_command || !line.starts_with("## ")) {
+    for line in section.take_while(|line| !line.starts_with("## ")) {
         match line {
             "```sh" => is_command = true,
             "```" => is_command = false,

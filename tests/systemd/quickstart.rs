@@ -1,4 +1,4 @@
-//! The quick start of the documentation and the README's commands, followed to the letter.
+//! The quick start of the documentation, and the commands of README and pages, followed to the letter.
 
 use std::{
     fs,
@@ -16,6 +16,7 @@ use crate::{
 };
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+const README: &str = include_str!("../../README.md");
 
 /// How long the first build may take on a slow machine; later ones find it done.
 const BUILD: Duration = Duration::from_secs(600);
@@ -92,10 +93,10 @@ fn a_crate_made_from_the_quick_start_serves_and_survives_twenty_restarts() {
     assert!(machine.get("http://localhost:8081/metrics").contains("lockstepd_build_info"));
 }
 
-/// The lines of the blocks of commands in a section of the README.
-fn commands(heading: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let section = readme.lines().skip_while(|line| *line != heading).skip(1);
+/// The lines of the blocks of commands in a section of a page.
+#[track_caller]
+fn commands(page: &str, heading: &str) -> String {
+    let section = page.lines().skip_while(|line| *line != heading).skip(1);
     let mut is_command = false;
     let mut commands = String::new();
     for line in section.take_while(|line| !line.starts_with("## ")) {
@@ -106,16 +107,19 @@ fn commands(heading: &str) -> String {
             _ => {}
         }
     }
-    assert!(!commands.is_empty(), "the README has no commands below {heading}");
+    assert!(!commands.is_empty(), "there are no commands below {heading}");
     commands
 }
 
-/// Runs commands of the README in a checkout; what they print.
+/// Runs commands of a page in a checkout; what they print.
 #[track_caller]
 fn follow(machine: &Machine, commands: &str) -> String {
     // Everybody in the machine is root, and the program is built.
     let commands = commands.replace("sudo UNITDIR=", "UNITDIR=").replace("sudo ", "");
     let commands = commands.replace("cargo build --release\n", "");
+    // Nobody types as fast as this: the start by the first client may still be under way.
+    let commands =
+        commands.replace("systemctl status", "systemctl start lockstepd\nsystemctl status");
     machine.sh(&format!("cd /usr/src/lockstepd\n{commands}")).ok()
 }
 
@@ -123,31 +127,66 @@ fn follow(machine: &Machine, commands: &str) -> String {
 fn the_readmes_commands_install_the_daemon_and_restart_it() {
     let Some(machine) = Machine::boot() else { return };
     // The rest of that section needs apt.
-    let install = commands("## Install");
+    let install = commands(README, "## Install");
     let (install, package) =
         install.split_once("packaging/build-packages.sh").expect("it is there");
     assert!(package.contains("apt install"), "{package}");
     let said = follow(&machine, install);
     assert!(said.ends_with("Hello, Serve is running...\n"), "{said}");
     let before = machine.property("lockstepd", "MainPID");
-    let said = follow(&machine, &commands("## The first restart"));
+    let said = follow(&machine, &commands(README, "## The first restart"));
     assert!(said.contains("Active: active (running)"), "{said}");
     assert_ne!(machine.property("lockstepd", "MainPID"), before);
     follow(&machine, "sudo packaging/install.sh uninstall\n");
     assert!(!machine.root().exists("/usr/local/bin/lockstepd"));
 }
 
+/// Something in the place of gunicorn, which the machine need not have.
+fn put_gunicorn(machine: &Machine) {
+    machine.copy_in(example("application"), "/usr/local/bin/application");
+    let gunicorn = "#!/bin/sh\nexec /usr/local/bin/application \"$4\" /run/shop/executed\n";
+    machine.write("/opt/shop/venv/bin/gunicorn", gunicorn);
+    machine.sh("chmod 0755 /opt/shop/venv/bin/gunicorn").ok();
+}
+
 #[test]
 fn the_readmes_commands_put_the_daemon_in_front_of_an_application() {
     let Some(machine) = Machine::boot() else { return };
     machine.install();
-    machine.copy_in(example("application"), "/usr/local/bin/application");
-    // In the place of gunicorn, which the machine need not have.
-    let gunicorn = "#!/bin/sh\nexec /usr/local/bin/application \"$4\" /run/shop/executed\n";
-    machine.write("/opt/shop/venv/bin/gunicorn", gunicorn);
-    machine.sh("chmod 0755 /opt/shop/venv/bin/gunicorn").ok();
-    let said = follow(&machine, &commands("## In front of an application"));
+    put_gunicorn(&machine);
+    let said = follow(&machine, &commands(README, "## In front of an application"));
     assert!(said.contains("Hello -"), "{said}");
+    assert_eq!(machine.get("http://localhost:8080/"), "Hello -\n");
+}
+
+#[test]
+fn the_pages_commands_run_the_daemon_as_a_service() {
+    let Some(machine) = Machine::boot() else { return };
+    let systemd = include_str!("../../docs/systemd.md");
+    let start = commands(systemd, "## Install and start");
+    let uninstall = "sudo packaging/install.sh uninstall\n";
+    let (start, at_boot) = start.split_once(uninstall).expect("it ends with that");
+    follow(&machine, start);
+    follow(&machine, at_boot);
+    let configuration = include_str!("../../docs/configuration.md");
+    follow(&machine, &commands(configuration, "## Check"));
+    follow(&machine, &commands(configuration, "## Reload"));
+    let restart = include_str!("../../docs/restart.md");
+    follow(&machine, &commands(restart, "## Upgrade in place"));
+    follow(&machine, &commands(systemd, "## When it does not start"));
+    assert_eq!(machine.get("http://localhost:9090/"), "Hello, Serve is running...\n");
+    follow(&machine, uninstall);
+    assert!(!machine.root().exists("/usr/local/bin/lockstepd"));
+}
+
+#[test]
+fn the_pages_commands_hold_and_release_an_application() {
+    let Some(machine) = Machine::boot() else { return };
+    machine.install();
+    put_gunicorn(&machine);
+    let applications = include_str!("../../docs/applications.md");
+    follow(&machine, &commands(applications, "## Set up"));
+    follow(&machine, &commands(applications, "## Hold by hand"));
     assert_eq!(machine.get("http://localhost:8080/"), "Hello -\n");
 }
 

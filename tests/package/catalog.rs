@@ -11,7 +11,7 @@ use crate::rooms::rust_files;
 
 const CATALOG: &str = include_str!("../../packaging/catalog/lockstepd.catalog");
 const IDS: &str = include_str!("../../src/log/message_id.rs");
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/logging.md");
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// An entry of the catalog.
@@ -105,7 +105,7 @@ fn the_catalog_has_an_entry_for_each_message_id_and_none_is_left_over() {
     assert!(of_source.len() > 10, "{of_source:?}");
     let of_catalog: BTreeSet<_> = entries().into_keys().collect();
     assert_eq!(of_catalog, of_source);
-    let (_, table) = README.split_once("| `journalctl MESSAGE_ID=…` |").expect("there is a table");
+    let (_, table) = PAGE.split_once("| `journalctl MESSAGE_ID=…` |").expect("there is a table");
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| `"));
     let of_readme: BTreeSet<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
     assert_eq!(of_readme, of_source);

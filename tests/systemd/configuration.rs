@@ -27,7 +27,7 @@ fn the_status_of_a_failed_start_tells_file_line_and_key() {
     assert_ne!(machine.systemctl(&["start", "lockstepd"]).code, 0);
     let status = machine.run("systemctl", &["status", "--lines=0", "--full", "lockstepd"]);
     assert!(status.stdout.contains("78/CONFIG") || status.stdout.contains("status=78"), "{status}");
-    assert!(status.stdout.contains(&format!("Status: \"{FILE}:2: ")), "{status}");
+    assert!(status.stdout.contains(&format!("Status: \"{FILE}:2:1: ")), "{status}");
     assert!(status.stdout.contains("nonsense"), "{status}");
 }
 

@@ -189,7 +189,7 @@ fn status_goes_on_showing_why_a_reload_failed() {
             status(&machine).contains("1 connections")
         });
     });
-    assert!(status(&machine).contains(&format!("{FILE}:1: ")), "{}", status(&machine));
+    assert!(status(&machine).contains(&format!("{FILE}:1:10: ")), "{}", status(&machine));
     reload(&machine, "linger = \"3s\"\n");
     assert!(!status(&machine).contains(FILE), "{}", status(&machine));
 }

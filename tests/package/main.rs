@@ -2,6 +2,7 @@
 
 mod api;
 mod catalog;
+mod completions;
 mod documents;
 mod manual;
 mod rooms;

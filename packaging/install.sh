@@ -84,7 +84,13 @@ else
     at_start='at every login'
 fi
 bindir=$PREFIX/bin
-docdir=$PREFIX/share/doc/lockstepd
+share=$PREFIX/share
+docdir=$share/doc/lockstepd
+# Where journalctl looks for explanations of messages; there is no such place of a user.
+case $scope:$PREFIX in
+system: | system:/usr | system:/usr/local) catalogdir=$PREFIX/lib/systemd/catalog ;;
+*) catalogdir= ;;
+esac
 units="lockstepd.service $sockets"
 # For who asks for it, with drop-ins/tls.conf; of the system alone.
 [ "$scope" = user ] || units="$units lockstepd-tls.socket"
@@ -104,7 +110,17 @@ manager() {
     $systemctl "$@"
 }
 
+# The directories that were not there before: an uninstall removes them again, once they are empty.
+made=
 make_dir() {
+    make_missing=$1
+    make_list=
+    while [ "$make_missing" != / ] && [ ! -d "$DESTDIR$make_missing" ]; do
+        make_list="$make_missing
+$make_list"
+        make_missing=$(dirname -- "$make_missing")
+    done
+    made=$made$make_list
     mkdir -p -- "$DESTDIR$1" || die "cannot create $DESTDIR$1 ($remedy)"
 }
 
@@ -127,6 +143,30 @@ localised() {
         cat "$1"
     else
         sed "s|$written/|$PREFIX/|g" "$1"
+    fi
+}
+
+# What is installed besides: a line FILE|TARGET for each file that this checkout has.
+additions() {
+    for addition in "$here"/man/*.[1-8]; do
+        add "$addition" "$share/man/man${addition##*.}"
+    done
+    add "$here/completions/lockstepd.bash" "$share/bash-completion/completions" lockstepd
+    add "$here/completions/_lockstepd" "$share/zsh/site-functions"
+    add "$here/completions/lockstepd.fish" "$share/fish/vendor_completions.d"
+    if [ -n "$catalogdir" ]; then add "$here/catalog/lockstepd.catalog" "$catalogdir"; fi
+    for addition in "$here"/prometheus/*.yml; do add "$addition" "$share/lockstepd/prometheus"; done
+    for addition in "$here"/grafana/*.json; do add "$addition" "$share/lockstepd/grafana"; done
+    for addition in "$root"/docs/*.md; do add "$addition" "$docdir/docs"; done
+}
+
+add() { # add FILE DIRECTORY [NAME]
+    if [ -f "$1" ]; then printf '%s|%s\n' "$1" "$2/${3:-${1##*/}}"; fi
+}
+
+update_catalog() {
+    if systemd_runs && [ -n "$catalogdir" ] && [ -f "$here/catalog/lockstepd.catalog" ]; then
+        journalctl --update-catalog || say "journalctl --update-catalog failed: journalctl -x explains nothing of lockstepd's"
     fi
 }
 
@@ -171,7 +211,6 @@ or name another with LOCKSTEPD_BINARY="
     make_dir "$bindir"
     make_dir "$unitdir"
     make_dir "$docdir/drop-ins"
-    make_dir "$docdir/docs"
     make_dir "$(dirname -- "$config")"
 
     put 0755 "$bindir/lockstepd" <"$binary"
@@ -185,10 +224,14 @@ or name another with LOCKSTEPD_BINARY="
     if [ -r "$root/README.md" ]; then
         put 0644 "$docdir/README.md" <"$root/README.md"
     fi
-    # The pages that README leads to.
-    for page in "$root"/docs/*.md; do
-        if [ -r "$page" ]; then put 0644 "$docdir/docs/${page##*/}" <"$page"; fi
-    done
+    while IFS='|' read -r from to; do
+        [ -n "$from" ] || continue
+        make_dir "${to%/*}"
+        localised "$from" | put 0644 "$to"
+    done <<EOF
+$(additions)
+EOF
+    update_catalog
 
     # The copy in docdir is what was installed last: a configuration equal to it has not been edited.
     if [ ! -e "$DESTDIR$config" ] || cmp -s -- "$DESTDIR$config" "$DESTDIR$docdir/lockstepd.toml"; then
@@ -199,6 +242,12 @@ or name another with LOCKSTEPD_BINARY="
         say "kept       $DESTDIR$config (edited; the defaults are in $docdir/lockstepd.toml)"
     fi
     put 0644 "$docdir/lockstepd.toml" <"$here/lockstepd.toml"
+    if [ -n "$made" ]; then
+        {
+            [ ! -e "$DESTDIR$docdir/directories" ] || cat -- "$DESTDIR$docdir/directories"
+            printf '%s' "$made"
+        } | sort -u | put 0644 "$docdir/directories"
+    fi
 
     if systemd_runs; then
         reload_systemd
@@ -252,9 +301,21 @@ uninstall_all() {
     fi
 
     for drop_in in "$here"/drop-ins/*.conf; do remove "$docdir/drop-ins/${drop_in##*/}"; done
-    for page in "$root"/docs/*.md; do remove "$docdir/docs/${page##*/}"; done
-    remove "$docdir/README.md" "$docdir/lockstepd.toml"
-    remove_dir "$docdir/drop-ins" "$docdir/docs" "$docdir" "$(dirname -- "$config")"
+    while IFS='|' read -r from to; do
+        [ -z "$from" ] || remove "$to"
+    done <<EOF
+$(additions)
+EOF
+    update_catalog
+    directories=
+    if [ -r "$DESTDIR$docdir/directories" ]; then directories=$(sort -r -- "$DESTDIR$docdir/directories"); fi
+    remove "$docdir/README.md" "$docdir/lockstepd.toml" "$docdir/directories"
+    while read -r directory; do
+        [ -z "$directory" ] || remove_dir "$directory"
+    done <<EOF
+$directories
+EOF
+    remove_dir "$docdir/drop-ins" "$docdir" "$(dirname -- "$config")"
     case $scope:$PREFIX in
     system: | system:/usr) ;;
     system:/usr/local) remove_dir "$unitdir" "$(dirname -- "$unitdir")" "$PREFIX/share/doc" ;;

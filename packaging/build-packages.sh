@@ -221,7 +221,7 @@ make_rpm() {
     # rpm reads a % of its own in scripts.
     sed 's/%/%%/g' "$here/scriptlets.sh" >"$work/scriptlets"
     sed -e "/^#SCRIPTLETS#\$/{r $work/scriptlets" -e 'd;}' -e "s|@VERSION@|$version|" -e "s|@REVISION@|$revision|" \
-        -e "s|@STAGE@|$tree|" -e "s|@FILES@|$work/files|" "$here/rpm/lockstepd.spec.in" >"$work/lockstepd.spec"
+        -e "s|@MAINTAINER@|$maintainer|" -e "s|@STAGE@|$tree|" -e "s|@FILES@|$work/files|" "$here/rpm/lockstepd.spec.in" >"$work/lockstepd.spec"
     rpmbuild -bb --quiet --target "$rpm_architecture-linux" \
         --define "_topdir $work/rpmbuild" --define "_rpmdir $output" --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
         --define '_buildhost localhost' --define 'use_source_date_epoch_as_buildtime 1' \

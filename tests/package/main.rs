@@ -1,10 +1,14 @@
 //! What the documentation promises of the package: its dependencies, the Rust they need, its scripts.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod api;
 mod catalog;
 mod completions;
 mod documents;
 mod manual;
+mod packages;
 mod rooms;
 mod units;
 

@@ -28,6 +28,7 @@ mod manager_stall;
 mod newer;
 mod own_listeners;
 mod own_settings;
+mod packages;
 mod quickstart;
 mod reload;
 mod restart;

@@ -3,8 +3,9 @@
 #
 #   build-packages.sh [--target TRIPLE] [--binary FILE] [--version VERSION] [--output DIR] [--deb | --rpm] [--fast]
 #
-# --target   what to build for: x86_64-unknown-linux-gnu (default), or another that rustup has: *-linux-musl, aarch64-*.
-#            The binary is linked statically, and with TLS
+# --target   what to build for: *-linux-gnu or *-linux-musl, x86_64 or aarch64 (default: this machine's, with gnu). For
+#            others than this machine's cargo has to know the linker (CARGO_TARGET_…_LINKER), and TLS a C compiler
+#            (CC_…). The binary is linked statically, and has TLS in it
 # --binary   packs this binary instead of building one; no list of its dependencies is put into it
 # --version  another version than that of Cargo.toml
 # --deb      one package alone; so does --rpm
@@ -37,7 +38,7 @@ die() {
 
 need() { command -v "$1" >/dev/null || die "there is no $1 ($2)"; }
 
-target=x86_64-unknown-linux-gnu
+target=$(uname -m)-unknown-linux-gnu
 binary=
 version=
 output=$root/target/packages
@@ -88,15 +89,17 @@ case $kinds in *rpm*) need rpmbuild 'apt-get install rpm, dnf install rpm-build;
 need cargo 'https://rustup.rs'
 
 build() {
+    [ -d "$(rustc --print target-libdir --target "$target")" ] ||
+        die "this Rust has no library for $target: rustup target add $target"
     auditable=$(command -v cargo-auditable || echo "$root/target/tools/bin/cargo-auditable")
     [ -x "$auditable" ] ||
         CARGO_TARGET_DIR=$root/target/tools/build cargo install --locked --root "$root/target/tools" \
             --version "$auditable_version" cargo-auditable >&2
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     # The compiler's own paths, and those of the C sources, whose errors name the file.
-    RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols \
+    RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }-C target-feature=+crt-static -C strip=symbols \
 --remap-path-prefix=$root=/usr/src/lockstepd --remap-path-prefix=$cargo_home=/usr/src/cargo"
-    CFLAGS="-ffile-prefix-map=$root=/usr/src/lockstepd -ffile-prefix-map=$cargo_home=/usr/src/cargo"
+    CFLAGS="${CFLAGS:+$CFLAGS }-ffile-prefix-map=$root=/usr/src/lockstepd -ffile-prefix-map=$cargo_home=/usr/src/cargo"
     export RUSTFLAGS CFLAGS
     cd "$root"
     PATH=$(dirname -- "$auditable"):$PATH cargo auditable build --release --locked --features tls --bin lockstepd \

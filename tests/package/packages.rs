@@ -102,6 +102,18 @@ fn packages_have_their_files_and_the_same_bytes_each_time() {
     assert_eq!(query("--configfiles"), "/etc/lockstepd/lockstepd.toml\n");
     assert!(query("--licensefiles").lines().count() >= 3);
 
+    let files = directories[0].path().join("files");
+    run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(&files));
+    for unit in ["system/lockstepd.service", "system/lockstepd@.service", "user/lockstepd.service"]
+    {
+        let text = fs::read_to_string(files.join("usr/lib/systemd").join(unit)).unwrap();
+        assert!(text.contains("\nExecStart=/usr/bin/lockstepd\n"), "{text}");
+        assert!(
+            text.contains("\nDocumentation=file:/usr/share/doc/lockstepd/README.md\n"),
+            "{text}"
+        );
+    }
+
     lint(deb, rpm);
 }
 

@@ -84,9 +84,9 @@ impl Debs {
         run(Command::new("cp").arg("-a").arg(self.directory.path().join("tree")).arg(&tree));
         let control = tree.join("DEBIAN/control");
         let text = fs::read_to_string(&control).expect("a package has it");
-        let line = |line: &str| match line.starts_with("Version: ") {
-            true => format!("Version: {version}\n"),
-            false => format!("{line}\n"),
+        let line = |line: &str| {
+            let kept = Some(line).filter(|line| !line.starts_with("Version: "));
+            kept.map_or_else(|| format!("Version: {version}\n"), |line| format!("{line}\n"))
         };
         fs::write(&control, text.lines().map(line).collect::<String>()).expect("it can be written");
         change(&tree);

@@ -1,10 +1,13 @@
-//! The .deb: what it opens, stops, keeps and leaves, as dpkg and apt install, upgrade and remove it.
+//! The packages: what they open, stop, keep and leave, as dpkg, apt and rpm install, upgrade and remove them.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use crate::{
     restart::{assert_unnoticed, public, under_load},
-    support::{Debs, Load, Machine, Output, PATIENCE, Server, has_packagers, wait_until},
+    support::{
+        Debs, Load, Machine, Output, PATIENCE, Server, build_packages, has_packagers, skip,
+        wait_until,
+    },
 };
 
 const CONFIGURATION: &str = "/etc/lockstepd/lockstepd.toml";
@@ -190,6 +193,51 @@ fn what_the_new_version_refuses_is_said_and_the_old_process_goes_on() {
     assert_ne!(machine.property("lockstepd@shop", "MainPID"), instance);
     machine.write(CONFIGURATION, "");
     machine.systemctl(&["restart", "lockstepd.service"]).ok();
+}
+
+/// rpm on Debian knows of no other package; what the scriptlets do is the same.
+#[test]
+fn an_upgrade_of_the_rpm_under_load_fails_no_request_and_its_removal_stops_all() {
+    if !has_packagers(&["rpmbuild", "rpm"]) {
+        return;
+    }
+    let Some(machine) = machine() else { return };
+    if machine.run("sh", &["-c", "command -v rpm"]).code != 0 {
+        skip("no rpm in the machine's root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (version, name) in [("0.1.0", "old"), ("0.1.1", "new")] {
+        let paths = build_packages(directory.path(), &["--rpm", "--version", version]);
+        machine.copy_in(&paths[0], &format!("/tmp/{name}.rpm"));
+    }
+    let before = files(&machine);
+    let rpm = |arguments: &str| machine.sh(&format!("rpm --force-debian --nodeps {arguments}"));
+    rpm("--install /tmp/old.rpm").ok();
+    assert_eq!(listening(&machine), "");
+    machine.systemctl(&["enable", "--now", SOCKETS[0], SOCKETS[1]]).ok();
+    machine.activate();
+    let load = Load::on(public());
+    let report = under_load(&machine, &load, |control| {
+        for arguments in ["--upgrade /tmp/new.rpm", "--upgrade --oldpackage /tmp/old.rpm"] {
+            let (process, opened) = state(&machine);
+            let output = rpm(arguments);
+            assert!(!output.to_string().contains("lockstepd: "), "{output}");
+            output.ok();
+            let after = state(&machine);
+            assert_ne!(after.0, process);
+            assert_eq!(after.1, opened);
+            let before = control.answers();
+            wait_until("answers after it", PATIENCE, || control.answers() > before + 64);
+        }
+    });
+    assert_unnoticed(&report, &load);
+    rpm("--erase lockstepd").ok();
+    assert_eq!(listening(&machine), "");
+    assert_eq!(machine.sh("pgrep lockstepd || :").ok(), "");
+    let mut left: BTreeSet<_> = files(&machine).difference(&before).cloned().collect();
+    left.retain(|file| file.contains("lockstepd"));
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 #[test]

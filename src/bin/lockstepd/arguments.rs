@@ -55,11 +55,20 @@ pub(crate) fn parse() -> Arguments {
 ///
 /// # Errors
 /// When it cannot be understood.
-pub(crate) fn parse_from<T: Into<OsString> + Clone>(
+pub(crate) fn parse_from<T: Into<OsString>>(
     words: impl IntoIterator<Item = T>,
 ) -> Result<Arguments, clap::Error> {
-    let mut matches = command().try_get_matches_from(words)?;
-    let line = Line::from_arg_matches_mut(&mut matches)?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    if words.len() <= 1 {
+        // As units have it: such a start does without the command line.
+        return Ok(Arguments { command: Command::default(), config: None, flags: Flags::new() });
+    }
+    // Texts that nobody reads are half of the work; who reads them has time.
+    let matches = match without_help().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(_) => command().try_get_matches_from(&words)?,
+    };
+    let line = Line::from_arg_matches(&matches)?;
     let flag = |setting: &'static Setting| Some((setting, text_of(&matches, setting)?));
     let flags = Settings::table().filter_map(flag).collect();
     let config = matches.get_one::<PathBuf>(CONFIG).cloned();
@@ -68,23 +77,35 @@ pub(crate) fn parse_from<T: Into<OsString> + Clone>(
 
 /// The whole command line, for the help, the manual page and completions, too.
 pub(crate) fn command() -> clap::Command {
+    let command = without_help().mut_arg(CONFIG, |config| {
+        config.help(format!(
+            "Configuration file, and beside it a directory FILE.d whose *.toml count after it \
+             [env: {FILE_VARIABLE}] [default: {DEFAULT_FILE}, if it exists]"
+        ))
+    });
+    Settings::table().fold(command, |command, setting| {
+        let default = setting.default_in_words();
+        let names = format!("[env: {}] [default: {default}]", setting.variable);
+        command.mut_arg(setting.flag(), |arg| {
+            arg.help(format!("{} {names}", setting.help))
+                .long_help(format!("{} {names}", setting.manual()))
+        })
+    })
+}
+
+fn without_help() -> clap::Command {
     let config = Arg::new(CONFIG)
         .long(CONFIG)
         .global(true)
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .value_hint(clap::ValueHint::FilePath)
-        .help(format!(
-            "Configuration file, and beside it a directory FILE.d whose *.toml count after it \
-             [env: {FILE_VARIABLE}] [default: {DEFAULT_FILE}, if it exists]"
-        ));
+        .value_hint(clap::ValueHint::FilePath);
     Line::command().arg(config).args(Settings::table().map(argument))
 }
 
 fn argument(setting: &'static Setting) -> Arg {
     let flag = setting.flag();
     let check = |text: &str| setting.check(Given::Text(text)).map(|()| text.to_owned());
-    let names = format!("[env: {}] [default: {}]", setting.variable, setting.default_in_words());
     let hint = match setting.value {
         "FILE" => clap::ValueHint::FilePath,
         _ => clap::ValueHint::Unknown,
@@ -96,8 +117,6 @@ fn argument(setting: &'static Setting) -> Arg {
         .value_hint(hint)
         .action(if setting.is_list { ArgAction::Append } else { ArgAction::Set })
         .value_parser(check)
-        .help(format!("{} {names}", setting.help))
-        .long_help(format!("{} {names}", setting.manual()))
 }
 
 /// What a flag says, if it is there; a list may be given in several.

@@ -155,7 +155,10 @@ additions() {
     add "$here/completions/_lockstepd" "$share/zsh/site-functions"
     add "$here/completions/lockstepd.fish" "$share/fish/vendor_completions.d"
     if [ -n "$catalogdir" ]; then add "$here/catalog/lockstepd.catalog" "$catalogdir"; fi
-    for addition in "$here"/prometheus/*.yml; do add "$addition" "$share/lockstepd/prometheus"; done
+    for addition in "$here"/prometheus/*.yml; do
+        # What tests the rules is no use without this checkout.
+        case $addition in *.test.yml) ;; *) add "$addition" "$share/lockstepd/prometheus" ;; esac
+    done
     for addition in "$here"/grafana/*.json; do add "$addition" "$share/lockstepd/grafana"; done
     for addition in "$root"/docs/*.md; do add "$addition" "$docdir/docs"; done
 }

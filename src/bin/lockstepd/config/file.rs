@@ -9,9 +9,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistakes::Mistakes;
-use super::nearest::nearest;
-use super::setting::Setting;
 use super::settings::{Origin, Settings};
+use super::unknown::{is_section, unknown};
 use super::value::Given;
 
 /// The configuration file, unless another is named.
@@ -125,9 +124,10 @@ struct Found<'a> {
 /// The keys of a table and of the sections in it.
 fn collect<'a>(table: &'a DeTable<'a>, section: &str, found: &mut Vec<Found<'a>>) {
     for (name, value) in table {
+        let shown = shown(name.get_ref());
         let key = match section {
-            "" => name.get_ref().to_string(),
-            section => format!("{section}.{}", name.get_ref()),
+            "" => shown,
+            section => format!("{section}.{shown}"),
         };
         match value.get_ref() {
             DeValue::Table(table) if is_section(&key) => collect(table, &key, found),
@@ -136,41 +136,14 @@ fn collect<'a>(table: &'a DeTable<'a>, section: &str, found: &mut Vec<Found<'a>>
     }
 }
 
-fn is_section(name: &str) -> bool {
-    !name.is_empty() && Settings::table().any(|setting| setting.section() == name)
-}
-
-/// What is said of a key that is no setting.
-fn unknown(key: &str, value: &DeValue) -> String {
-    if is_section(key) {
-        return format!("{key} is a section (write [{key}], and its settings below it)");
-    }
-    let is_table = matches!(value, DeValue::Table(_));
-    let near = if is_table {
-        nearest(key, Settings::table().map(Setting::section)).map(|near| format!("[{near}]"))
+/// A name as it stands in a file: in quotation marks if it is not a plain one, so that a dot in it is none between names.
+fn shown(name: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+    if name.chars().all(is_plain) {
+        name.to_owned()
     } else {
-        meant(key).map(|setting| setting.key.to_owned())
-    };
-    let what = if is_table { "section" } else { "setting" };
-    match near {
-        Some(near) => format!("unknown {what} {key} (did you mean {near}?)"),
-        None => format!("unknown {what} {key} (see lockstepd.toml(5))"),
+        format!("\"{}\"", name.escape_debug())
     }
-}
-
-/// The setting that was meant by a key that is none.
-fn meant(key: &str) -> Option<&'static Setting> {
-    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
-    // One that has the same name in another section was put into the wrong one.
-    let elsewhere = Settings::table().find(|setting| setting.name() == name);
-    let named = |near: &str, is_here: &dyn Fn(&Setting) -> bool| {
-        Settings::table().find(|setting| setting.name() == near && is_here(setting))
-    };
-    let near = |is_here: &dyn Fn(&Setting) -> bool| {
-        let settings = Settings::table().filter(|setting| is_here(setting));
-        nearest(name, settings.map(Setting::name)).and_then(|near| named(near, is_here))
-    };
-    elsewhere.or_else(|| near(&|setting| setting.section() == section)).or_else(|| near(&|_| true))
 }
 
 // === impl Text ===

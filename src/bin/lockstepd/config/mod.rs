@@ -11,6 +11,7 @@ mod servers;
 pub(crate) mod setting;
 mod settings;
 mod tls;
+mod unknown;
 pub(crate) mod value;
 
 use std::path::{Path, PathBuf};

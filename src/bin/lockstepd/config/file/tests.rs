@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::setting::Default;
+use crate::config::setting::{Default, Setting};
 
 /// Reads a text; answers its mistakes.
 fn mistakes(text: &str) -> Vec<String> {
@@ -136,6 +136,14 @@ fn a_section_that_is_there_twice_is_told_so() {
     assert_eq!(told, [expected]);
     let told = mistakes("[log]\n[tls]\nport = 1\nport = 2\n");
     assert!(told[0].ends_with("(in [tls])"), "{told:?}");
+}
+
+#[test]
+fn a_dot_in_quotation_marks_parts_no_section_from_its_setting() {
+    let told = mistakes("\"log.level\" = \"debug\"\n\"a\\nb\" = 1\n");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("x.toml:1:1: unknown setting \"log.level\""), "{told:?}");
+    assert!(told[1].starts_with("x.toml:2:1: unknown setting \"a\\nb\""), "{told:?}");
 }
 
 #[test]

@@ -120,7 +120,8 @@ macro_rules! numbers {
             }
 
             fn in_file(text: &str) -> String {
-                text.to_owned()
+                // A zero in front is none in the file.
+                parse::<Self>(text).map_or_else(|_| text.to_owned(), |number| number.to_string())
             }
         }
     )*};
@@ -209,5 +210,16 @@ impl FromStr for Mode {
             Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
             _ => Err("permissions are octal, and 0777 at most".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_without_what_the_file_refuses() {
+        assert_eq!(u32::in_file("007"), "7");
+        assert_eq!(Vec::<u32>::in_file("+1, 02"), "[1, 2]");
     }
 }

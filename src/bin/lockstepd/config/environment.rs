@@ -31,12 +31,12 @@ impl Environment {
         )
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&OsString> {
+    pub(crate) fn get(&self, name: &str) -> Option<&OsString> {
         self.0.get(name)
     }
 
     /// The name of the configuration file; empty is as good as none.
-    pub(super) fn file(&self) -> Option<PathBuf> {
+    pub(crate) fn file(&self) -> Option<PathBuf> {
         self.get(FILE).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 

@@ -5,6 +5,7 @@
 mod findings;
 mod program;
 mod sandbox;
+mod search_path;
 mod service;
 mod sockets;
 mod unit_file;
@@ -13,18 +14,27 @@ use std::process::ExitCode;
 
 use self::findings::{Findings, Severity};
 use self::program::Program;
-use self::unit_file::{SearchPath, Unit};
+use self::search_path::SearchPath;
+use self::unit_file::Unit;
 use crate::command::Doctor;
 
 /// Looks at a unit, and writes what was found to standard output; the exit code is 1 if something does not work.
 pub(crate) fn examine(doctor: &Doctor) -> ExitCode {
     let name = match &doctor.unit {
-        name if name.contains('.') => name.clone(),
+        name if is_unit(name) => name.clone(),
         name => format!("{name}.service"),
     };
     let mut findings = Findings::default();
     let path = SearchPath::of(doctor.user);
+    if !name.ends_with(".service") || name.contains('/') {
+        let told = "this is not the name of a service (write lockstepd.service, for example)";
+        findings.error(format!("{name}: {told}"));
+        return tell(&name, &findings);
+    }
     match path.read(&name) {
+        Ok(Some(unit)) if unit.is_masked => {
+            findings.error(format!("{name}: it is masked (systemctl unmask {name})"));
+        }
         Ok(Some(unit)) => look_at(&unit, &path, &mut findings),
         Ok(None) => findings.error(format!(
             "{name}: there is no such unit in {} (install it, or name another: lockstepd doctor UNIT)",
@@ -32,6 +42,16 @@ pub(crate) fn examine(doctor: &Doctor) -> ExitCode {
         )),
         Err(error) => findings.error(format!("{name}: cannot read its files: {error}")),
     }
+    tell(&name, &findings)
+}
+
+/// Tells whether a name has a unit's kind at its end; as for systemctl, others are services.
+fn is_unit(name: &str) -> bool {
+    let kind = name.rsplit_once('.').map(|(_, kind)| kind);
+    ["service", "socket", "target", "container"].map(Some).contains(&kind)
+}
+
+fn tell(name: &str, findings: &Findings) -> ExitCode {
     for finding in &findings.0 {
         println!("{finding}");
     }

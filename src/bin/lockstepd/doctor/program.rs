@@ -13,6 +13,9 @@ use crate::arguments;
 use crate::command::Command;
 use crate::config::{Config, Environment};
 
+/// What may stand before the program in `ExecStart=`.
+const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
+
 /// What a unit starts.
 #[derive(Debug)]
 pub(super) struct Program {
@@ -31,8 +34,13 @@ impl Program {
             findings.error(format!("{}: there is no ExecStart=", unit.name));
             return Self { path: None, config: None };
         };
-        let line = unit.expanded(start.value.trim_start_matches(['@', '-', ':', '+', '!']));
-        let words = words(&line);
+        let command = start.value.trim_start_matches(PREFIXES);
+        let prefixes = &start.value[..start.value.len() - command.len()];
+        let mut words = words(&unit.expanded(command));
+        // With @ the name that the program is told comes behind it.
+        if prefixes.contains('@') && words.len() > 1 {
+            words.remove(1);
+        }
         let Some(path) = words.first().map(PathBuf::from) else {
             return Self { path: None, config: None };
         };
@@ -44,7 +52,14 @@ impl Program {
             ));
         }
         let is_lockstepd = path.file_name().is_some_and(|name| name == "lockstepd");
-        let config = is_lockstepd.then(|| config(unit, start, &words, findings)).flatten();
+        let config = is_lockstepd.then(|| {
+            let environment = environment(unit, findings);
+            if !prefixes.contains(':') {
+                words = with_variables(&words, &environment);
+            }
+            config(unit, start, &words, &environment, findings)
+        });
+        let config = config.flatten();
         Self { path: Some(path), config }
     }
 
@@ -69,6 +84,7 @@ fn config(
     unit: &Unit,
     start: &Assignment,
     words: &[String],
+    environment: &Environment,
     findings: &mut Findings,
 ) -> Option<Config> {
     let arguments = match arguments::parse_from(words) {
@@ -86,8 +102,13 @@ fn config(
             start.place()
         ));
     }
-    let environment = environment(unit, findings);
-    match Config::load(&environment, arguments.config.as_deref(), &arguments.flags) {
+    let file = arguments.config.or_else(|| environment.file());
+    if let Some(file) = file.as_ref().filter(|file| file.starts_with(unit.expanded("%d"))) {
+        let file = file.display();
+        findings.warning(format!("{}: {file} is a credential, and was not looked at", unit.name));
+        return None;
+    }
+    match Config::load(environment, file.as_deref(), &arguments.flags) {
         Ok(config) => {
             for warning in &config.warnings {
                 findings.warning(format!("{}: {warning}", unit.name));
@@ -101,6 +122,38 @@ fn config(
             None
         }
     }
+}
+
+/// Puts the values of variables into a command line: `${NAME}` is one word or a part of it, `$NAME` several words.
+fn with_variables(words: &[String], environment: &Environment) -> Vec<String> {
+    let value = |name: &str| {
+        let value = environment.get(name).map(|value| value.to_string_lossy().into_owned());
+        value.unwrap_or_default()
+    };
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+    };
+    let mut expanded = Vec::new();
+    for word in words {
+        if let Some(name) = word.strip_prefix('$').filter(|name| is_name(name)) {
+            expanded.extend(value(name).split_whitespace().map(str::to_owned));
+            continue;
+        }
+        let (mut whole, mut rest) = (String::new(), word.as_str());
+        while let Some((before, after)) = rest.split_once('$') {
+            whole += before;
+            let braces = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+            rest = if let Some((name, after)) = braces.filter(|(name, _)| is_name(name)) {
+                whole += &value(name);
+                after
+            } else {
+                whole.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            };
+        }
+        expanded.push(whole + rest);
+    }
+    expanded
 }
 
 /// The variables that a unit sets.
@@ -128,4 +181,17 @@ pub(super) fn own_listeners<'a>(
     sockets: &'a [String],
 ) -> impl Iterator<Item = (&'static str, Vec<Address>)> + 'a {
     config.servers().into_iter().filter(|(name, _)| !sockets.iter().any(|socket| socket == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_stand_for_their_values_as_in_systemd() {
+        let environment: Environment = [("A", "1 2"), ("B", "x")].into_iter().collect();
+        let words = ["/p", "$A", "${A}", "y${B}z$$", "$NONE", "${NONE}", "a$b"].map(str::to_owned);
+        let expected = ["/p", "1", "2", "1 2", "yxz$", "", "a$b"];
+        assert_eq!(with_variables(&words, &environment), expected);
+    }
 }

@@ -30,11 +30,12 @@ pub(super) fn check(unit: &Unit, program: &Program, sockets: &[String], findings
     let Some(config) = &program.config else { return };
     for file in files(config) {
         // systemd puts credentials where the service sees them.
-        if file.starts_with("/run/credentials") {
+        if file.starts_with(unit.expanded("%d")) {
             continue;
         }
         check_seen(unit, "the daemon reads it", &file, findings);
-        check_readable(unit, &file, findings);
+        let is_key = config.tls.keys.iter().flatten().any(|key| *key == file);
+        check_readable(unit, &file, is_key, findings);
     }
     check_network(unit, config, sockets, findings);
     if !config.admin_users.is_empty() && unit.is_on("PrivateUsers") {
@@ -61,6 +62,9 @@ fn files(config: &Config) -> Vec<PathBuf> {
 
 /// Finds out whether a path is hidden.
 fn check_seen(unit: &Unit, what: &str, path: &Path, findings: &mut Findings) {
+    if is_bound(unit, path) {
+        return;
+    }
     let is_in =
         |directories: &[&str]| directories.iter().any(|directory| path.starts_with(directory));
     let (name, path_shown) = (&unit.name, path.display());
@@ -91,15 +95,30 @@ fn check_seen(unit: &Unit, what: &str, path: &Path, findings: &mut Findings) {
     }
 }
 
+/// Tells whether a path is brought back into what is hidden.
+fn is_bound(unit: &Unit, path: &Path) -> bool {
+    let lines = unit.all_of("Service", &["BindPaths", "BindReadOnlyPaths"]).into_iter();
+    lines.flat_map(|line| line.value.split_whitespace()).any(|bound| {
+        let mut parts = bound.trim_start_matches('-').split(':');
+        let source = parts.next().unwrap_or_default();
+        path.starts_with(parts.next().unwrap_or(source))
+    })
+}
+
 /// Finds out whether a user that exists only while the service runs can read a file.
-fn check_readable(unit: &Unit, path: &Path, findings: &mut Findings) {
+fn check_readable(unit: &Unit, path: &Path, is_key: bool, findings: &mut Findings) {
     if !unit.is_on("DynamicUser") {
         return;
     }
     let Ok(metadata) = fs::metadata(path) else { return };
-    if metadata.permissions().mode() & 0o004 == 0 {
+    let mode = metadata.permissions().mode();
+    let groups = unit.all_of("Service", &["Group", "SupplementaryGroups"]);
+    let may_be_in_group = mode & 0o040 != 0 && !groups.is_empty();
+    if mode & 0o004 == 0 && !may_be_in_group {
+        // A key that everybody can read is refused.
+        let remedy = if is_key { "pass it" } else { "chmod o+r, or if it is secret pass it" };
         findings.error(format!(
-            "{}: the service's user (DynamicUser=yes) cannot read {} (chmod o+r; a secret belongs into LoadCredential=)",
+            "{}: the service's user (DynamicUser=yes) cannot read {} ({remedy} with LoadCredential=)",
             unit.name,
             path.display()
         ));
@@ -109,13 +128,7 @@ fn check_readable(unit: &Unit, path: &Path, findings: &mut Findings) {
 /// Finds out whether the daemon can listen and connect as its configuration has it.
 fn check_network(unit: &Unit, config: &Config, sockets: &[String], findings: &mut Findings) {
     let name = &unit.name;
-    let families: Vec<_> = unit
-        .all("Service", "RestrictAddressFamilies")
-        .into_iter()
-        .flat_map(|line| line.value.split_whitespace())
-        .collect();
-    let may_use_ip =
-        families.is_empty() || families.iter().any(|family| family.starts_with("AF_INET"));
+    let may_use_ip = may_use_ip(unit);
     let is_ip = |address: &Address| !matches!(address, Address::Unix(_));
     for (server, addresses) in own_listeners(config, sockets) {
         if !addresses.iter().any(is_ip) {
@@ -133,14 +146,32 @@ fn check_network(unit: &Unit, config: &Config, sockets: &[String], findings: &mu
     if let Some(application) = application {
         let denied = unit.all("Service", "IPAddressDeny");
         let allowed = unit.all("Service", "IPAddressAllow");
-        if unit.is_on("PrivateNetwork") || !may_use_ip || (!denied.is_empty() && allowed.is_empty())
-        {
+        let everything = ["any", "0.0.0.0/0", "::/0"];
+        let mut denied = denied.iter().flat_map(|line| line.value.split_whitespace());
+        let is_denied = denied.any(|network| everything.contains(&network)) && allowed.is_empty();
+        if unit.is_on("PrivateNetwork") || !may_use_ip || is_denied {
             findings.error(format!(
                 "{name}: the service has no network, and the application is at {application} (see \
                  drop-ins/tcp-application.conf, or have it listen on a Unix socket)"
             ));
         }
     }
+}
+
+/// Tells whether the service may have sockets of IP.
+fn may_use_ip(unit: &Unit) -> bool {
+    let mut may = None;
+    for line in unit.all("Service", "RestrictAddressFamilies") {
+        // With ~ the families are those that are forbidden.
+        let forbidden = line.value.strip_prefix('~');
+        let families = forbidden.unwrap_or(&line.value);
+        let is_named = families.split_whitespace().any(|family| family.starts_with("AF_INET"));
+        may = Some(match may {
+            Some(may) if !is_named => may,
+            _ => is_named == forbidden.is_none(),
+        });
+    }
+    may.unwrap_or(true)
 }
 
 fn shown(addresses: &[Address]) -> String {

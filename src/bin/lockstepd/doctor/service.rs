@@ -8,7 +8,7 @@ use super::unit_file::Unit;
 
 /// What systemd has where a unit does not say it (`systemd-system.conf(5)`).
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
-const DEFAULT_DESCRIPTORS: u64 = 1024;
+const DEFAULT_DESCRIPTORS: u64 = 524_288;
 
 /// What the daemon needs besides its connections: listeners, log, systemd.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -110,7 +110,7 @@ fn check_store(unit: &Unit, needs: Needs, findings: &mut Findings) {
 }
 
 fn check_stop(unit: &Unit, needs: Needs, findings: &mut Findings) {
-    let set = unit.last("Service", "TimeoutStopSec").or_else(|| unit.last("Service", "TimeoutSec"));
+    let set = unit.all_of("Service", &["TimeoutStopSec", "TimeoutSec"]).pop();
     let timeout = match set {
         Some(assignment) => time_span(&assignment.value),
         None => Some(DEFAULT_STOP_TIMEOUT),
@@ -142,9 +142,9 @@ fn check_restart(unit: &Unit, findings: &mut Findings) {
             .warning(format!("{name}: nothing restarts it after a crash (set Restart=on-failure)"));
     }
     let prevented = unit.all("Service", "RestartPreventExitStatus");
-    let is_prevented = prevented
-        .iter()
-        .any(|prevented| prevented.value.split_whitespace().any(|code| code == "78"));
+    let is_prevented = prevented.iter().any(|prevented| {
+        prevented.value.split_whitespace().any(|code| matches!(code, "78" | "CONFIG"))
+    });
     if restarts && !is_prevented {
         findings.warning(format!(
             "{name}: a configuration that cannot be used is tried again for ever (set RestartPreventExitStatus=2 78)"
@@ -158,26 +158,29 @@ fn check_restart(unit: &Unit, findings: &mut Findings) {
 
 fn check_descriptors(unit: &Unit, needs: Needs, findings: &mut Findings) {
     let set = unit.last("Service", "LimitNOFILE");
-    // The soft limit stands before the colon.
-    let value = set.map(|limit| limit.value.split(':').next().unwrap_or_default());
+    // The hard limit stands behind the colon; the daemon makes it the soft one.
+    let value = set.map(|limit| limit.value.rsplit(':').next().unwrap_or_default());
     let limit = match value {
-        Some("infinity") => return,
-        Some(text) => text.parse().unwrap_or(DEFAULT_DESCRIPTORS),
-        None => DEFAULT_DESCRIPTORS,
+        Some(text) => size(text),
+        None => Some(DEFAULT_DESCRIPTORS),
     };
+    let Some(limit) = limit else { return };
     let place = set.map_or_else(|| unit.name.clone(), super::unit_file::Assignment::place);
     let room = limit.saturating_sub(OTHER_DESCRIPTORS);
-    match needs.connections {
-        Some(connections) if connections as u64 > room => findings.error(format!(
+    if let Some(connections) = needs.connections.filter(|connections| *connections as u64 > room) {
+        findings.error(format!(
             "{place}: LimitNOFILE= lets the service have {limit} descriptors, and max_connections is {connections} (set \
              LimitNOFILE={})",
             connections as u64 + OTHER_DESCRIPTORS
-        )),
-        None if set.is_none() => findings.warning(format!(
-            "{place}: without LimitNOFILE= the service has room for some {room} connections (set LimitNOFILE=524288)"
-        )),
-        _ => {}
+        ));
     }
+}
+
+/// A number as systemd writes it, in steps of 1024; none for one without an end, or that it does not understand.
+fn size(text: &str) -> Option<u64> {
+    let number = text.trim_end_matches(|character: char| character.is_ascii_uppercase());
+    let steps = ["", "K", "M", "G", "T"].iter().position(|end| *end == &text[number.len()..])?;
+    number.parse::<u64>().ok()?.checked_mul(1 << (10 * steps))
 }
 
 /// A time as systemd writes it; none for one without an end.
@@ -209,6 +212,19 @@ mod tests {
             ("0", None),
         ] {
             assert_eq!(time_span(text).map(|time| time.as_secs()), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_may_have_a_suffix() {
+        for (text, number) in [
+            ("1024", Some(1024)),
+            ("64K", Some(65_536)),
+            ("1M", Some(1 << 20)),
+            ("infinity", None),
+            ("é", None),
+        ] {
+            assert_eq!(size(text), number, "{text}");
         }
     }
 

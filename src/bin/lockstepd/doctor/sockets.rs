@@ -1,7 +1,8 @@
 //! The socket units of a service, and the names of the sockets that they pass.
 
 use super::findings::Findings;
-use super::unit_file::{SearchPath, Unit};
+use super::search_path::SearchPath;
+use super::unit_file::Unit;
 use crate::config::Config;
 
 /// Looks at the socket units of a service; answers the names of the sockets that it is passed.
@@ -24,6 +25,8 @@ pub(super) fn check(
     }
     for unit in units {
         match path.read(&unit) {
+            // Whoever masks one wants none.
+            Ok(Some(socket)) if socket.is_masked => {}
             Ok(Some(socket)) => {
                 if !is_listed && unit == own {
                     findings.warning(format!(

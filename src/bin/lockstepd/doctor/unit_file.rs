@@ -3,16 +3,26 @@
 //! # Source
 //! `systemd.unit(5)` and `systemd.syntax(7)`.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{fs, io};
 
 /// A unit, put together from its file and its drop-ins.
 #[derive(Debug, Default)]
 pub(super) struct Unit {
     pub(super) name: String,
+    /// Whether its file is empty, or /dev/null: systemd then refuses to start it.
+    pub(super) is_masked: bool,
+    pub(super) directories: Directories,
     assignments: Vec<Assignment>,
+}
+
+/// What stands for directories in a unit.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directories {
+    pub(super) runtime: String,
+    pub(super) configuration: String,
+    pub(super) state: String,
+    pub(super) home: String,
 }
 
 /// A line that sets something.
@@ -25,121 +35,32 @@ pub(super) struct Assignment {
     line: usize,
 }
 
-/// Where unit files are looked for; what is in the first outranks the others.
-#[derive(Debug)]
-pub(super) struct SearchPath(Vec<PathBuf>);
-
-// === impl SearchPath ===
-
-impl SearchPath {
-    const SYSTEM: [&str; 5] = [
-        "/etc/systemd/system",
-        "/run/systemd/system",
-        "/usr/local/lib/systemd/system",
-        "/usr/lib/systemd/system",
-        "/lib/systemd/system",
-    ];
-    const USER: [&str; 4] = [
-        "/etc/systemd/user",
-        "/run/systemd/user",
-        "/usr/local/lib/systemd/user",
-        "/usr/lib/systemd/user",
-    ];
-
-    /// The path of the system's manager, or that of a user; `SYSTEMD_UNIT_PATH` takes its place, as for systemd.
-    pub(super) fn of(is_user: bool) -> Self {
-        if let Some(path) = env::var_os("SYSTEMD_UNIT_PATH") {
-            return Self(
-                env::split_paths(&path).filter(|path| !path.as_os_str().is_empty()).collect(),
-            );
-        }
-        if !is_user {
-            return Self(Self::SYSTEM.map(PathBuf::from).into());
-        }
-        let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let or = |name: &str, default: &str| {
-            env::var_os(name).map_or_else(|| home.join(default), PathBuf::from)
-        };
-        let own = [or("XDG_CONFIG_HOME", ".config"), or("XDG_DATA_HOME", ".local/share")];
-        let own = own.map(|directory| directory.join("systemd/user"));
-        Self(own.into_iter().chain(Self::USER.map(PathBuf::from)).collect())
-    }
-
-    /// The directories, for who is told that nothing was found in them.
-    pub(super) fn shown(&self) -> String {
-        let directories: Vec<_> = self.0.iter().map(|path| path.display().to_string()).collect();
-        directories.join(", ")
-    }
-
-    /// Reads a unit, if there is a file for it.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub(super) fn read(&self, name: &str) -> io::Result<Option<Unit>> {
-        let names = names(name);
-        let candidates =
-            names.iter().flat_map(|name| self.0.iter().map(move |directory| directory.join(name)));
-        let Some(main) = candidates.into_iter().find(|path| path.exists()) else { return Ok(None) };
-        let mut unit = Unit { name: name.to_owned(), assignments: Vec::new() };
-        unit.add(&main)?;
-        for drop_in in self.drop_ins(name)? {
-            unit.add(&drop_in)?;
-        }
-        Ok(Some(unit))
-    }
-
-    /// The drop-ins of a unit, in the order of their names. Of two with one name that in the first directory counts.
-    fn drop_ins(&self, name: &str) -> io::Result<impl Iterator<Item = PathBuf>> {
-        let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-        for directory in &self.0 {
-            for name in names(name).iter().chain(&prefixes(name)) {
-                let entries = match fs::read_dir(directory.join(format!("{name}.d"))) {
-                    Ok(entries) => entries,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-                for entry in entries {
-                    let path = entry?.path();
-                    let name = path.file_name().unwrap_or_default().to_owned();
-                    if name.as_encoded_bytes().ends_with(b".conf") {
-                        files.entry(name).or_insert(path);
-                    }
-                }
-            }
-        }
-        Ok(files.into_values())
-    }
-}
-
-/// The name of a unit, and that of its template.
-fn names(name: &str) -> Vec<String> {
-    let mut names = vec![name.to_owned()];
-    if let (Some((prefix, instance)), Some((_, kind))) =
-        (name.split_once('@'), name.rsplit_once('.'))
-    {
-        if !instance.starts_with('.') {
-            names.push(format!("{prefix}@.{kind}"));
-        }
-    }
-    names
-}
-
-/// The names under which several units have drop-ins together: the kind, and what ends with a hyphen.
-fn prefixes(name: &str) -> Vec<String> {
-    let Some((stem, kind)) = name.rsplit_once('.') else { return Vec::new() };
-    let stem = stem.split('@').next().unwrap_or(stem);
-    let hyphens = stem.match_indices('-').map(|(at, _)| format!("{}.{kind}", &stem[..=at]));
-    hyphens.chain([kind.to_owned()]).collect()
-}
-
 // === impl Unit ===
 
 impl Unit {
-    fn add(&mut self, path: &Path) -> io::Result<()> {
-        let text = fs::read_to_string(path)?;
+    pub(super) fn new(name: String, is_masked: bool, directories: Directories) -> Self {
+        Self { name, is_masked, directories, assignments: Vec::new() }
+    }
+
+    /// Adds what a file says. As for systemd, one that is a device says nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read; names it.
+    pub(super) fn add(&mut self, path: &Path) -> io::Result<()> {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if fs::metadata(path).map_err(named)?.is_file() {
+            self.parse(path, &String::from_utf8_lossy(&fs::read(path).map_err(named)?));
+        }
+        Ok(())
+    }
+
+    fn parse(&mut self, path: &Path, text: &str) {
         let mut section = String::new();
         let mut continued: Option<(usize, String)> = None;
-        for (at, line) in text.lines().enumerate() {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        // What goes on at the end of the file ends there.
+        for (at, line) in text.lines().chain([""]).enumerate() {
             let trimmed = line.trim();
             // A comment in the middle of a continued line is left out.
             if trimmed.starts_with(['#', ';']) || (trimmed.is_empty() && continued.is_none()) {
@@ -164,14 +85,18 @@ impl Unit {
                 });
             }
         }
-        Ok(())
     }
 
     /// The values of a setting that is a list: an empty one takes back those before it.
     pub(super) fn all(&self, section: &str, key: &str) -> Vec<&Assignment> {
+        self.all_of(section, &[key])
+    }
+
+    /// The values of a setting that has several names.
+    pub(super) fn all_of(&self, section: &str, keys: &[&str]) -> Vec<&Assignment> {
         let mut values = Vec::new();
         for assignment in &self.assignments {
-            if assignment.section == section && assignment.key == key {
+            if assignment.section == section && keys.contains(&&*assignment.key) {
                 if assignment.value.is_empty() {
                     values.clear();
                 } else {
@@ -197,7 +122,8 @@ impl Unit {
     pub(super) fn expanded(&self, text: &str) -> String {
         let stem = self.name.rsplit_once('.').map_or(self.name.as_str(), |(stem, _)| stem);
         let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
-        let credentials = format!("/run/credentials/{}", self.name);
+        let Directories { runtime, configuration, state, home } = &self.directories;
+        let credentials = format!("{runtime}/credentials/{}", self.name);
         let mut expanded = String::new();
         let mut characters = text.chars();
         while let Some(character) = characters.next() {
@@ -210,9 +136,10 @@ impl Unit {
                 Some('p' | 'P') => expanded += prefix,
                 Some('n') => expanded += &self.name,
                 Some('N') => expanded += stem,
-                Some('t') => expanded += "/run",
-                Some('E') => expanded += "/etc",
-                Some('S') => expanded += "/var/lib",
+                Some('t') => expanded += runtime,
+                Some('E') => expanded += configuration,
+                Some('S') => expanded += state,
+                Some('h') => expanded += home,
                 Some('d') => expanded += &credentials,
                 Some('%') | None => expanded.push('%'),
                 Some(other) => expanded.extend(['%', other]),
@@ -256,6 +183,7 @@ pub(super) fn words(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::search_path::SearchPath;
 
     fn unit(files: &[(&str, &str)], name: &str) -> Unit {
         let directory = tempfile::tempdir().unwrap();
@@ -264,7 +192,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let path = SearchPath(["etc", "usr"].map(|name| directory.path().join(name)).into());
+        let path =
+            SearchPath::in_directories(["etc", "usr"].map(|name| directory.path().join(name)));
         path.read(name).unwrap().expect("there is such a unit")
     }
 
@@ -327,6 +256,16 @@ mod tests {
             "x.service",
         );
         assert_eq!(words(&values(&unit, "ExecStart")[0]), ["/a", "--b", "c"]);
+        assert_eq!(values(&unit, "Type"), ["notify"]);
+    }
+
+    #[test]
+    fn a_line_that_goes_on_ends_with_the_file_and_bytes_that_are_no_text_do_no_harm() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = b"[Service]\n\xff\xfe=\x00\nType=notify \\";
+        fs::write(directory.path().join("x.service"), text).unwrap();
+        let path = SearchPath::in_directories([directory.path().to_owned()]);
+        let unit = path.read("x.service").unwrap().unwrap();
         assert_eq!(values(&unit, "Type"), ["notify"]);
     }
 

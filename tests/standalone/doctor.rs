@@ -134,6 +134,14 @@ fn it_finds_each_line_that_keeps_the_promise_from_being_kept() {
         ("WatchdogSec=", "nothing restarts a daemon that hangs"),
         ("ExecReload=", "`systemctl reload` is refused"),
         ("LimitNOFILE=1024:2K\nEnvironment=LOCKSTEPD_MAX_CONNECTIONS=2000", "set LimitNOFILE=2064"),
+        (
+            "Environment=LOCKSTEPD_DRAIN_TIMEOUT=18446744073709551615s",
+            "systemd kills a stop after 30s",
+        ),
+        (
+            "Environment=LOCKSTEPD_MAX_CONNECTIONS=18446744073709551615",
+            "max_connections is 18446744073709551615",
+        ),
         ("TimeoutStopSec=30s\nTimeoutSec=20s", "systemd kills a stop after 20s"),
         ("ExecStart=\nExecStart=/nowhere/lockstepd", "there is no /nowhere/lockstepd"),
         ("Environment=LOCKSTEPD_LINGER=soon", "LOCKSTEPD_LINGER: expected number at 0"),

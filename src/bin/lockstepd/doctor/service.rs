@@ -115,7 +115,7 @@ fn check_stop(unit: &Unit, needs: Needs, findings: &mut Findings) {
         Some(assignment) => time_span(&assignment.value),
         None => Some(DEFAULT_STOP_TIMEOUT),
     };
-    let needed = needs.stop + STOP_MARGIN;
+    let needed = needs.stop.saturating_add(STOP_MARGIN);
     if let Some(timeout) = timeout.filter(|timeout| *timeout < needed) {
         let place = set.map_or_else(|| unit.name.clone(), super::unit_file::Assignment::place);
         findings.error(format!(
@@ -171,7 +171,7 @@ fn check_descriptors(unit: &Unit, needs: Needs, findings: &mut Findings) {
         findings.error(format!(
             "{place}: LimitNOFILE= lets the service have {limit} descriptors, and max_connections is {connections} (set \
              LimitNOFILE={})",
-            connections as u64 + OTHER_DESCRIPTORS
+            (connections as u64).saturating_add(OTHER_DESCRIPTORS)
         ));
     }
 }

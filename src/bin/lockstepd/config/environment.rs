@@ -12,6 +12,9 @@ use super::settings::{Origin, Settings};
 /// The variable with the name of the configuration file.
 pub(crate) const FILE: &str = "LOCKSTEPD_CONFIG";
 
+/// What the names of all settings' variables begin with.
+const PREFIX: &str = "LOCKSTEPD_";
+
 /// The variables that the library uses itself.
 const OF_THE_LIBRARY: [&str; 2] = ["LOCKSTEPD_CHECK", "LOCKSTEPD_UPGRADE_FD"];
 
@@ -66,18 +69,20 @@ impl Environment {
         }
     }
 
-    /// A warning for each variable with the prefix `LOCKSTEPD_` that is no setting.
+    /// A warning for each variable with the prefix that is no setting.
     pub(super) fn warnings(&self) -> Vec<String> {
         let known = Settings::table().map(|setting| setting.variable).chain([FILE]);
         let known: Vec<_> = known.collect();
         let unknown = self.0.keys().filter(|name| {
-            name.starts_with("LOCKSTEPD_")
+            name.starts_with(PREFIX)
                 && !known.contains(&name.as_str())
                 && !OF_THE_LIBRARY.contains(&name.as_str())
         });
         let warning = |name: &String| {
-            let remedy = match nearest(name, known.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
+            // What all of them begin with makes none of them alike.
+            let rest = |name| str::strip_prefix(name, PREFIX).unwrap_or(name);
+            let remedy = match nearest(rest(name), known.iter().copied().map(rest)) {
+                Some(near) => format!("did you mean {PREFIX}{near}?"),
                 None => "see --help".to_owned(),
             };
             format!("{name} is no setting, and has no effect ({remedy})")
@@ -90,5 +95,25 @@ impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables.into_iter();
         Self(variables.map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_like_none_but_for_the_prefix_was_not_meant() {
+        for (name, meant) in [
+            ("LOCKSTEPD_LINGR", "(did you mean LOCKSTEPD_LINGER?)"),
+            ("LOCKSTEPD_PUBLIC_LISTEN", "(did you mean LOCKSTEPD_PUBLIC?)"),
+            ("LOCKSTEPD_VERSION", "(see --help)"),
+            ("LOCKSTEPD_RELEASE", "(see --help)"),
+            ("LOCKSTEPD_", "(see --help)"),
+        ] {
+            let environment: Environment = [(name, "")].into_iter().collect();
+            let warnings = environment.warnings();
+            assert!(warnings.len() == 1 && warnings[0].ends_with(meant), "{warnings:?}");
+        }
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             "application/json",
             "text/plain, application/openmetrics-text; q=0.9",
             "application/openmetrics-text; q=0.5, */*",
+            "application/openmetrics-text; q=0.5, text/*",
             "application/openmetrics-text; q=0",
             "application/openmetrics-text; q=nonsense",
             "application/openmetrics-text; version=2.0.0",

@@ -57,6 +57,7 @@ fn prometheus_gets_openmetrics_and_can_read_it() {
     let answer = accepting(&program(), PROMETHEUS);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("content-type"), Some(content_type));
+    assert_eq!(answer.header("vary"), Some("Accept"));
     let text = answer.body;
     for line in [
         "# TYPE lockstepd_requests counter",

@@ -181,6 +181,7 @@ fn it_finds_nothing_in_what_systemd_understands_in_another_way() {
         "Environment=FILE=/dev/null 'OPTIONS=--linger 1s'\nExecStart=\nExecStart=BINARY --config ${FILE} $OPTIONS",
         "PrivateNetwork=no\nIPAddressDeny=\nIPAddressDeny=192.0.2.0/24\nRestrictAddressFamilies=\n\
          RestrictAddressFamilies=~AF_PACKET\nEnvironment=LOCKSTEPD_PUBLIC_PROXY=127.0.0.1:1",
+        "EnvironmentFile=-/nowhere/environment",
         "TemporaryFileSystem=/\nBindReadOnlyPaths=\nBindReadOnlyPaths=BINARY /etc",
     ] {
         let units = Units::new();
@@ -254,6 +255,13 @@ fn it_finds_sockets_that_do_not_reach_the_daemon() {
         ),
         (
             "lockstepd.service",
+            "[Service]\nSockets=\nSockets=lockstepd-admin.socket\n",
+            &[
+                "starting the service alone does not open lockstepd.socket (set Sockets=lockstepd.socket)",
+            ],
+        ),
+        (
+            "lockstepd.service",
             "[Service]\nSockets=web.socket\n",
             &["Sockets= names web.socket, and there is no such unit in "],
         ),
@@ -269,6 +277,7 @@ fn it_finds_what_the_sandbox_hides() {
     for (text, finding) in [
         ("PrivateTmp=yes\nProtectHome=no", "PrivateTmp=yes hides"),
         ("PrivateTmp=no\nInaccessiblePaths=-/tmp /var/tmp", "-/tmp hides"),
+        ("PrivateTmp=no\nTemporaryFileSystem=/tmp:ro", "/tmp:ro hides"),
         ("PrivateTmp=no\nDynamicUser=yes", "the service's user (DynamicUser=yes) cannot read"),
     ] {
         let units = Units::new();

@@ -98,7 +98,11 @@ fn files_that_are_dropped_in_count_in_the_order_of_their_names_after_the_file() 
         assert!(told.contains(&line), "{line} is not in {told:#?}");
     }
     let read: Vec<_> = told.iter().filter_map(|line| line.strip_prefix("# read ")).collect();
-    assert_eq!(read, [main, early, late]);
+    assert_eq!(read, [&main, &early, &late]);
+    let check = Command::new(BINARY).args(["check", "--config", &main]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stderr).into_owned();
+    let expected = format!("read {main}\nread {early}\nread {late}\n");
+    assert!(said.starts_with(&expected), "{said}");
 }
 
 #[test]

@@ -120,7 +120,6 @@ fn it_finds_each_line_that_keeps_the_promise_from_being_kept() {
             "Type=simple",
             "Type=simple has systemd believe that the service is ready before it serves",
         ),
-        ("NotifyAccess=none", "NotifyAccess=none"),
         ("FileDescriptorStoreMax=", "FileDescriptorStoreMax= is 0, and 1 are needed"),
         ("TimeoutStopSec=20", "systemd kills a stop after 20s"),
         (

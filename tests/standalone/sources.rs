@@ -51,8 +51,8 @@ fn config_tells_what_is_in_force_and_which_source_it_comes_from() {
         "access = \"off\" # --access-log",
         "listen = [\"127.0.0.1:1\", \"unix:/x\"] # --public",
         "users = [1, 2] # LOCKSTEPD_ADMIN_USERS",
-        "idle_timeout = \"10m 20s\" # default",
-        "#max_connections = 10000 # default: what the limit of descriptors allows",
+        "#idle_timeout = \"10m 20s\" # default",
+        "#max_connections # default: what the limit of descriptors allows",
     ] {
         assert!(told.iter().any(|told| told == line), "{line} is not in {told:#?}");
     }
@@ -167,11 +167,25 @@ fn a_variable_that_is_misspelt_is_told_with_the_one_that_was_meant() {
 }
 
 #[test]
-fn a_flag_may_be_an_empty_list_as_a_variable_may() {
+fn a_flag_may_be_an_empty_list_of_addresses_as_a_variable_may() {
     for (environment, flags) in
         [(&[][..], &["--public", ""][..]), (&[("LOCKSTEPD_PUBLIC", "")], &[])]
     {
         let told = lines(&config(Path::new("/dev/null"), environment, flags));
         assert!(told.iter().any(|line| line.starts_with("listen = [] # ")), "{told:#?}");
     }
+    for flag in ["--admin-users", "--proxy-trusted-proxies", "--tls-keys"] {
+        Launch::bare().args(["check", flag, ""]).end().assert(2, &[flag, "it is empty"]);
+    }
+}
+
+#[test]
+fn what_is_dropped_in_and_is_no_file_is_refused_and_not_waited_for() {
+    let sources = Sources::new();
+    let file = sources.file("");
+    let pipe = drop_in(&file, "pipe.toml", "");
+    fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let ended = Launch::bare().args(["check", "--config", file.to_str().unwrap()]).end();
+    ended.assert(78, &[&format!("cannot read {}: it is no file", pipe.display())]);
 }

@@ -105,7 +105,13 @@ fn without_help() -> clap::Command {
 
 fn argument(setting: &'static Setting) -> Arg {
     let flag = setting.flag();
-    let check = |text: &str| setting.check(Given::Text(text)).map(|()| text.to_owned());
+    let check = |text: &str| {
+        // "$USERS" of a script may be empty by mistake; of addresses none is meant (TLS alone).
+        if setting.is_list && text.is_empty() && setting.value != "ADDRESS" {
+            return Err("it is empty (leave the flag away)".to_owned());
+        }
+        setting.check(Given::Text(text)).map(|()| text.to_owned())
+    };
     let hint = match setting.value {
         "FILE" => clap::ValueHint::FilePath,
         _ => clap::ValueHint::Unknown,

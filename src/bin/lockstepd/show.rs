@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::config::setting::Default;
 use crate::config::{Config, Origin, Settings};
 
-/// Writes the configuration to standard output, in the form of the file.
+/// Writes the configuration to standard output, in the form of the file; defaults are comments in it.
 pub(crate) fn show(config: &Config) -> ExitCode {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
@@ -43,10 +43,8 @@ fn text(config: &Config) -> String {
                 };
                 format!("{name} = {} # {origin}", chosen.value)
             }
-            (None, Default::To(value)) => format!("{name} = {} # default", setting.in_file(value)),
-            (None, Default::None(words, example)) => {
-                format!("#{name} = {} # default: {words}", setting.in_file(example))
-            }
+            (None, Default::To(value)) => format!("#{name} = {} # default", setting.in_file(value)),
+            (None, Default::None(words, _)) => format!("#{name} # default: {words}"),
         });
     }
     lines.join("\n") + "\n"

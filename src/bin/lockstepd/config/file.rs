@@ -1,14 +1,15 @@
 //! Settings in the configuration file, and in the files that are dropped in beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::mistakes::Mistakes;
+use super::setting::Setting;
 use super::settings::{Origin, Settings};
 use super::unknown::{is_section, unknown};
 use super::value::Given;
@@ -75,6 +76,14 @@ fn dropped_in(main: &Path, mistakes: &mut Mistakes) -> Vec<PathBuf> {
     };
     let mut paths: Vec<_> = paths.filter(is_ours).collect();
     paths.sort();
+    // What is no file might never end.
+    paths.retain(|path| {
+        let is_file = !path.exists() || path.is_file();
+        if !is_file {
+            mistakes.add(format!("cannot read {}: it is no file", path.display()));
+        }
+        is_file
+    });
     paths
 }
 
@@ -82,36 +91,49 @@ fn dropped_in(main: &Path, mistakes: &mut Mistakes) -> Vec<PathBuf> {
 fn parse(path: &Path, text: &str, settings: &mut Settings, mistakes: &mut Mistakes) {
     let file = Text { path, text };
     let (table, errors) = DeTable::parse_recoverable(text);
+    // By their places; and the lines that are no TOML, as what follows from one mistake in a line is none of its own.
     let mut told = BTreeMap::new();
+    let mut broken = BTreeSet::new();
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
-        let (line, _) = file.position(at);
-        // What follows from a mistake in the same line is none of its own.
-        told.entry(line).or_insert_with(|| file.no_toml(at, error.message()));
+        if broken.insert(file.position(at).0) {
+            told.insert(at, file.no_toml(at, error.message()));
+        }
     }
     let mut found = Vec::new();
     collect(table.get_ref(), "", &mut found);
-    found.sort_by_key(|found| found.at);
     for Found { key, at, value } in found {
         let (line, _) = file.position(at);
-        if told.contains_key(&line) {
+        if broken.contains(&line) {
             continue;
         }
-        let mistake = match Settings::table().find(|setting| setting.key == key) {
-            Some(setting) => {
-                let (given, written) =
-                    (Given::Toml(value.get_ref()), text[value.span()].to_owned());
-                let set =
-                    settings.set(setting, given, written, Origin::File(path.to_owned(), line));
-                set.err().map(|why| file.mistake(value.span().start, &format!("{key}: {why}")))
-            }
-            None => Some(file.mistake(at, &unknown(&key, value.get_ref()))),
+        let Some(setting) = Settings::table().find(|setting| setting.key == key) else {
+            told.insert(at, file.mistake(at, &unknown(&key, value.get_ref())));
+            continue;
         };
-        told.extend(mistake.map(|mistake| (line, mistake)));
+        let (given, written) = (Given::Toml(value.get_ref()), text[value.span()].to_owned());
+        let set = settings.set(setting, given, written, Origin::File(path.to_owned(), line));
+        let Err(why) = set else { continue };
+        let mut wrong = wrong_items(setting, value);
+        if wrong.is_empty() {
+            wrong.push((value.span().start, why));
+        }
+        let wrong = wrong.into_iter();
+        told.extend(wrong.map(|(at, why)| (at, file.mistake(at, &format!("{key}: {why}")))));
     }
     for mistake in told.into_values() {
         mistakes.add(mistake);
     }
+}
+
+/// The items of a list that cannot be understood, each with its place.
+fn wrong_items(setting: &Setting, value: &Spanned<DeValue>) -> Vec<(usize, String)> {
+    let items = value.get_ref().as_array().into_iter().flatten();
+    let wrong = items.filter_map(|item| {
+        let alone = DeValue::Array(DeArray::from_iter([item.clone()]));
+        Some((item.span().start, setting.check(Given::Toml(&alone)).err()?))
+    });
+    wrong.collect()
 }
 
 /// A key with its sections, the place where it stands, and its value.

@@ -78,11 +78,6 @@ fn check_type(unit: &Unit, findings: &mut Findings) {
         )),
         None => findings.error(format!("{name}: Type= is not set, and systemd is told nothing (set Type=notify)")),
     }
-    if let Some(access) =
-        unit.last("Service", "NotifyAccess").filter(|access| access.value == "none")
-    {
-        findings.error(format!("{}: NotifyAccess=none (set NotifyAccess=main)", access.place()));
-    }
     let reloads = kind.is_some_and(|kind| kind.value == "notify-reload");
     if !reloads && unit.last("Service", "ExecReload").is_none() {
         findings.warning(format!(

@@ -42,13 +42,13 @@ proptest! {
         text in "(\\PC|\\n|\\[log\\]|linger|level|users|=|\"|\\[|\\{|1|'){0,40}",
     ) {
         let lines: Vec<_> = text.split('\n').collect();
-        let mut last = 0;
+        let mut last = (0, 0);
         for mistake in mistakes(&text) {
             let (line, column) = position(&mistake).unwrap_or_else(|| panic!("{mistake:?}"));
-            prop_assert!(line > last && line <= lines.len(), "{:?}", mistake);
+            prop_assert!((line, column) > last && line <= lines.len(), "{:?}", mistake);
             let columns = lines[line - 1].chars().count() + 1;
             prop_assert!((1..=columns).contains(&column), "{:?}", mistake);
-            last = line;
+            last = (line, column);
         }
     }
 
@@ -149,4 +149,16 @@ fn a_dot_in_quotation_marks_parts_no_section_from_its_setting() {
 #[test]
 fn names_with_dots_and_inline_tables_are_the_same_as_sections() {
     assert_eq!(mistakes("log.level = \"debug\"\nlimits = { max_headers = 3 }\n"), [""; 0]);
+}
+
+#[test]
+fn every_wrong_item_of_a_list_and_every_wrong_value_of_a_line_is_told_at_its_place() {
+    let told = mistakes("[admin]\nusers = [\n  1, \"x\",\n  2,\n  true,\n]\n");
+    let expected = [
+        "x.toml:3:6: admin.users: expected a number, found a text (write a whole number)",
+        "x.toml:5:3: admin.users: expected a number, found true or false (write a whole number)",
+    ];
+    assert_eq!(told, expected);
+    let told = mistakes("limits = { max_headers = \"x\", max_streams = 1.5 }\n");
+    assert_eq!(told.len(), 2, "{told:?}");
 }

@@ -326,6 +326,12 @@ EOF
     user:*) remove_dir "$unitdir" "$(dirname -- "$unitdir")" "$PREFIX/share/doc" ;;
     esac
 
+    if [ "$scope" = system ] && [ "$unitdir" != /usr/lib/systemd/system ] && systemd_runs &&
+        [ -e /usr/lib/systemd/system/lockstepd.service ]; then
+        say "A package of lockstepd is installed as well, whose units have the same names and were stopped and disabled. To start them:"
+        say "  $systemctl daemon-reload && $systemctl enable --now $sockets"
+    fi
+
     [ -n "$removed" ] || say "nothing to remove: no lockstepd under $DESTDIR$PREFIX (installed with another PREFIX= or DESTDIR=?)"
 
     for kept in "$DESTDIR$(dirname -- "$config")"/*; do

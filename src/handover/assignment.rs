@@ -45,8 +45,8 @@ pub enum SocketsError {
     /// A server has no socket, although the service manager passed some to other servers.
     #[error(
         "no inherited socket is named \"{server}\"; received: {received} \
-         (set FileDescriptorName={server} in its socket unit and list that in Sockets=, \
-         see with systemctl status whether that unit has failed, or configure an address)"
+         (see with systemctl status whether its socket unit has failed, or was changed while it was open; \
+         set FileDescriptorName={server} in that unit, and list it in Sockets=; or configure an address)"
     )]
     #[non_exhaustive]
     Missing {

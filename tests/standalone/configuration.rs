@@ -236,6 +236,22 @@ fn a_variable_that_is_no_setting_is_named() {
 }
 
 #[test]
+fn an_admin_server_that_other_machines_may_reach_is_warned_of() {
+    for (address, is_open) in [
+        ("0.0.0.0:1", true),
+        ("[::]:1", true),
+        ("192.0.2.1:1", true),
+        ("127.0.0.7:1", false),
+        ("[::1]:1", false),
+        ("unix:/x", false),
+    ] {
+        let ended = Launch::bare().args(["check", "--admin", address]).end();
+        let told = ended.text().contains("whoever reaches the admin server can stop the daemon");
+        assert_eq!(told, is_open, "{address}: {}", ended.text());
+    }
+}
+
+#[test]
 fn check_names_the_file_that_it_has_read() {
     let sources = Sources::new();
     let file = sources.file("linger = \"2s\"\n");

@@ -87,6 +87,9 @@ fn it_finds_nothing_in_them_with_any_drop_in_but_that_systemd_is_too_old_for_it(
     ] {
         let units = Units::new();
         let text = fs::read_to_string(format!("{PACKAGING}/drop-ins/{name}.conf")).unwrap();
+        // The certificate and its key are there.
+        let text = text.replace(":/etc/lockstepd/tls.pem", ":/etc/hosts");
+        let text = text.replace(":/etc/lockstepd/tls.key", ":/etc/hosts");
         units.drop_in("lockstepd.service", &text);
         if since <= systemd_version() {
             units.assert_finds("lockstepd.service", &[]);
@@ -114,6 +117,15 @@ fn it_finds_nothing_in_the_units_of_a_program_that_make_units_has_made() {
 }
 
 #[test]
+fn it_does_not_want_an_application_to_be_what_lockstepd_is() {
+    let units = Units::new();
+    let mut make = Command::new(format!("{PACKAGING}/make-units.sh"));
+    make.args(["--proxy", "shop", "8080", "/opt/shop/serve"]);
+    assert!(make.env("UNITDIR", units.0.path()).status().unwrap().success());
+    units.assert_finds("shop.service", &["look at that one: lockstepd doctor lockstepd@shop"]);
+}
+
+#[test]
 fn it_finds_each_line_that_keeps_the_promise_from_being_kept() {
     for (text, finding) in [
         (
@@ -121,11 +133,8 @@ fn it_finds_each_line_that_keeps_the_promise_from_being_kept() {
             "Type=simple has systemd believe that the service is ready before it serves",
         ),
         ("FileDescriptorStoreMax=", "FileDescriptorStoreMax= is 0, and 1 are needed"),
-        ("TimeoutStopSec=20", "systemd kills a stop after 20s"),
-        (
-            "TimeoutStopSec=1min\nEnvironment=LOCKSTEPD_DRAIN_TIMEOUT=2m",
-            "systemd kills a stop after 1m",
-        ),
+        ("TimeoutStopSec=20", "systemd gives a stop 20s"),
+        ("TimeoutStopSec=1min\nEnvironment=LOCKSTEPD_DRAIN_TIMEOUT=2m", "systemd gives a stop 1m"),
         ("TimeoutStopSec=30s\nEnvironment=LOCKSTEPD_LAME_DUCK=10s", "let it take 30s"),
         ("KillMode=none", "KillMode=none leaves processes behind"),
         ("Restart=no", "nothing restarts it after a crash"),
@@ -133,15 +142,18 @@ fn it_finds_each_line_that_keeps_the_promise_from_being_kept() {
         ("WatchdogSec=", "nothing restarts a daemon that hangs"),
         ("ExecReload=", "`systemctl reload` is refused"),
         ("LimitNOFILE=1024:2K\nEnvironment=LOCKSTEPD_MAX_CONNECTIONS=2000", "set LimitNOFILE=2064"),
-        (
-            "Environment=LOCKSTEPD_DRAIN_TIMEOUT=18446744073709551615s",
-            "systemd kills a stop after 30s",
-        ),
+        ("Environment=LOCKSTEPD_DRAIN_TIMEOUT=18446744073709551615s", "systemd gives a stop 30s"),
         (
             "Environment=LOCKSTEPD_MAX_CONNECTIONS=18446744073709551615",
             "max_connections is 18446744073709551615",
         ),
-        ("TimeoutStopSec=30s\nTimeoutSec=20s", "systemd kills a stop after 20s"),
+        ("TimeoutStopSec=30s\nTimeoutSec=20s", "systemd gives a stop 20s"),
+        ("ExecStart=/usr/bin/true", "a second ExecStart=, which systemd refuses"),
+        ("LoadCredential=x:/nowhere/x", "there is no /nowhere/x for the credential x"),
+        (
+            "Environment=LOCKSTEPD_PUBLIC=127.0.0.1:1",
+            "public.listen has no effect, as a socket unit",
+        ),
         ("ExecStart=\nExecStart=/nowhere/lockstepd", "there is no /nowhere/lockstepd"),
         ("Environment=LOCKSTEPD_LINGER=soon", "LOCKSTEPD_LINGER: expected number at 0"),
         ("Environment=LOCKSTEPD_LINGR=1s", "did you mean LOCKSTEPD_LINGER?"),
@@ -236,6 +248,11 @@ fn it_finds_sockets_that_do_not_reach_the_daemon() {
             "lockstepd.socket",
             "[Socket]\nFileDescriptorName=\n",
             &["FileDescriptorName= is lockstepd.socket", "no socket unit has \"public\""],
+        ),
+        (
+            "lockstepd-admin.socket",
+            "[Socket]\nListenStream=\nListenStream=9095\n",
+            &["ListenStream=9095 lets other machines reach the admin server"],
         ),
         (
             "lockstepd.socket",

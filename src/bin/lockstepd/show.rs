@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::setting::Default;
-use crate::config::{Config, Origin, Settings};
+use crate::config::{Config, Settings};
 
 /// Writes the configuration to standard output, in the form of the file; defaults are comments in it.
 pub(crate) fn show(config: &Config) -> ExitCode {
@@ -35,14 +35,7 @@ fn text(config: &Config) -> String {
         }
         let name = setting.name();
         lines.push(match (config.settings.chosen(setting), setting.default) {
-            (Some(chosen), _) => {
-                let origin = match &chosen.origin {
-                    Origin::Flag(flag) => flag.clone(),
-                    Origin::Variable(name) => (*name).to_owned(),
-                    Origin::File(path, line) => format!("{}:{line}", path.display()),
-                };
-                format!("{name} = {} # {origin}", chosen.value)
-            }
+            (Some(chosen), _) => format!("{name} = {} # {}", chosen.value, chosen.origin),
             (None, Default::To(value)) => format!("#{name} = {} # default", setting.in_file(value)),
             (None, Default::None(words, _)) => format!("#{name} # default: {words}"),
         });

@@ -114,8 +114,9 @@ impl Config {
         }
         settings.tls.check(&mut mistakes);
         mistakes.none()?;
-        let warnings = environment.warnings();
-        Ok(Self { warnings, ..Self::decided(settings, limits, files) })
+        let decided = Self::decided(settings, limits, files);
+        let warnings = environment.warnings().into_iter().chain(decided.open_admin()).collect();
+        Ok(Self { warnings, ..decided })
     }
 
     /// Gives every setting that no source mentions its default.
@@ -148,6 +149,21 @@ impl Config {
             settings,
             warnings: Vec::new(),
         }
+    }
+
+    /// A warning if other machines may reach the admin server, in clear text and as nobody in particular.
+    fn open_admin(&self) -> Option<String> {
+        let listen = self.settings.admin.listen.as_deref().unwrap_or_default();
+        let is_open = |address: &&Address| match address {
+            Address::Tcp(tcp) => !tcp.ip().to_canonical().is_loopback(),
+            Address::Zoned { .. } => true,
+            _ => false,
+        };
+        let open = listen.iter().find(is_open)?;
+        Some(format!(
+            "admin.listen has {open}: whoever reaches the admin server can stop the daemon (keep it on 127.0.0.1 or a \
+             Unix socket, or use tls.admin)"
+        ))
     }
 
     /// The proxy to the application, if there is one.

@@ -32,7 +32,11 @@ pub(crate) enum Default {
     /// This text, as a flag or a variable would have it.
     To(&'static str),
     /// Nothing; then this is what happens. With a value as an example.
-    None(&'static str, &'static str),
+    None(
+        &'static str,
+        #[cfg_attr(not(test), expect(dead_code, reason = "for the file, which a test writes"))]
+        &'static str,
+    ),
 }
 
 /// Makes a struct of settings, each `None` where no source mentions it, and their descriptions.

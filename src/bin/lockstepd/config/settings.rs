@@ -1,6 +1,7 @@
 //! All settings, and where each of them comes from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::lifecycle::{LifecycleSettings, LogSettings};
@@ -38,6 +39,18 @@ pub(crate) enum Origin {
     Flag(String),
     Variable(&'static str),
     File(PathBuf, usize),
+}
+
+// === impl Origin ===
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+        }
+    }
 }
 
 // === impl Settings ===

@@ -35,6 +35,11 @@ pub(crate) fn examine(doctor: &Doctor) -> ExitCode {
         Ok(Some(unit)) if unit.is_masked => {
             findings.error(format!("{name}: it is masked (systemctl unmask {name})"));
         }
+        Ok(Some(unit)) if is_application(&unit) => findings.error(format!(
+            "{name}: this is an application behind lockstepd, which needs nothing of what lockstepd's own unit needs \
+             (look at that one: lockstepd doctor lockstepd@{})",
+            name.trim_end_matches(".service")
+        )),
         Ok(Some(unit)) => look_at(&unit, &path, &mut findings),
         Ok(None) => findings.error(format!(
             "{name}: there is no such unit in {} (install it, or name another: lockstepd doctor UNIT)",
@@ -49,6 +54,12 @@ pub(crate) fn examine(doctor: &Doctor) -> ExitCode {
 fn is_unit(name: &str) -> bool {
     let kind = name.rsplit_once('.').map(|(_, kind)| kind);
     ["service", "socket", "target", "container"].map(Some).contains(&kind)
+}
+
+/// Tells whether a unit is of an application that lockstepd holds the requests of.
+fn is_application(unit: &Unit) -> bool {
+    // In the unit that make-units.sh makes a shell is around it.
+    unit.all("Service", "ExecStop").iter().any(|stop| stop.value.contains("lockstepd hold "))
 }
 
 fn tell(name: &str, findings: &Findings) -> ExitCode {

@@ -110,6 +110,19 @@ fn check_readable(unit: &Unit, path: &Path, is_key: bool, findings: &mut Finding
     if !unit.is_on("DynamicUser") {
         return;
     }
+    for directory in path.ancestors().skip(1) {
+        let is_closed =
+            fs::metadata(directory).is_ok_and(|it| it.permissions().mode() & 0o001 == 0);
+        if is_closed && !is_bound(unit, path) {
+            findings.error(format!(
+                "{}: the service's user (DynamicUser=yes) cannot enter {}, where {} is (chmod o+x)",
+                unit.name,
+                directory.display(),
+                path.display()
+            ));
+            return;
+        }
+    }
     let Ok(metadata) = fs::metadata(path) else { return };
     let mode = metadata.permissions().mode();
     let groups = unit.all_of("Service", &["Group", "SupplementaryGroups"]);

@@ -49,6 +49,7 @@ fn version_in(text: &str) -> Option<u32> {
 /// Looks at the service's own unit.
 pub(super) fn check(unit: &Unit, needs: Needs, version: Option<u32>, findings: &mut Findings) {
     check_type(unit, findings);
+    check_start(unit, findings);
     check_store(unit, needs, findings);
     check_stop(unit, needs, findings);
     check_restart(unit, findings);
@@ -86,6 +87,26 @@ fn check_type(unit: &Unit, findings: &mut Findings) {
     }
 }
 
+fn check_start(unit: &Unit, findings: &mut Findings) {
+    let starts = unit.all("Service", "ExecStart");
+    if let [_, second, ..] = starts[..] {
+        findings.error(format!(
+            "{}: a second ExecStart=, which systemd refuses (write an empty ExecStart= before it)",
+            second.place()
+        ));
+    }
+    for line in unit.all("Service", "LoadCredential") {
+        let value = unit.expanded(&line.value);
+        let Some((name, source)) = value.split_once(':') else { continue };
+        if source.starts_with('/') && !std::path::Path::new(source).exists() {
+            findings.error(format!(
+                "{}: there is no {source} for the credential {name} (the start ends with 243/CREDENTIALS)",
+                line.place()
+            ));
+        }
+    }
+}
+
 fn check_store(unit: &Unit, needs: Needs, findings: &mut Findings) {
     if !needs.hand_over {
         return;
@@ -113,9 +134,9 @@ fn check_stop(unit: &Unit, needs: Needs, findings: &mut Findings) {
     let needed = needs.stop.saturating_add(STOP_MARGIN);
     if let Some(timeout) = timeout.filter(|timeout| *timeout < needed) {
         let place = set.map_or_else(|| unit.name.clone(), super::unit_file::Assignment::place);
-        findings.error(format!(
-            "{place}: systemd kills a stop after {}, and lame_duck and drain_timeout let it take {} (set \
-             TimeoutStopSec={}s, or shorten them)",
+        findings.warning(format!(
+            "{place}: systemd gives a stop {}, and lame_duck and drain_timeout let it take {}: requests are cut off \
+             unless the daemon can ask for more time all along (systemctl edit, and TimeoutStopSec={}s; or shorten them)",
             humantime::format_duration(timeout),
             humantime::format_duration(needs.stop),
             needed.as_secs(),

@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::search_path::SearchPath;
 use super::unit_file::Unit;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 
 /// Looks at the socket units of a service; answers the names of the sockets that it is passed.
 pub(super) fn check(
@@ -45,7 +45,43 @@ pub(super) fn check(
             Err(error) => findings.error(format!("{unit}: cannot read its files: {error}")),
         }
     }
+    if let Some(config) = config {
+        check_configured(service, config, &names, findings);
+    }
     names
+}
+
+/// Finds addresses that are configured in vain, since systemd opens the sockets.
+fn check_configured(service: &Unit, config: &Config, names: &[String], findings: &mut Findings) {
+    for (server, key) in
+        [("public", "public.listen"), ("admin", "admin.listen"), ("public-tls", "tls.listen")]
+    {
+        let is_passed = names.iter().any(|name| name == server);
+        let chosen =
+            Settings::table().find(|it| it.key == key).and_then(|it| config.settings.chosen(it));
+        let Some(chosen) = chosen.filter(|chosen| is_passed && chosen.value != "[]") else {
+            continue;
+        };
+        findings.warning(format!(
+            "{}: {key} has no effect, as a socket unit has \"{server}\" ({}; the port is ListenStream= there)",
+            service.name, chosen.origin
+        ));
+    }
+}
+
+/// Whoever reaches the admin server can stop the daemon.
+fn check_admin(socket: &Unit, findings: &mut Findings) {
+    for line in socket.all("Socket", "ListenStream") {
+        let address = socket.expanded(&line.value);
+        let is_near = ["/", "@", "127.", "[::1]"].iter().any(|near| address.starts_with(near));
+        if !is_near {
+            findings.warning(format!(
+                "{}: ListenStream={address} lets other machines reach the admin server, and whoever reaches it can stop \
+                 the daemon (write 127.0.0.1:PORT, or the path of a Unix socket)",
+                line.place()
+            ));
+        }
+    }
 }
 
 /// Looks at one socket unit; answers the name of its sockets.
@@ -71,6 +107,9 @@ fn check_one(
     }
     let named = socket.last("Socket", "FileDescriptorName");
     let name = named.map_or_else(|| unit.clone(), |name| socket.expanded(&name.value));
+    if name == "admin" {
+        check_admin(socket, findings);
+    }
     let Some(config) = config else { return name };
     let servers: Vec<_> = config.servers().into_iter().map(|(server, _)| server).collect();
     if !servers.contains(&name.as_str()) {

@@ -55,10 +55,10 @@ pub(crate) struct Config {
     pub(crate) proxy: ProxySettings,
     pub(crate) tls: TlsSettings,
     /// Where the public server speaks TLS, if it does.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "for TLS"))]
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "for TLS"))]
     pub(crate) tls_listen: Listen,
     /// The port that clients reach that by.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "for TLS"))]
+    #[cfg_attr(not(any(feature = "tls", test)), expect(dead_code, reason = "for TLS"))]
     pub(crate) tls_port: u16,
     pub(crate) admin: Listen,
     /// The first of its addresses, for who asks it.

@@ -164,7 +164,12 @@ fn shown(name: &str) -> String {
     if name.chars().all(is_plain) {
         name.to_owned()
     } else {
-        format!("\"{}\"", name.escape_debug())
+        let escaped = name.chars().map(|character| match character {
+            '"' | '\\' => format!("\\{character}"),
+            control if control.is_control() => control.escape_default().to_string(),
+            other => other.to_string(),
+        });
+        format!("\"{}\"", escaped.collect::<String>())
     }
 }
 

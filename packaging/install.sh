@@ -137,7 +137,7 @@ put() {
     fi
 }
 
-# The units name the binary and the README where they really are.
+# The units name the binary where it really is.
 localised() {
     if [ "$scope" = user ] && [ "$PREFIX" = "$HOME/.local" ]; then
         cat "$1"

@@ -87,9 +87,20 @@ impl Idle {
         }
     }
 
-    /// Tells whether it was taken over from another process, with nothing read of a request.
-    pub(crate) fn is_taken_over(&self) -> bool {
-        self.stream.is_registered() && self.unread.is_empty() && self.skip.is_none()
+    /// Tells whether nothing of a request has been read, and nothing is to be skipped.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.unread.is_empty() && self.skip.is_none()
+    }
+
+    /// Reads what has come of a request, if it can be told at once; answers whether something has.
+    ///
+    /// # Errors
+    /// When the client has hung up.
+    pub(crate) fn read_first(&mut self) -> io::Result<bool> {
+        if let Some(first) = self.stream.read_first()? {
+            self.unread = first;
+        }
+        Ok(!self.unread.is_empty())
     }
 
     /// Waits for the first byte of the next request, or the end of the stream, and skips what belongs to the
@@ -119,9 +130,8 @@ impl Idle {
             if !self.unread.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match self.stream.read_first()? {
-                Some(first) => self.unread = first,
-                None => return self.stream.poll_readable(cx).map(Ok),
+            if !self.read_first()? {
+                return self.stream.poll_readable(cx).map(Ok);
             }
         }
     }

@@ -15,9 +15,11 @@
 //! - A deposit is never lost: its registration takes it back, or it is dropped with the registration.
 //! - While the mode is Hold a registration that has deposited does nothing.
 //! - What is [own], streams of the program's and connections of HTTP/2, never sees Hold.
+//! - A connection in the [set of parked ones](parked_set) has no task. It is a deposit in every mode.
 
 mod handle;
 mod own;
+mod parked_set;
 mod polls;
 mod room;
 mod tunnels;
@@ -35,6 +37,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(crate) use self::handle::{Handle, Registration};
+pub(crate) use self::parked_set::Woken;
+use self::parked_set::{ParkedSet, Watch};
 pub(crate) use self::polls::{PollInProgress, Stuck};
 use self::room::LongestIdle;
 pub(crate) use self::room::{EVICTABLE_AFTER, Room};
@@ -98,6 +102,8 @@ pub(crate) struct Registry {
     /// The last round of their loop that the acceptors were asked for.
     turns: AtomicU32,
     state: Mutex<State>,
+    /// Where parked connections are watched, once there is somebody who attends to them.
+    watch: OnceLock<Watch>,
     /// Notified whenever a wait of the drain may have come to its end.
     progress: Notify,
 }
@@ -123,6 +129,7 @@ struct State {
     evicted: usize,
     /// The next to be evicted.
     longest_idle: LongestIdle,
+    parked: ParkedSet,
 }
 
 #[derive(Debug)]
@@ -143,6 +150,8 @@ enum Kind {
     /// Of an own listener: it has nothing to deposit.
     OwnAcceptor,
     Connection,
+    /// A connection in the set of parked ones: a deposit that no task waits with.
+    Parked,
     /// Speaks another protocol now; it can be neither held nor handed over.
     Upgraded,
     Tunnel,
@@ -198,6 +207,7 @@ impl Registry {
             began: Instant::now(),
             turns: AtomicU32::new(0),
             state: Mutex::default(),
+            watch: OnceLock::new(),
             progress: Notify::new(),
         }
     }
@@ -410,13 +420,14 @@ impl Registry {
     /// The other connections are left for [`Registry::linger`].
     pub(crate) fn set_handed_over(&self) {
         let mut state = self.lock();
-        let State { entries, acceptors, tunnels, handed_over, .. } = &mut *state;
+        let State { entries, acceptors, tunnels, handed_over, parked, .. } = &mut *state;
         for (_, entry) in entries {
             if entry.deposit.is_none() || !(entry.is_sent || entry.kind == Kind::Acceptor) {
                 continue;
             }
             *acceptors -= usize::from(entry.kind == Kind::Acceptor);
             *tunnels -= usize::from(entry.kind == Kind::Tunnel);
+            parked.count -= usize::from(entry.kind == Kind::Parked);
             *handed_over += 1;
             entry.kind = Kind::HandedOver;
         }
@@ -433,7 +444,10 @@ impl Registry {
             state.own.insert(key);
         }
         drop(state);
-        Registration { handle: Handle { registry: Arc::clone(self), key, signal } }
+        Registration {
+            handle: Handle { registry: Arc::clone(self), key, signal },
+            is_parked: false,
+        }
     }
 
     fn set_mode(&self, mode: Mode) {
@@ -443,6 +457,7 @@ impl Registry {
             entry.signal.waker.wake();
         }
         drop(state);
+        self.wake_attendant();
         self.progress.notify_waiters();
     }
 

@@ -327,7 +327,7 @@ fn open_connections<'s>(
             Some(server) => {
                 server.registry().metrics.taken_over.add(1);
                 idle.stream.renew_options(server.registry().tcp());
-                server.open(idle);
+                server.take_over(idle);
             }
             None => orphans += 1,
         }

@@ -13,7 +13,8 @@
 //! An idle connection is nothing but a socket and, at times, bytes that were read but belong to a
 //! request that is not whole yet. That makes it cheap to keep and trivial to hand over: hyper's
 //! connection is taken apart whenever no request is in flight, and put together again when the
-//! next byte arrives. A connection that is busy stays built: if the next request came within
+//! next byte arrives. If there is nothing but the socket, the task ends as well: the connection goes into the
+//! [set of parked ones](crate::connections::registry), and runs on in another task. A connection that is busy stays built: if the next request came within
 //! `STAY` of the last parking, it is parked only after it has been idle for as long, or twice that.
 //!
 //! Invariants:
@@ -44,7 +45,8 @@ use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use self::close::close;
-use self::park::{end_of, park};
+pub(crate) use self::park::end_of;
+use self::park::{COMES_SOON, leave, park};
 use self::upgrade::{Switchable, tell_upgraded};
 use crate::connections::body_remainder::Remainder;
 use crate::connections::limits::{Limits, Timeout};
@@ -170,25 +172,27 @@ impl<S> Shared<S> {
     }
 }
 
-/// Runs a connection to its end.
+/// Runs a connection, which has been idle `since` then, to its end, or until it is in the set of parked ones.
 ///
 /// Not an async function: its future would have room for the arguments twice, in each parked connection.
 pub(crate) fn run<S>(
     idle: Idle,
     registration: Registration,
+    mut since: Instant,
     shared: Arc<Shared<S>>,
 ) -> impl Future<Output = ()> + Send
 where
     S: HttpService,
 {
+    // A client that has sent one request may never send another.
+    let mut has_served = idle.waiting != Timeout::FirstByte;
     let (mut idle, mut registration) = (Some(idle), Some(registration));
     async move {
-        // A client that has sent one request may never send another.
-        let mut has_served = false;
+        let mut may_have_come = true;
+        let mut comes_soon = false;
         // Made before the first request; boxed, so that the tasks of parked connections stay small.
         let mut state = None::<Box<Extensions>>;
-        // Since when no request has come; a wake-up without one does not count.
-        let mut since = Instant::now();
+        // `since`: since when no request has come; a wake-up without one does not count.
         loop {
             // Whatever a client does, other tasks of the thread are polled as well.
             consume_budget().await;
@@ -199,7 +203,18 @@ where
             }
             let end =
                 idle.as_ref().map(|idle| end_of(idle, since, &limits, shared.idle_timeout_max));
-            park(&mut idle, registration.as_ref(), &since, end.unwrap_or(since)).await;
+            let end = end.unwrap_or(since);
+            // Another task would not have the state.
+            let may_leave = state.is_none();
+            let leaves = may_leave && !comes_soon;
+            if leaves && leave(&mut idle, &mut registration, since, end, may_have_come) {
+                return;
+            }
+            if !park(&mut idle, registration.as_ref(), &since, end, may_leave && comes_soon).await {
+                comes_soon = false;
+                continue;
+            }
+            comes_soon = has_served && since.elapsed() < COMES_SOON;
             // Asked before it is taken: what has been lent keeps its room in the task, beside that for parking.
             #[cfg(feature = "tls")]
             if idle.as_ref().is_some_and(|idle| idle.stream.expects_handshake()) {
@@ -234,6 +249,7 @@ where
             match Box::pin(serve).await {
                 Served::Idle(connection, registered, requests) => {
                     (idle, registration) = (Some(connection), Some(registered));
+                    may_have_come = false;
                     if requests > 0 {
                         (has_served, since) = (true, Instant::now());
                     }

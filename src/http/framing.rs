@@ -89,6 +89,8 @@ pub(crate) enum Fault {
     EndedUnread,
     /// What hyper has used of a request is not put back.
     RecalledInPart,
+    /// A connection is parked although something of the next request has been read.
+    ParkedWithUnread,
 }
 
 // === impl Wire ===

@@ -112,7 +112,7 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let unread = &mut self.idle.unread;
         if unread.is_empty() {
-            if self.idle.stream.is_fresh() && self.activity.put_off_reading() {
+            if self.idle.stream.is_unregistered() && self.activity.put_off_reading() {
                 return Poll::Pending;
             }
             // A change of the mode wakes the task.

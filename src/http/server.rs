@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use crate::BoxError;
 use crate::connections::parked::Idle;
 use crate::connections::poll_counter::Counted;
-use crate::connections::registry::{Registration, Registry};
+use crate::connections::registry::{Registration, Registry, Woken};
 use crate::http::accept::{accept, accept_from};
-use crate::http::connection::{self, HttpSettings, Shared};
+use crate::http::connection::{self, HttpSettings, Shared, end_of};
 use crate::http::probe;
 use crate::http::service::HttpService;
 use crate::sockets::address::Address;
@@ -33,6 +33,9 @@ pub(crate) trait Serve: Send + Sync {
 
     /// Serves a connection in a task of its own.
     fn open(&self, idle: Idle);
+
+    /// Serves a connection of another process, once its client has sent something.
+    fn take_over(&self, idle: Idle);
 
     /// Sends the service a request for `/`, as a client would but without a socket; tells whether it answered.
     fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -97,14 +100,25 @@ where
     }
 
     fn open(&self, idle: Idle) {
+        self.attend();
         let registration = self.registry.join_connection(idle.stream.socket());
-        if idle.is_taken_over() {
-            // Before its task runs: tasks may begin in another order.
-            registration.handle().idle(Instant::now());
+        serve(&self.shared, idle, registration, Instant::now());
+    }
+
+    fn take_over(&self, idle: Idle) {
+        if !idle.is_between_requests() {
+            return self.open(idle);
         }
-        let signal = registration.signal();
-        let life = connection::run(idle, registration, Arc::clone(&self.shared));
-        tokio::spawn(Counted::new(life, signal));
+        self.attend();
+        let registration = self.registry.join_connection(idle.stream.socket());
+        let (now, shared) = (Instant::now(), &self.shared);
+        // Before a task runs: tasks may begin in another order.
+        registration.handle().idle(now);
+        let limits = shared.http_settings.limits();
+        let end = end_of(&idle, now, &limits, shared.idle_timeout_max);
+        if let Err((idle, registration)) = registration.park(idle, now, end) {
+            serve(shared, idle, registration, now);
+        }
     }
 
     fn probe(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
@@ -113,6 +127,41 @@ where
         let uncounted = Arc::new(Registry::new(self.registry.server().to_owned()));
         Box::pin(probe::probe(shared, uncounted))
     }
+}
+
+impl<S> ServerOf<S>
+where
+    S: HttpService,
+{
+    /// Sees to it that somebody attends to parked connections.
+    fn attend(&self) {
+        match self.registry.attend() {
+            Ok(None) => {}
+            Ok(Some(mut attendant)) => {
+                let shared = Arc::clone(&self.shared);
+                tokio::spawn(async move {
+                    while let Some(woken) = attendant.woken().await {
+                        for Woken { idle, registration, since } in woken {
+                            serve(&shared, idle, registration, since);
+                        }
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "idle connections keep their tasks: none can be watched without");
+            }
+        }
+    }
+}
+
+/// Runs a connection in a task of its own.
+fn serve<S>(shared: &Arc<Shared<S>>, idle: Idle, registration: Registration, since: Instant)
+where
+    S: HttpService,
+{
+    let signal = registration.signal();
+    let life = connection::run(idle, registration, since, Arc::clone(shared));
+    tokio::spawn(Counted::new(life, signal));
 }
 
 impl fmt::Debug for dyn Serve {

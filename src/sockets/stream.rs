@@ -2,7 +2,7 @@
 //!
 //! A fresh connection is not registered with the runtime: most clients have sent their request by the time
 //! they are accepted, and if it is their only one, no task ever waits for them. It is registered when there is
-//! something to wait for.
+//! something to wait for. One that is parked is not registered any more.
 
 #[cfg(feature = "tls")]
 mod secured;
@@ -37,12 +37,14 @@ use crate::tls::secured::Secured;
 pub(crate) struct Stream {
     socket: Socket,
     peer: Peer,
+    /// It has been in the set of parked connections, and the kernel remembers.
+    pub(crate) has_been_parked: bool,
 }
 
 #[derive(Debug)]
 enum Socket {
     /// Not registered with the runtime.
-    Fresh(OwnedFd),
+    Unregistered(OwnedFd),
     Tcp(TcpStream),
     /// Of any family but TCP's: the runtime treats all alike.
     Unix(UnixStream),
@@ -63,18 +65,18 @@ const FIRST_READ: usize = 2048;
 impl Stream {
     /// A TCP connection that was just accepted.
     pub(crate) fn tcp(fd: OwnedFd, peer: SocketAddr) -> Self {
-        Self { socket: Socket::Fresh(fd), peer: Peer::Tcp(canonical(peer)) }
+        Self::of(Socket::Unregistered(fd), Peer::Tcp(canonical(peer)))
     }
 
     /// A connection to a Unix socket that was just accepted.
     pub(crate) fn unix(fd: OwnedFd) -> Self {
         let peer = Peer::Unix(Credentials::of(fd.as_fd()));
-        Self { socket: Socket::Fresh(fd), peer }
+        Self::of(Socket::Unregistered(fd), peer)
     }
 
     /// A connected socket of another family, vsock for example.
     fn other(fd: OwnedFd) -> Self {
-        Self { socket: Socket::Fresh(fd), peer: Peer::Other }
+        Self::of(Socket::Unregistered(fd), Peer::Other)
     }
 
     /// A stream of the program's own.
@@ -83,7 +85,11 @@ impl Stream {
             Peer::Tcp(address) => Peer::Tcp(canonical(address)),
             Peer::Unix(_) | Peer::Other => peer,
         };
-        Self { socket: Socket::Own(Box::new(stream)), peer }
+        Self::of(Socket::Own(Box::new(stream)), peer)
+    }
+
+    fn of(socket: Socket, peer: Peer) -> Self {
+        Self { socket, peer, has_been_parked: false }
     }
 
     /// A socket that something else than a [`Listener`](crate::sockets::listener::Listener) has accepted.
@@ -113,9 +119,7 @@ impl Stream {
     /// # Errors
     /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
     pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        let mut stream = Self::connected(fd)?;
-        stream.register()?;
-        Ok(stream)
+        Self::connected(fd)
     }
 
     /// Takes one end of a tunnel from another process. Both halves may have been shut down by now, and still have
@@ -152,7 +156,7 @@ impl Stream {
     /// Registers the socket with the runtime.
     fn register(&mut self) -> io::Result<()> {
         self.socket = match std::mem::replace(&mut self.socket, Socket::Lost) {
-            Socket::Fresh(fd) => match self.peer {
+            Socket::Unregistered(fd) => match self.peer {
                 Peer::Tcp(_) => Socket::Tcp(TcpStream::from_std(fd.into())?),
                 Peer::Unix(_) | Peer::Other => Socket::Unix(UnixStream::from_std(fd.into())?),
             },
@@ -162,32 +166,46 @@ impl Stream {
     }
 
     /// Tells whether the connection is not registered with the runtime.
-    pub(crate) fn is_fresh(&self) -> bool {
-        matches!(self.socket, Socket::Fresh(_))
+    pub(crate) fn is_unregistered(&self) -> bool {
+        matches!(self.socket, Socket::Unregistered(_))
     }
 
-    /// Tells whether it is a socket that is registered with the runtime.
-    pub(crate) fn is_registered(&self) -> bool {
-        match &self.socket {
-            Socket::Tcp(_) | Socket::Unix(_) => true,
+    /// Takes the socket from the runtime; answers whether something else may watch it now. That is so of a socket with
+    /// nothing above it that was read, or has to be written.
+    pub(crate) fn unregister(&mut self) -> bool {
+        let fd = match std::mem::replace(&mut self.socket, Socket::Lost) {
+            Socket::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Socket::Unix(stream) => stream.into_std().map(OwnedFd::from),
             #[cfg(feature = "tls")]
-            Socket::Tls(secured) => secured.stream().is_some_and(Self::is_registered),
-            Socket::Fresh(_) | Socket::Own(_) | Socket::Lost => false,
+            Socket::Tls(mut secured) => {
+                let is_unregistered =
+                    secured.rests() && secured.stream_mut().is_some_and(Self::unregister);
+                self.socket = Socket::Tls(secured);
+                return is_unregistered;
+            }
+            other => {
+                self.socket = other;
+                return self.is_unregistered();
+            }
+        };
+        // An error leaves it lost: what follows finds that out.
+        if let Ok(fd) = fd {
+            self.socket = Socket::Unregistered(fd);
         }
+        self.is_unregistered()
     }
 
-    /// What the client of a fresh connection has sent already; if nothing, the connection is registered with the
-    /// runtime.
+    /// What the client has sent already, of a connection that is not registered with the runtime.
     ///
     /// # Errors
     /// When the client has hung up.
-    pub(crate) fn read_first(&mut self) -> io::Result<Option<Bytes>> {
-        let Socket::Fresh(fd) = &self.socket else { return Ok(None) };
+    pub(crate) fn read_first(&self) -> io::Result<Option<Bytes>> {
+        let Socket::Unregistered(fd) = &self.socket else { return Ok(None) };
         let mut bytes = [0; FIRST_READ];
         match retry_on_intr(|| read(fd, &mut bytes)) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => Ok(Some(Bytes::copy_from_slice(&bytes[..length]))),
-            Err(Errno::AGAIN) => self.register().map(|()| None),
+            Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -199,7 +217,7 @@ impl Stream {
     /// Its socket; a stream of the program's own has none.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.socket {
-            Socket::Fresh(fd) => Some(fd.as_fd()),
+            Socket::Unregistered(fd) => Some(fd.as_fd()),
             Socket::Tcp(stream) => Some(stream.as_fd()),
             Socket::Unix(stream) => Some(stream.as_fd()),
             #[cfg(feature = "tls")]
@@ -223,7 +241,7 @@ impl Stream {
 
     /// Waits until there is something to read, the peer's hang-up included.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_fresh() && self.register().is_err() {
+        if self.is_unregistered() && self.register().is_err() {
             return Poll::Ready(());
         }
         // An error of the runtime is found again by the read that follows.
@@ -236,7 +254,7 @@ impl Stream {
             }
             #[cfg(feature = "tls")]
             Socket::Tls(secured) => secured.poll_readable(cx),
-            Socket::Fresh(_) | Socket::Lost => Poll::Ready(()),
+            Socket::Unregistered(_) | Socket::Lost => Poll::Ready(()),
         }
     }
 
@@ -245,9 +263,9 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_fresh() {
+        if self.is_unregistered() {
             ready!(poll_turn(cx));
-            if self.read_fresh(buf)? {
+            if self.read_unregistered(buf)? {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -260,7 +278,7 @@ impl Stream {
             }
             #[cfg(feature = "tls")]
             Socket::Tls(secured) => secured.poll_read(cx, buf),
-            Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
+            Socket::Unregistered(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
 
@@ -269,7 +287,7 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if let Socket::Fresh(fd) = &self.socket {
+        if let Socket::Unregistered(fd) = &self.socket {
             ready!(poll_turn(cx));
             match retry_on_intr(|| send(fd, buf, SendFlags::NOSIGNAL)) {
                 Ok(length) => return Poll::Ready(Ok(length)),
@@ -286,15 +304,15 @@ impl Stream {
             }
             #[cfg(feature = "tls")]
             Socket::Tls(secured) => secured.poll_write(cx, buf),
-            Socket::Fresh(_) | Socket::Lost => Poll::Ready(Err(lost())),
+            Socket::Unregistered(_) | Socket::Lost => Poll::Ready(Err(lost())),
         }
     }
 
     /// Reads from a fresh connection; answers whether it did. If not, the connection is registered with the
     /// runtime by now.
     #[cold]
-    fn read_fresh(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let Socket::Fresh(fd) = &self.socket else { return Ok(false) };
+    fn read_unregistered(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let Socket::Unregistered(fd) = &self.socket else { return Ok(false) };
         let mut bytes = [0; FIRST_READ];
         let most = buf.remaining().min(FIRST_READ);
         match retry_on_intr(|| read(fd, &mut bytes[..most])) {
@@ -336,7 +354,7 @@ impl Stream {
             Socket::Own(stream) => stream.poll_flush(cx),
             #[cfg(feature = "tls")]
             Socket::Tls(secured) => secured.poll_flush(cx),
-            Socket::Fresh(_) | Socket::Tcp(_) | Socket::Unix(_) | Socket::Lost => {
+            Socket::Unregistered(_) | Socket::Tcp(_) | Socket::Unix(_) | Socket::Lost => {
                 Poll::Ready(Ok(()))
             }
         }

@@ -231,6 +231,13 @@ impl<S: Transport> Secured<S> {
         Some(Carried { saved, certificate, owes_key_update: self.owes_key_update })
     }
 
+    /// Tells whether there is nothing to read or to write that is not in the kernel; it is parked then.
+    pub(crate) fn rests(&mut self) -> bool {
+        self.is_expected()
+            || (self.park()
+                && matches!(&self.state, State::Parked(_, saved) if saved.unfinished.is_none()))
+    }
+
     /// Takes an open connection apart, if there is nothing decrypted in it; answers whether it is parked.
     fn park(&mut self) -> bool {
         let State::Open(stream) = &self.state else {

@@ -11,6 +11,8 @@ use super::{Deposit, Kind, Mode, Registry, Signal};
 #[derive(Debug)]
 pub(crate) struct Registration {
     pub(super) handle: Handle,
+    /// It has ended without the connection: that is in the set of parked ones.
+    pub(super) is_parked: bool,
 }
 
 /// A registration's view of the registry, which does not keep it registered.
@@ -91,6 +93,9 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.is_parked {
+            return;
+        }
         let Handle { registry, key, .. } = &self.handle;
         self.handle.finished();
         let mut state = registry.lock();
@@ -107,6 +112,7 @@ impl Drop for Registration {
             Kind::Connection => {
                 state.own.remove(key);
             }
+            Kind::Parked => unreachable!("what is parked has no registration"),
         }
         state.deposited -= usize::from(entry.deposit.is_some());
         state.count_out(entry.signal.idle.load(Ordering::SeqCst));

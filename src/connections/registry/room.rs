@@ -75,6 +75,7 @@ impl Registry {
             let order = Ordering::SeqCst;
             if signal.idle.compare_exchange(since, EVICTED, order, order).is_ok() {
                 signal.waker.wake();
+                self.wake_parked(&mut state, key);
                 state.evicted += 1;
                 chosen += 1;
             }
@@ -111,7 +112,7 @@ impl Registry {
         self.stamp(Instant::now())
     }
 
-    fn stamp(&self, time: Instant) -> u32 {
+    pub(super) fn stamp(&self, time: Instant) -> u32 {
         let millis = time.saturating_duration_since(self.began).as_millis() % u128::from(ROUND);
         1 + u32::try_from(millis).expect("a remainder is less than what it was divided by")
     }
@@ -222,7 +223,7 @@ impl Entry {
     }
 }
 
-fn age(since: u32, now: u32) -> Duration {
+pub(super) fn age(since: u32, now: u32) -> Duration {
     let millis = (u64::from(now) + u64::from(ROUND) - u64::from(since)) % u64::from(ROUND);
     Duration::from_millis(millis)
 }

@@ -5,16 +5,24 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+#[cfg(test)]
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::lingering_close::discard_until_close;
 use crate::connections::limits::{Limits, Timeout};
 use crate::connections::parked::Idle;
 use crate::connections::registry::{Deposit, Mode, Registration};
+#[cfg(test)]
+use crate::http::framing::{Fault, PLANTED};
 use crate::http::timeouts::after;
 
+/// A connection whose client comes back so soon waits for it in its task, for as long: that costs less than to leave
+/// the task and be given another, but for memory.
+pub(super) const COMES_SOON: Duration = Duration::from_secs(1);
+
 /// When a connection that has been idle `since` then is to end.
-pub(super) fn end_of(
+pub(crate) fn end_of(
     idle: &Idle,
     since: Instant,
     limits: &Limits,
@@ -28,21 +36,74 @@ pub(super) fn end_of(
     after(since, limit)
 }
 
+/// Leaves a connection that has been idle `since` then to the set of parked ones, which ends its task; answers whether it
+/// did. `may_have_come`: nobody has looked yet whether the client has sent something.
+pub(super) fn leave(
+    idle: &mut Option<Idle>,
+    registration: &mut Option<Registration>,
+    since: Instant,
+    end: Instant,
+    may_have_come: bool,
+) -> bool {
+    let (Some(connection), Some(registered)) = (idle.as_mut(), registration.as_ref()) else {
+        return false;
+    };
+    #[cfg(test)]
+    if PLANTED.get() == Some(Fault::ParkedWithUnread) {
+        connection.unread = Bytes::new();
+    }
+    if !connection.is_between_requests() || registered.handle().is_evicted() {
+        return false;
+    }
+    if may_have_come {
+        #[cfg(feature = "tls")]
+        if connection.stream.is_secured() {
+            return false;
+        }
+        match connection.read_first() {
+            Ok(has_come) if has_come || Instant::now() >= end => return false,
+            Ok(_) => {}
+            Err(_) => {
+                // The connection stops counting as open when its socket is closed, not before.
+                drop(idle.take());
+                return true;
+            }
+        }
+    }
+    if !connection.stream.unregister() {
+        return false;
+    }
+    let (Some(connection), Some(registered)) = (idle.take(), registration.take()) else {
+        return false;
+    };
+    match registered.park(connection, since, end) {
+        Ok(()) => true,
+        Err((connection, registered)) => {
+            (*idle, *registration) = (Some(connection), Some(registered));
+            false
+        }
+    }
+}
+
 /// Waits for the next byte until `end`; the connection has been idle `since` then. If it is to end instead, takes
-/// it out of `idle`, which closes it.
+/// it out of `idle`, which closes it. Where it `may_leave` its task, waits for no longer than [`COMES_SOON`]. Answers
+/// whether there is nothing more to wait for.
 pub(super) async fn park(
     idle: &mut Option<Idle>,
     registration: Option<&Registration>,
     since: &Instant,
     end: Instant,
-) {
-    let (Some(connection), Some(registration)) = (&idle, registration) else { return };
+    may_leave: bool,
+) -> bool {
+    let (Some(connection), Some(registration)) = (&idle, registration) else { return true };
     if connection.is_in_lingering_close() {
         // Boxed, so that the tasks of parked connections do not keep the room for it.
-        return Box::pin(discard_until_close(idle, registration)).await;
+        Box::pin(discard_until_close(idle, registration)).await;
+        return true;
     }
     let handle = registration.handle();
-    let mut timer = pin!(sleep_until(end));
+    let leaves = if may_leave { Some(*since + COMES_SOON).filter(|at| *at < end) } else { None };
+    let mut timer = pin!(sleep_until(leaves.unwrap_or(end)));
     loop {
         let (mode, ready) = poll_fn(|cx| {
             let mode = handle.poll_mode(cx);
@@ -83,29 +144,29 @@ pub(super) async fn park(
             Mode::Hold => {
                 wait_held(idle, registration).await;
                 if idle.is_none() {
-                    return;
+                    return true;
                 }
             }
             _ if ready => {
                 handle.busy();
-                return;
+                return true;
             }
+            Mode::Serve | Mode::Linger if leaves.is_some() => return false,
             Mode::Serve | Mode::Linger => {
                 if let Some(idle) = idle.take() {
                     let timeouts = &handle.registry().metrics.timeouts;
                     timeouts[idle.waiting as usize].add(1);
                     close(idle);
                 }
-                return;
+                return true;
             }
             Mode::Close => {
                 if idle.as_mut().is_some_and(Idle::begin_lingering_close) {
-                    return Box::pin(discard_until_close(idle, registration)).await;
-                }
-                if let Some(idle) = idle.take() {
+                    Box::pin(discard_until_close(idle, registration)).await;
+                } else if let Some(idle) = idle.take() {
                     close(idle);
                 }
-                return;
+                return true;
             }
         }
     }

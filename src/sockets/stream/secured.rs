@@ -20,13 +20,13 @@ impl Stream {
     /// The same connection, on which TLS is going to be spoken.
     pub(crate) fn secured(self) -> Self {
         let peer = self.peer;
-        Self { socket: Socket::Tls(Box::new(Secured::expected(self))), peer }
+        Self::of(Socket::Tls(Box::new(Secured::expected(self))), peer)
     }
 
     /// A connection of another process, with its TLS.
     pub(crate) fn carried(self, carried: Carried) -> Self {
         let peer = self.peer;
-        Self { socket: Socket::Tls(Box::new(Secured::carried(self, carried))), peer }
+        Self::of(Socket::Tls(Box::new(Secured::carried(self, carried))), peer)
     }
 
     /// What the next process has to know of its TLS; none unless it is [settled](Stream::settle).
@@ -122,7 +122,11 @@ impl Stream {
 }
 
 impl Transport for Stream {
+    /// Without the runtime where that is not necessary, see [`Stream::read_first`].
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_unregistered() && !matches!(self.first_byte(), Ok(None)) {
+            return Poll::Ready(());
+        }
         Self::poll_readable(self, cx)
     }
 }

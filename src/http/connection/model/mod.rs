@@ -32,7 +32,7 @@ use self::client::{Client, Heard};
 use self::handlers::{Content, Handlers, Planned};
 use self::sequence::{Change, Sequence};
 use super::*;
-use crate::connections::registry::Registry;
+use crate::connections::registry::{Registry, Woken};
 use crate::handover::carrier::{Carrier, CarrierContents};
 use crate::handover::drain_history::DrainHistory;
 use crate::http::framing::{Fault, PLANTED};
@@ -89,10 +89,18 @@ impl Stage {
             http_settings: Arc::new(HttpSettings::new(AccessLog::Off, Limits::default())),
         });
         let registration = registry.join_connection(idle.stream.socket());
-        let life = run(idle, registration, shared);
-        // A parked connection keeps it, so a server keeps it ten thousand times.
-        assert!(size_of_val(&life) <= 480, "{}", size_of_val(&life));
-        let task = tokio::spawn(counted(life));
+        let mut attendant = registry.attend().unwrap().unwrap();
+        let life = run(idle, registration, Instant::now(), Arc::clone(&shared));
+        // A connection that waits in its task keeps it, and there may be ten thousand of them.
+        assert!(size_of_val(&life) <= 528, "{}", size_of_val(&life));
+        let task = tokio::spawn(async move {
+            counted(life).await;
+            while let Some(woken) = attendant.woken().await {
+                for Woken { idle, registration, since } in woken {
+                    counted(run(idle, registration, since, Arc::clone(&shared))).await;
+                }
+            }
+        });
         Self { registry, handlers, task, is_own }
     }
 
@@ -248,6 +256,12 @@ fn bytes_of_a_body_that_are_taken_for_requests_are_found() {
     let error = run_cases().expect_err("the model does not find what it is made for").to_string();
     let is_found = ["was seen in place", "is to another request"].map(|what| error.contains(what));
     assert!(is_found.contains(&true), "{error}");
+}
+
+#[test]
+fn a_connection_that_is_parked_with_bytes_that_were_read_is_found() {
+    PLANTED.set(Some(Fault::ParkedWithUnread));
+    run_cases().expect_err("the model does not find what it is made for");
 }
 
 #[test]

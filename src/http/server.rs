@@ -116,7 +116,7 @@ where
         registration.handle().idle(now);
         let limits = shared.http_settings.limits();
         let end = end_of(&idle, now, &limits, shared.idle_timeout_max);
-        if let Err((idle, registration)) = registration.park(idle, now, end) {
+        if let Some((idle, registration)) = registration.park(idle, now, end) {
             serve(shared, idle, registration, now);
         }
     }

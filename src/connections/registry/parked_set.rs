@@ -92,26 +92,23 @@ pub(crate) struct Attendant {
 
 impl Registration {
     /// Parks a connection that has been idle `since` then. Its task ends, and it is given another at `end` at the
-    /// latest.
-    ///
-    /// # Errors
-    /// Gives both back where it cannot be in the set: nobody attends to it, the server comes to its end, the
+    /// latest. Gives both back where it cannot be in the set: nobody attends to it, the server comes to its end, the
     /// connection is to end, or the kernel cannot watch its socket.
     pub(crate) fn park(
         mut self,
         mut idle: Idle,
         since: Instant,
         end: Instant,
-    ) -> Result<(), (Idle, Self)> {
+    ) -> Option<(Idle, Self)> {
         let Handle { registry, key, signal } = &self.handle;
-        let Some(watch) = registry.watch.get() else { return Err((idle, self)) };
+        let Some(watch) = registry.watch.get() else { return Some((idle, self)) };
         self.handle.finished();
         self.handle.idle(since);
         let mut state = registry.lock();
         let is_ending = matches!(self.handle.mode(), Mode::Linger | Mode::Close);
         if is_ending || self.handle.is_evicted() || watch.arm(&mut idle.stream, *key).is_err() {
             drop(state);
-            return Err((idle, self));
+            return Some((idle, self));
         }
         let entry = &mut state.entries[*key];
         (entry.kind, entry.deposit) = (Kind::Parked, Some(Box::new(Deposit::Connection(idle))));
@@ -127,7 +124,7 @@ impl Registration {
         }
         registry.progress.notify_waiters();
         self.is_parked = true;
-        Ok(())
+        None
     }
 }
 

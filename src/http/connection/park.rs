@@ -77,8 +77,8 @@ pub(super) fn leave(
         return false;
     };
     match registered.park(connection, since, end) {
-        Ok(()) => true,
-        Err((connection, registered)) => {
+        None => true,
+        Some((connection, registered)) => {
             (*idle, *registration) = (Some(connection), Some(registered));
             false
         }

@@ -101,16 +101,14 @@ impl Stream {
             return Err(not_a_stream());
         }
         rustix::io::ioctl_fionbio(&fd, true)?;
+        // There may be ten thousand to take over: no question more than necessary.
+        if let Some(peer) = getpeername(&fd)?.and_then(|peer| SocketAddr::try_from(peer).ok()) {
+            return Ok(Self::tcp(fd, peer));
+        }
         match sockopt::socket_domain(&fd)? {
-            AddressFamily::INET | AddressFamily::INET6 => {
-                let peer = getpeername(&fd)?.and_then(|peer| peer.try_into().ok());
-                Ok(Self::tcp(fd, peer.ok_or(io::ErrorKind::NotConnected)?))
-            }
-            family => {
-                getpeername(&fd)?;
-                let is_unix = family == AddressFamily::UNIX;
-                Ok(if is_unix { Self::unix(fd) } else { Self::other(fd) })
-            }
+            AddressFamily::INET | AddressFamily::INET6 => Err(io::ErrorKind::NotConnected.into()),
+            AddressFamily::UNIX => Ok(Self::unix(fd)),
+            _ => Ok(Self::other(fd)),
         }
     }
 

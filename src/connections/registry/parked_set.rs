@@ -283,7 +283,9 @@ impl Attendant {
             if told.is_ready() {
                 state.parked.due.append(&mut self.told);
             }
-            let next = state.find_due(registry.millis(now));
+            // In whole milliseconds that are over: who is woken early is parked again.
+            let past = now.saturating_duration_since(registry.began).as_millis();
+            let next = state.find_due(u64::try_from(past).unwrap_or(u64::MAX));
             // Only here, under the lock, does the mode stay what it is.
             let mode = Mode::of(&registry.mode);
             let keys = match mode {

@@ -188,8 +188,8 @@ impl CarrierContents {
             Record::Connection { ref server, ref unread, skip: None, .. }
             | Record::Secured { ref server, ref unread, skip: None, .. }
                 if unread.is_empty()
-                    && !has_unread(&fd)
-                    && self.counts.get(server).is_some_and(|count| *count >= limit(server)) =>
+                    && self.counts.get(server).is_some_and(|count| *count >= limit(server))
+                    && !has_unread(&fd) =>
             {
                 self.leave_out(record);
             }

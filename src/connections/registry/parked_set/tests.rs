@@ -1,17 +1,18 @@
 //! The set by itself, and a model of it: generated sequences, beside a reference of what each connection waits for.
 
-use std::{
-    io::Write as _, os::unix::net::UnixStream, sync::PoisonError, task::Waker, time::Duration,
-};
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::PoisonError;
+use std::task::Waker;
+use std::time::Duration;
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, TestError, TestRunner},
-};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
 use tokio::time::{advance, timeout};
 
 use super::*;
-use crate::{connections::registry::Room, manager::notify::as_received::SPAWNING};
+use crate::connections::registry::Room;
+use crate::manager::notify::as_received::SPAWNING;
 
 /// When a connection of these tests is to be looked at.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::Command;
 use crate::config::setting::Setting;
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 /// it has its default. Sockets that systemd passes under the names "public" and "admin" take the
 /// place of the addresses.
 #[derive(Debug, Parser)]
-#[command(name = "lockstepd", version, after_help = AFTER)]
+#[command(name = NAME, version, after_help = AFTER)]
 struct Line {
     #[command(subcommand)]
     command: Option<Command>,
@@ -44,6 +44,7 @@ Exit codes:
   3   the drain time-out, or a second signal, cut requests off
   78  configuration or sockets are unusable (the unit does not restart on it)";
 
+const NAME: &str = "lockstepd";
 const CONFIG: &str = "config";
 
 /// Reads the command line; exits with 2 and an explanation if it cannot be understood.
@@ -63,21 +64,25 @@ pub(crate) fn parse_from<T: Into<OsString>>(
         // As units have it: such a start does without the command line.
         return Ok(Arguments { command: Command::default(), config: None, flags: Flags::new() });
     }
-    // Texts that nobody reads are half of the work; who reads them has time.
-    let matches = match without_help().try_get_matches_from(&words) {
+    // What is not there and texts that nobody reads are nearly all of the work, and of the memory that a start
+    // takes; who reads the texts has time.
+    let has_subcommand = words.iter().filter_map(|word| word.to_str()).any(Command::has_subcommand);
+    let line = if has_subcommand { Line::command() } else { clap::Command::new(NAME) };
+    let given = with_flags(line, |flag| is_given(flag, &words));
+    let matches = match given.try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(_) => command().try_get_matches_from(&words)?,
     };
     let line = Line::from_arg_matches(&matches)?;
     let flag = |setting: &'static Setting| Some((setting, text_of(&matches, setting)?));
     let flags = Settings::table().filter_map(flag).collect();
-    let config = matches.get_one::<PathBuf>(CONFIG).cloned();
+    let config = matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().cloned();
     Ok(Arguments { command: line.command.unwrap_or_default(), config, flags })
 }
 
 /// The whole command line, for the help, the manual page and completions, too.
 pub(crate) fn command() -> clap::Command {
-    let command = without_help().mut_arg(CONFIG, |config| {
+    let command = with_flags(Line::command(), |_| true).mut_arg(CONFIG, |config| {
         config.help(format!(
             "Configuration file, and beside it a directory FILE.d whose *.toml count after it \
              [env: {FILE_VARIABLE}] [default: {DEFAULT_FILE}, if it exists]"
@@ -93,18 +98,31 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
-fn without_help() -> clap::Command {
-    let config = Arg::new(CONFIG)
-        .long(CONFIG)
-        .global(true)
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .value_hint(clap::ValueHint::FilePath);
-    Line::command().arg(config).args(Settings::table().map(argument))
+/// Adds the flags that are wanted, without their help.
+fn with_flags(line: clap::Command, is_wanted: impl Fn(&str) -> bool) -> clap::Command {
+    let config = is_wanted(CONFIG).then(|| {
+        Arg::new(CONFIG)
+            .long(CONFIG)
+            .global(true)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .value_hint(clap::ValueHint::FilePath)
+    });
+    let flags = Settings::table().map(|setting| (setting, setting.flag()));
+    let wanted = flags.filter(|(_, flag)| is_wanted(flag));
+    line.args(config).args(wanted.map(|(setting, flag)| argument(setting, flag)))
 }
 
-fn argument(setting: &'static Setting) -> Arg {
-    let flag = setting.flag();
+/// Tells whether a word may be this flag. One that is none after all, as it is the value of another, does no harm.
+fn is_given(flag: &str, words: &[OsString]) -> bool {
+    words.iter().any(|word| {
+        let name = word.as_encoded_bytes().strip_prefix(b"--");
+        let rest = name.and_then(|name| name.strip_prefix(flag.as_bytes()));
+        rest.is_some_and(|rest| matches!(rest, [] | [b'=', ..]))
+    })
+}
+
+fn argument(setting: &'static Setting, flag: String) -> Arg {
     let check = |text: &str| {
         // "$USERS" of a script may be empty by mistake; of addresses none is meant (TLS alone).
         if setting.is_list && text.is_empty() && setting.value != "ADDRESS" {
@@ -127,6 +145,7 @@ fn argument(setting: &'static Setting) -> Arg {
 
 /// What a flag says, if it is there; a list may be given in several.
 fn text_of(matches: &ArgMatches, setting: &Setting) -> Option<String> {
-    let texts: Vec<_> = matches.get_many::<String>(&setting.flag())?.map(String::as_str).collect();
-    Some(texts.join(","))
+    // An error: the flag was left out, as it is not given.
+    let texts = matches.try_get_many::<String>(&setting.flag()).ok().flatten()?;
+    Some(texts.map(String::as_str).collect::<Vec<_>>().join(","))
 }

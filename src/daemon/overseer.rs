@@ -15,9 +15,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connections::drain::longest;
 use crate::connections::registry::Registry;
@@ -42,8 +43,8 @@ const GRACE: Duration = Duration::from_secs(3);
 /// may have been meant to end the lame duck time.
 const SECOND_SIGNAL_AFTER: Duration = Duration::from_millis(500);
 
-/// How long the runtime gets to deliver a signal that came just before the signals are blocked.
-const DELIVERY_TIME: Duration = Duration::from_millis(2);
+/// How long the runtimes get at most to deliver a signal that came just before the signals are blocked.
+const DELIVERY_TIME: Duration = Duration::from_millis(10);
 
 /// How long the report on a process that is ended by force may take.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -209,12 +210,15 @@ impl Overseer {
         if let Err(error) = signals::block() {
             tracing::warn!(%error, "signals may be lost while the program is replaced");
         }
-        let delivered = sleep_until(Instant::now() + DELIVERY_TIME);
+        let BlockRequest { answer, runtime } = request;
+        let delivered = timeout(DELIVERY_TIME, delivered(&runtime));
         tokio::pin!(delivered);
         loop {
             tokio::select! {
+                biased;
                 event = signals.next() => self.handle(event, stop),
-                () = &mut delivered => break,
+                // If the time is over: what is not delivered by now is lost.
+                _ = &mut delivered => break,
             }
         }
         let (blocked, is_unblocked) = SignalsBlocked::new();
@@ -222,7 +226,7 @@ impl Overseer {
             self.shutdown.triggered().await;
             sleep_until(after(Instant::now(), self.drain_timeout().saturating_add(GRACE))).await;
         };
-        if request.send(blocked).is_ok() {
+        if answer.send(blocked).is_ok() {
             tokio::select! {
                 // The sender was dropped: the upgrade failed. If it succeeds, this program ends here.
                 _ = is_unblocked => {}
@@ -280,6 +284,17 @@ impl Members {
         #[cfg(feature = "log")]
         finish();
     }
+}
+
+/// Waits until the signals that were taken from the kernel have been delivered by the drivers of both runtimes, the
+/// overseer's, in which this is awaited, and `other`. For ever if that cannot be known.
+async fn delivered(other: &Handle) {
+    let turned = other.spawn(signals::driver_turned()).await;
+    if !matches!(turned, Ok(Ok(()))) {
+        std::future::pending::<()>().await;
+    }
+    // A runtime of one thread has its driver turn before it goes on behind this.
+    yield_now().await;
 }
 
 /// Waits until `end`, or for ever if there is none.

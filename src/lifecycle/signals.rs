@@ -16,6 +16,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -57,7 +59,12 @@ pub(crate) struct Orders {
 
 /// Asks the overseer to block the signals until the answer is dropped: they stay pending, for the next program
 /// if there is one.
-pub(crate) type BlockRequest = oneshot::Sender<SignalsBlocked>;
+#[derive(Debug)]
+pub(crate) struct BlockRequest {
+    pub(crate) answer: oneshot::Sender<SignalsBlocked>,
+    /// The runtime that asks. Its driver takes signals from the same pipe as the overseer's.
+    pub(crate) runtime: Handle,
+}
 
 /// The signals are blocked until this is dropped.
 #[derive(Debug)]
@@ -124,6 +131,25 @@ fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {
     }
 }
 
+/// Completes once the driver of the runtime in which this runs has told of every signal that it took before.
+///
+/// A turn of the driver first wakes those whose sockets are ready, and then tells of the signals that it has found.
+/// So all of a turn is done when a socket is found ready that was not in the turn before.
+///
+/// # Errors
+/// When there are no descriptors left.
+pub(crate) async fn driver_turned() -> io::Result<()> {
+    let (sender, receiver) = UnixStream::pair()?;
+    for _ in 0..2 {
+        // To the end: only then the next wait is for the driver.
+        while receiver.try_read(&mut [0]).is_ok() {}
+        sender.writable().await?;
+        sender.try_write(&[0])?;
+        receiver.readable().await?;
+    }
+    Ok(())
+}
+
 // === impl Handlers ===
 
 impl Handlers {
@@ -180,9 +206,10 @@ impl Orders {
 
     /// Blocks the signals, once those that came before have been handled. `None` if there is no overseer.
     pub(crate) async fn block_signals(&self) -> Option<SignalsBlocked> {
-        let (request, answer) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let request = BlockRequest { answer, runtime: Handle::current() };
         self.block_requests.send(request).await.ok()?;
-        answer.await.ok()
+        answered.await.ok()
     }
 
     /// Gives an order to the daemon.

@@ -109,10 +109,11 @@
 //! The cause is recorded, the first one wins. [`Shutdown::triggered`] completes, and `/ready` says 503. With a
 //! [`Daemon::lame_duck`] time, clients are served as before until that is over, new ones too. Then
 //! [`Shutdown::draining`] completes. Accepting stops; requests in flight finish, within [`Daemon::drain_timeout`]. Where no next process
-//! takes them over, idle connections linger for [`Daemon::linger`], and are answered once more with
-//! `Connection: close`. Then [`Shutdown::at_rest`] completes, tasks are joined, and the exit code
-//! tells: 0 for a clean stop, 1 for a member that failed, 3 if something was cut off. A second signal
-//! cuts off what is still in flight; during the lame duck time it loses nothing, and begins the drain.
+//! takes them over, idle connections linger for [`Daemon::linger`] at most, and are answered once more with
+//! `Connection: close`. Those of clients on the same machine end when these have been silent for 250 ms, and all end
+//! 20 ms after Ctrl-C at a terminal. Then [`Shutdown::at_rest`] completes, tasks are joined, and the exit code tells: 0
+//! for a clean stop, 1 for a member that failed, 3 if something was cut off. A second signal cuts off what is still in
+//! flight; during the lame duck time it loses nothing, and begins the drain.
 //!
 //! ## At a restart
 //!

@@ -24,8 +24,9 @@
 //! # Ended
 //! Where no process takes over, accepting stops, busy connections finish with `Connection: close`, and
 //! idle ones linger: a client whose next request is already on its way gets an answer, and is told
-//! not to send another. The time-out is a ceiling, never a sleep: without connections this is over
-//! at once. Tunnels have no end to wait for: they go on for as long as others linger, and are closed then.
+//! not to send another. Each lingers for as long as [that is likely](crate::connections::linger). Both that and the
+//! time-out are ceilings, never sleeps: without connections this is over at once. Tunnels have no end to wait for: they
+//! go on for as long as others linger, and are closed then.
 
 use std::ptr;
 use std::sync::Arc;
@@ -103,6 +104,11 @@ impl Drain {
         let timeout = longest(&servers, common).min(ENDLESS);
         let linger = linger.min(ENDLESS);
         Self { servers, admin, started: Instant::now(), timeout, common, linger, shutdown }
+    }
+
+    /// Lets idle connections linger for so long at most.
+    pub(crate) fn limit_linger(&mut self, most: Duration) {
+        self.linger = self.linger.min(most);
     }
 
     /// Until when a server is waited for, if that is not as long as for all.

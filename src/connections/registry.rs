@@ -92,6 +92,8 @@ pub(crate) struct Registry {
     tcp: TcpCell,
     /// How long a stop waits for this server's requests; not set: as long as for the others.
     drain_timeout: OnceLock<Duration>,
+    /// When connections began to linger.
+    lingers_since: OnceLock<Instant>,
     /// Room is wanted and no connection was idle: one that becomes idle offers itself.
     wants_idle: AtomicBool,
     /// The log tells of a client of HTTP/2 already.
@@ -201,6 +203,7 @@ impl Registry {
             limit: AtomicUsize::new(usize::MAX),
             tcp: TcpCell::default(),
             drain_timeout: OnceLock::new(),
+            lingers_since: OnceLock::new(),
             wants_idle: AtomicBool::new(false),
             #[cfg(not(feature = "http2"))]
             has_met_http2: AtomicBool::new(false),
@@ -354,7 +357,14 @@ impl Registry {
 
     /// Stops accepting, and ends every connection after one more answer: no process takes over.
     pub(crate) fn linger(&self) {
+        // Nothing follows but the end, so it is set once.
+        self.lingers_since.get_or_init(Instant::now);
         self.set_mode(Mode::Linger);
+    }
+
+    /// Since when connections linger as no process takes them over; what is own may do so before a hand-over, too.
+    pub(crate) fn lingers_since(&self) -> Option<Instant> {
+        self.lingers_since.get().copied()
     }
 
     /// Ends idle connections at once.

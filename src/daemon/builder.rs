@@ -349,6 +349,10 @@ impl Daemon {
 
     /// Sets how long idle connections may wait for a last request where no other process takes
     /// them over. Default 1 s. With no connection open the stop is immediate.
+    ///
+    /// It is the most that they wait. A client on the same machine, over TCP or a Unix socket, is waited for until it has
+    /// sent nothing for 250 ms since its last answer, and for 20 ms at least. After Ctrl-C at a terminal nobody is
+    /// waited for longer than those 20 ms.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = Some(linger);
         self

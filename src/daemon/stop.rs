@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::connections::drain::{Drain, Unfinished};
+use crate::connections::linger::AT_TERMINAL;
 use crate::connections::registry::Registry;
 use crate::daemon::error::Exit;
 use crate::daemon::running::{MANAGER_TIMEOUT, Running};
@@ -16,6 +17,7 @@ use crate::handover::carrier::{Carrier, Loaded, Shortage};
 use crate::handover::drain_history::{DrainHistory, LastDrain};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
+use crate::lifecycle::signals::has_terminal;
 use crate::log::error_text::say_without_log;
 use crate::log::message_id;
 use crate::manager::notify::Notifier;
@@ -66,7 +68,10 @@ impl Running {
         }
         self.shutdown.begin_drain();
 
-        let drain = self.drain();
+        let mut drain = self.drain();
+        if cause == Cause::Interrupt && has_terminal() {
+            drain.limit_linger(AT_TERMINAL);
+        }
         let deadline = drain.started + drain.timeout;
         #[cfg(feature = "proxy")]
         for (_, proxy) in &self.proxies {

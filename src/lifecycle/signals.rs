@@ -11,7 +11,7 @@
 //! # Source
 //! signal(7): a blocked signal and an ignored one stay so in a program that is executed; daemon(7).
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::ptr;
 use std::sync::Arc;
 use std::task::Poll;
@@ -112,6 +112,12 @@ pub(crate) fn block() -> io::Result<()> {
 /// When the kernel refuses.
 pub(crate) fn unblock() -> io::Result<()> {
     mask(libc::SIG_UNBLOCK, &HANDLED)
+}
+
+/// Tells whether somebody runs the program at a terminal. Ctrl-C is a `SIGINT` there, which goes to the process group
+/// in the foreground only; standard output may be a pipe all the same.
+pub(crate) fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
 fn mask(how: libc::c_int, signals: &[libc::c_int]) -> io::Result<()> {

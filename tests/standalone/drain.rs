@@ -137,11 +137,17 @@ fn a_lingering_connection_is_answered_once_more_and_told_to_close() {
     let mut daemon = lingering(FOR_EVER);
     let mut client = Client::connect(&daemon.public());
     assert_eq!(client.request("GET", "/").header("connection"), None);
+    // Its request is on its way, however long the rest takes.
+    client.send("GET / HTTP/1.1\r\n");
     daemon.signal(Signal::TERM);
     daemon.event("stopping");
+    client.send("Host: test\r\n\r\n");
     let is_told = |response: &Response| response.header("connection") == Some("close");
+    let mut response = client.response("GET");
     // The first may still be answered as before; none is left without an answer.
-    while !is_told(&client.request("GET", "/")) {}
+    while !is_told(&response) {
+        response = client.request("GET", "/");
+    }
     assert!(client.is_closed());
     daemon.end().assert(0, &[]);
 }
@@ -154,6 +160,19 @@ fn a_silent_connection_is_closed_after_the_linger() {
     daemon.signal(Signal::TERM);
     daemon.end().assert(0, &[]);
     assert!(client.is_closed());
+}
+
+#[test]
+fn silent_clients_on_the_same_machine_do_not_hold_a_stop_up_however_long_the_linger() {
+    let mut daemon = lingering(FOR_EVER);
+    let mut clients = [Client::connect(&daemon.public()), Client::connect(&daemon.public())];
+    // The other has never had an answer.
+    clients[0].request("GET", "/");
+    daemon.signal(Signal::TERM);
+    daemon.end().assert(0, &[]);
+    for client in &mut clients {
+        assert!(client.is_closed());
+    }
 }
 
 fn lingering(linger: &str) -> Daemon {

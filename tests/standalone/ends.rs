@@ -81,13 +81,13 @@ fn the_first_cause_decides() {
     let mut daemon = Launch::daemon().args(["--linger", "10m", "--drain-timeout", "10m"]).start();
     let mut client = Client::connect(&daemon.admin());
     client.request("GET", "/live");
-    let mut idle = Client::connect(&daemon.public());
-    idle.request("GET", "/");
+    let mut slow = Client::connect(&daemon.public());
+    slow.send("GET / HTTP/1.1\r\n");
     daemon.get_admin("/listener?fail=first");
     daemon.event("stopping");
     // The admin server has failed as a member, yet answers until the others are done.
     assert_eq!(client.request("GET", "/listener?stop=second").status, 200);
-    drop((idle, client));
+    drop((slow, client));
     let ended = daemon.end();
     ended.assert(1, &[]);
     assert_eq!(ended.event("stopped")["cause"], "admin failed: first");

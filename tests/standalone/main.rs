@@ -15,6 +15,7 @@ mod ends;
 mod http2;
 mod inheritance;
 mod lame_duck;
+mod last_requests;
 mod logging;
 mod members;
 mod monitoring;

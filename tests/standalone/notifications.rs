@@ -76,11 +76,12 @@ fn stopping_is_said_before_the_drain_has_ended() {
         .notify(&manager)
         .start();
     let mut client = Client::connect(&daemon.public());
-    client.request("GET", "/");
+    client.send("GET / HTTP/1.1\r\n");
     assert_eq!(manager.next()[0], "READY=1");
     daemon.signal(Signal::TERM);
     assert_eq!(manager.next()[0], "STOPPING=1");
-    assert_eq!(client.request("GET", "/").status, 200);
+    client.send("Host: test\r\n\r\n");
+    assert_eq!(client.response("GET").status, 200);
     drop(client);
     daemon.end().assert(0, &[]);
 }

@@ -1,10 +1,15 @@
 //! Signals, however they come and whatever the parent process did with them.
 
-use rustix::process::Signal;
+use std::{fs::File, os::fd::OwnedFd};
+
+use rustix::{
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 
 use crate::{
-    program::Program,
-    support::{BINARY, Launch},
+    program::{FOR_EVER, Program},
+    support::{BINARY, Client, Launch},
 };
 
 /// The daemon, started by a parent that has blocked and ignored what it could.
@@ -65,4 +70,27 @@ fn a_signal_that_comes_twice_at_once_is_one() {
         drop(client);
         program.daemon.end().assert(0, &[]);
     }
+}
+
+#[test]
+fn at_a_terminal_an_interrupt_waits_for_no_request_that_is_still_to_come() {
+    let (_ours, terminal) = terminal();
+    let launch = Launch::daemon().args(["--drain-timeout", FOR_EVER, "--linger", FOR_EVER]);
+    let mut daemon = launch.stdin(terminal).start();
+    let mut client = Client::connect(&daemon.public());
+    // Half a head lingers for as long as it may.
+    client.send("GET / HTTP/1.1\r\n");
+    daemon.signal(Signal::INT);
+    daemon.end().assert(0, &[]);
+    assert!(client.is_closed());
+}
+
+/// Both ends of a terminal.
+fn terminal() -> (OwnedFd, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = File::options().read(true).write(true).open(path).unwrap();
+    (ours, theirs)
 }

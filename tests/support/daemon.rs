@@ -131,6 +131,12 @@ impl Launch {
         self
     }
 
+    /// Takes a standard input, a terminal for example.
+    pub(crate) fn stdin(mut self, stdin: impl Into<OwnedFd>) -> Self {
+        self.command.stdin(stdin.into());
+        self
+    }
+
     /// Takes another standard error than the pipe that the log is read from.
     pub(crate) fn stderr(mut self, stderr: impl Into<OwnedFd>) -> Self {
         self.stderr = Some(stderr.into());

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::lingering_close::discard_until_close;
 use crate::connections::limits::{Limits, Timeout};
+use crate::connections::linger;
 use crate::connections::parked::Idle;
-use crate::connections::registry::{Deposit, Mode, Registration};
+use crate::connections::registry::{Deposit, Handle, Mode, Registration};
 #[cfg(test)]
 use crate::http::framing::{Fault, PLANTED};
 use crate::http::timeouts::after;
@@ -134,6 +135,14 @@ pub(super) async fn park(
                 }
                 Some(Poll::Pending) => false,
             };
+            if let (Mode::Linger, false, Some(idle)) = (mode, ready, idle.as_mut()) {
+                let Some(until) = linger_until(idle, handle, *since, end) else {
+                    return Poll::Ready((Mode::Close, false));
+                };
+                if timer.deadline() != until {
+                    timer.as_mut().reset(until);
+                }
+            }
             let wake = ready
                 || matches!(mode, Mode::Hold | Mode::Close)
                 || timer.as_mut().poll(cx).is_ready();
@@ -172,6 +181,20 @@ pub(super) async fn park(
     }
 }
 
+/// Until when a connection lingers that has been idle `since` then, and is to end at `end`. None: it has for long
+/// enough.
+fn linger_until(idle: &mut Idle, handle: &Handle, since: Instant, end: Instant) -> Option<Instant> {
+    let stop = handle.registry().lingers_since();
+    // In the middle of a body its client is not silent.
+    let stop = stop.filter(|_| idle.skip.is_none());
+    match stop.and_then(|stop| linger::end_of(&idle.stream, since, stop)) {
+        Some(lingered) if lingered > Instant::now() => Some(lingered.min(end)),
+        // If a byte has come that the runtime does not know of yet, that wakes the task.
+        Some(_) if !idle.stream.has_unread() => None,
+        _ => Some(end),
+    }
+}
+
 /// Closes a connection.
 #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "with TLS something is said first"))]
 fn close(mut idle: Idle) {
@@ -195,4 +218,64 @@ pub(super) async fn wait_held(idle: &mut Option<Idle>, registration: &Registrati
         unreachable!("a registration gets back what it deposited");
     };
     *idle = Some(connection);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connections::registry::Registry;
+    use crate::sockets::stream::Stream;
+
+    /// Longer than a test may take.
+    const ENDLESS: Duration = Duration::from_secs(3600);
+
+    /// A connection and its client.
+    fn connection(registry: &Arc<Registry>) -> (Option<Idle>, Registration, UnixStream) {
+        let (ours, client) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let idle = Idle::fresh(Stream::unix(ours.into()));
+        let registration = registry.join_connection(idle.stream.socket());
+        (Some(idle), registration, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_lingers_until_its_client_has_been_silent_for_a_while() {
+        for (silent, lingers) in [(0, 250), (100, 150), (240, 20), (60_000, 20)] {
+            let registry = Arc::new(Registry::new("test".to_owned()));
+            let (mut idle, registration, _client) = connection(&registry);
+            let since = Instant::now();
+            tokio::time::sleep(Duration::from_millis(silent)).await;
+            let stop = {
+                let parked = park(&mut idle, Some(&registration), &since, since + ENDLESS, false);
+                let mut parked = pin!(parked);
+                assert!(poll_fn(|cx| Poll::Ready(parked.as_mut().poll(cx))).await.is_pending());
+                registry.linger();
+                let stop = Instant::now();
+                parked.await;
+                stop
+            };
+            assert!(idle.is_none());
+            let timeouts = &registry.metrics.timeouts;
+            assert!(timeouts.iter().all(|count| count.get() == 0), "it has not timed out");
+            let took = stop.elapsed().as_millis();
+            // The runtime's timers have milliseconds.
+            assert!((lingers..=lingers + 1).contains(&took), "{took} ms after {silent} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_while_a_connection_lingers_is_served() {
+        let registry = Arc::new(Registry::new("test".to_owned()));
+        let (mut idle, registration, mut client) = connection(&registry);
+        let since = Instant::now();
+        registry.linger();
+        let parked = park(&mut idle, Some(&registration), &since, since + ENDLESS, false);
+        let asked = async { client.write_all(b"GET / HTTP/1.1\r\n").unwrap() };
+        tokio::join!(parked, asked);
+        assert!(idle.is_some());
+    }
 }

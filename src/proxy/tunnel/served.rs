@@ -223,6 +223,7 @@ async fn a_tunnel_goes_on_while_another_connection_lingers() {
     let client = served.client(b"first");
     read_until(&client, b"hello ").await;
     let (lingers, stream) = UnixStream::pair().unwrap();
+    (&lingers).write_all(b"GET / ").unwrap();
     served.server.open(Idle::fresh(Stream::connected(stream.into()).unwrap()));
     let drain = served.drain();
     let end = tokio::spawn(async move { drain.end().await });

@@ -19,6 +19,8 @@ mod support;
 mod systemd;
 
 mod activation;
+mod bulk;
+mod growth;
 mod h2load;
 mod lifetime;
 mod memory;
@@ -29,6 +31,7 @@ mod restart;
 mod server;
 mod service;
 mod table;
+mod tail;
 mod throughput;
 mod tls;
 mod units;
@@ -52,16 +55,19 @@ use tls::Speaker;
 /// A figure: its name, and what measures it.
 type Figure<C> = (&'static str, fn(&Setting) -> Result<Vec<Row<C>>, Trouble>);
 
-const FIGURES: [Figure<Peer>; 11] = [
+const FIGURES: [Figure<Peer>; 14] = [
     ("keep-alive", throughput::keep_alive),
     ("pipelined", throughput::pipelined),
     ("close", throughput::close),
+    ("tail", tail::tail),
+    ("bulk", bulk::bulk),
     ("memory", memory::measure),
     ("start", lifetime::start),
     ("cold-start", activation::cold_start),
     ("stop", lifetime::stop),
     ("stop-under-systemd", service::stop),
     ("restart", restart::restart),
+    ("growth", growth::growth),
     ("log", service::log),
     ("sandbox", service::sandbox),
 ];

@@ -61,7 +61,7 @@ pub(crate) fn look(server: &Server, connections: &[usize]) -> Result<Vec<f64>, T
     let mut clients = Vec::new();
     for &connections in connections {
         while clients.len() < connections {
-            let mut client = Client::connect(server.port)?;
+            let mut client = Client::of_crowd(server.port)?;
             client.ask(1)?;
             clients.push(client);
         }

@@ -52,7 +52,7 @@ pub(crate) fn restart(setting: &Setting) -> Result<Vec<Row>, Trouble> {
 pub(crate) fn once(machine: &Machine, connections: usize) -> Result<f64, Trouble> {
     let mut clients = Vec::new();
     for _ in 0..connections {
-        let mut client = Client::connect(PORT)?;
+        let mut client = Client::of_crowd(PORT)?;
         client.ask(1)?;
         clients.push(client);
     }

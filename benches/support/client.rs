@@ -2,10 +2,13 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::{Child, Trouble};
 
@@ -13,6 +16,9 @@ use super::{Child, Trouble};
 pub(crate) const BODY: &[u8] = b"Hello, Serve is running...\n";
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many connections of a crowd have the same address of their own.
+const OF_ONE_ADDRESS: u32 = 8_000;
 
 /// How connections are used.
 #[derive(Clone, Copy, Debug)]
@@ -110,10 +116,25 @@ impl Load {
 
 impl Client {
     pub(crate) fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Self::on(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream })
+    }
+
+    /// One of many: each few thousand have an address of their own, as the ports of one do not suffice, and those of
+    /// connections that have ended are not free at once.
+    pub(crate) fn of_crowd(port: u16) -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let address = NUMBER.fetch_add(1, Ordering::Relaxed) / OF_ONE_ADDRESS;
+        let source = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + address);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
+        Self::on(socket.into())
     }
 
     /// Asks so many times at once; answers the length of one answer, head and body.

@@ -92,7 +92,9 @@ fn start(setting: &Setting) -> Result<(Vec<(Proxy, Server)>, Application), Troub
 
 /// Does what a client does on the load generator's processor, in a thread of its own, so that only that
 /// has to stay there.
-fn as_client<T: Send>(measure: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
+pub(crate) fn as_client<T: Send>(
+    measure: impl FnOnce() -> Result<T, Trouble> + Send,
+) -> Result<T, Trouble> {
     let measure = || {
         LOAD.take(Priority::Client)?;
         measure()

@@ -19,7 +19,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(hello)}
+	server := &http.Server{Handler: handler()}
 	ended := make(chan struct{})
 	go func() {
 		signals := make(chan os.Signal, 1)
@@ -48,6 +48,21 @@ func listen() (net.Listener, error) {
 		return net.FileListener(os.NewFile(3, "public"))
 	}
 	return net.Listen("tcp", os.Args[1])
+}
+
+// Files, and an address for bodies that nobody keeps, if there is a directory to serve.
+func handler() http.Handler {
+	files := os.Getenv("FILES")
+	if files == "" {
+		return http.HandlerFunc(hello)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir(files)))
+	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		hello(w, r)
+	})
+	return mux
 }
 
 func hello(w http.ResponseWriter, _ *http.Request) {

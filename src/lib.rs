@@ -284,7 +284,7 @@ pub use crate::daemon::reload::Reload;
 pub use crate::daemon::server::Server;
 pub use crate::daemon::spawn::SpawnedDaemon;
 pub use crate::handover::assignment::SocketsError;
-pub use crate::http::access::AccessLog;
+pub use crate::http::access::{AccessFile, AccessFormat, AccessLog};
 pub use crate::http::body::Body;
 pub use crate::lifecycle::phase::{Latch, Phase};
 pub use crate::lifecycle::shutdown::{Cause, Shutdown};

@@ -1,5 +1,6 @@
 //! What a reload changes, given to the servers.
 
+use crate::daemon::access_file::OpenAccessFile;
 use crate::daemon::reload::Reload;
 use crate::daemon::running::Running;
 use crate::log::message_id;
@@ -64,7 +65,7 @@ impl Running {
         }
     }
 
-    pub(crate) fn apply(&self, reload: Reload) {
+    pub(crate) fn apply(&mut self, reload: Reload, access_file: OpenAccessFile) {
         reload.apply(&self.settings);
         self.prepare_lame_duck();
         #[cfg(feature = "log")]
@@ -72,6 +73,7 @@ impl Running {
             self.process.level.set(level);
         }
         self.apply_http(&reload);
+        self.exchange_access_file(access_file);
         for setting in reload.restart_for {
             tracing::warn!(
                 setting,

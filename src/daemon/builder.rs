@@ -18,7 +18,7 @@ use crate::daemon::monitor::Monitor;
 use crate::daemon::reload::{Hook, Reload};
 use crate::daemon::server::Server;
 use crate::daemon::watchdog::{Check, CheckFuture};
-use crate::http::access::AccessLog;
+use crate::http::access::{AccessFile, AccessLog};
 use crate::http::body::Body;
 use crate::lifecycle::phase::Latch;
 use crate::lifecycle::shutdown::Shutdown;
@@ -85,7 +85,9 @@ pub struct Daemon {
     pub(crate) hand_over: bool,
     pub(crate) idle_exit: Option<Duration>,
     pub(crate) reload: Option<Arc<Hook>>,
-    pub(crate) access_log: AccessLog,
+    /// None: not said.
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) access_file: Option<AccessFile>,
     pub(crate) limits: Limits,
     pub(crate) warnings: Vec<String>,
     #[cfg(feature = "log")]
@@ -124,7 +126,8 @@ impl Daemon {
             hand_over: true,
             idle_exit: None,
             reload: None,
-            access_log: AccessLog::default(),
+            access_log: None,
+            access_file: None,
             limits: Limits::default(),
             warnings: Vec::new(),
             #[cfg(feature = "log")]
@@ -387,9 +390,19 @@ impl Daemon {
         self
     }
 
-    /// Sets which requests are logged. Default [`AccessLog::Errors`].
+    /// Sets which requests are logged. Default [`AccessLog::Errors`]; with an [access file](Daemon::access_file)
+    /// [`AccessLog::All`].
     pub fn access_log(mut self, access_log: AccessLog) -> Self {
-        self.access_log = access_log;
+        self.access_log = Some(access_log);
+        self
+    }
+
+    /// Sets a file that the requests which are logged are written to, and not to the log. None is lost while the file
+    /// takes them; up to 16 MiB wait for it. Default: none.
+    ///
+    /// A file that cannot be opened ends the start with exit code 78.
+    pub fn access_file(mut self, file: impl Into<Option<AccessFile>>) -> Self {
+        self.access_file = file.into();
         self
     }
 

@@ -41,6 +41,9 @@ impl Daemon {
         if let Some(log) = &self.log {
             log.check()?;
         }
+        if let Some(file) = &self.access_file {
+            file.check().map_err(Error::Configuration)?;
+        }
         #[cfg(feature = "tls")]
         self.acceptors()?;
         let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;

@@ -5,7 +5,8 @@
 //! Absent on purpose: anything about a single connection or request.
 
 #[cfg(feature = "admin")]
-pub(crate) mod admin_server;
+pub(crate) mod access_file;
+mod admin_server;
 pub(crate) mod applications;
 pub(crate) mod apply;
 pub(crate) mod builder;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::BoxError;
 use crate::connections::limits::{Limits, LimitsError};
-use crate::http::access::AccessLog;
+use crate::http::access::{AccessFile, AccessLog};
 use crate::lifecycle::settings::LiveSettings;
 #[cfg(feature = "log")]
 use crate::log::Level;
@@ -42,6 +42,7 @@ pub struct Reload {
     #[cfg(feature = "log")]
     pub(crate) level: Option<Level>,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) access_file: Option<Option<AccessFile>>,
     pub(crate) limits: Option<Limits>,
     pub(crate) server_limits: Vec<(String, Limits)>,
     pub(crate) lame_duck: Option<Duration>,
@@ -84,6 +85,25 @@ impl Reload {
     /// Changes which requests are logged. Servers with an access log of their own keep that.
     pub fn access_log(mut self, access_log: AccessLog) -> Self {
         self.access_log = Some(access_log);
+        self
+    }
+
+    /// Changes the file that requests are written to; `None` for the log. One that is not mentioned is opened anew. If
+    /// it cannot be opened the reload fails, and the file before goes on.
+    ///
+    /// # Examples
+    /// ```
+    /// use lockstepd::{AccessFile, Daemon, Reload};
+    ///
+    /// let daemon = Daemon::new("shop").access_file(AccessFile::new("/var/log/shop/access.log"));
+    /// let daemon = daemon.on_reload(|| {
+    ///     let path = std::fs::read_to_string("/etc/shop/access-log")?;
+    ///     Ok(Reload::new().access_file(AccessFile::new(path.trim())))
+    /// });
+    /// # let _ = daemon;
+    /// ```
+    pub fn access_file(mut self, file: impl Into<Option<AccessFile>>) -> Self {
+        self.access_file = Some(file.into());
         self
     }
 

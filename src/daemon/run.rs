@@ -131,7 +131,11 @@ impl Daemon {
                 never = stop => never,
             };
             // The caller may be about to end the process. A panic in there changes nothing about the exit.
-            let _ = spawn_blocking(move || notifier.flush()).await;
+            let flushed = spawn_blocking(move || {
+                notifier.flush();
+                access::flush();
+            });
+            let _ = flushed.await;
             exit
         };
         let exit = ran.await;

@@ -14,6 +14,7 @@ use crate::daemon::watchdog::Check;
 use crate::handover::announcement::Announcement;
 use crate::handover::drain_history::DrainHistory;
 use crate::handover::program::Program;
+use crate::http::access::AccessFile;
 use crate::http::connection::HttpSettings;
 use crate::http::server::Serve;
 use crate::lifecycle::group::Group;
@@ -58,6 +59,8 @@ pub(crate) struct Running {
     /// The drains of the processes before this one.
     pub(crate) history: Arc<DrainHistory>,
     pub(crate) http_settings: Arc<HttpSettings>,
+    /// The file of the access log.
+    pub(crate) access_file: Option<AccessFile>,
     pub(crate) process: Process,
     pub(crate) shutdown: Shutdown,
     pub(crate) checks: Vec<Check>,

@@ -153,7 +153,7 @@ impl Running {
         self.process.notifier.reloading("Reloading");
         if let Some(hook) = self.reload.clone() {
             self.reload_with(hook).await;
-        } else if self.has_certificates() {
+        } else if self.has_certificates() || self.access_file.is_some() {
             self.reload_with(Arc::new(Hook(Box::new(|| Ok(Reload::new()))))).await;
         } else {
             tracing::warn!("nothing to reload: the program reads nothing anew");
@@ -201,6 +201,16 @@ impl Running {
             Ok(Err(panic)) => Err(format!("the reload hook failed: {panic}")),
             Err(_) => Err("the reload hook did not return".to_owned()),
         };
+        let read = match read {
+            Ok(reload) => tokio::select! {
+                opened = timeout(RELOAD_TIMEOUT, self.open_access_file(&reload)) => match opened {
+                    Ok(opened) => opened.map(|opened| (reload, opened)),
+                    Err(_) => Err("the access log's file could not be opened in time".to_owned()),
+                },
+                () = self.shutdown.triggered() => return,
+            },
+            Err(error) => Err(error),
+        };
         #[cfg(feature = "tls")]
         let read = match read {
             Ok(reload) => tokio::select! {
@@ -220,7 +230,8 @@ impl Running {
                 let (read, certificates) = read;
                 #[cfg(feature = "tls")]
                 self.exchange_certificates(certificates);
-                self.apply(read);
+                let (read, access_file) = read;
+                self.apply(read, access_file);
                 None
             }
             Err(error) => {

@@ -412,7 +412,9 @@ impl Server {
         } else {
             let limits = limits.clone().unwrap_or_else(|| (*common.limits()).clone());
             let access_log = access_log.unwrap_or_else(|| common.access.mode());
-            Arc::new(HttpSettings::new(access_log, limits))
+            let settings = HttpSettings::new(access_log, limits);
+            settings.access.follow(&common.access);
+            Arc::new(settings)
         };
         let drain_timeout = self.particulars.drain_timeout;
         let server = (self.build)(self.particulars, settings);

@@ -10,6 +10,7 @@ use crate::connections::limits::Limits;
 use crate::connections::metrics::Reloads;
 use crate::connections::overview::ServerOverview;
 use crate::connections::parked::Idle;
+use crate::daemon::access_file::OpenAccessFile;
 #[cfg(feature = "admin")]
 use crate::daemon::admin_server::Shown;
 #[cfg(feature = "proxy")]
@@ -50,7 +51,8 @@ pub(crate) async fn start(
     let mut received = Received::sort(inherited.descriptors, inherited.misdirected)?;
     listen(&mut daemon).await?;
     let plan = Plan::of(&daemon)?;
-    // Before connections are taken over: if a certificate cannot be used, the next start finds them.
+    // Before connections are taken over: if the file or a certificate cannot be used, the next start finds them.
+    let access_file = OpenAccessFile::of(&daemon)?;
     #[cfg(feature = "tls")]
     let acceptors = daemon.acceptors()?;
     let (taken_over, (sockets, files)) =
@@ -60,7 +62,8 @@ pub(crate) async fn start(
     daemon.set_acceptors(&acceptors, taken_over.ticket_keys);
 
     let settings = live_settings(&daemon);
-    let http_settings = Arc::new(HttpSettings::new(daemon.access_log, daemon.limits));
+    let http_settings = Arc::new(HttpSettings::new(daemon.logged(), daemon.limits));
+    let access_file = access_file.give(&http_settings)?;
     let mut group = Group::new(daemon.shutdown.clone());
     let (reloads, reload_request) = (Arc::<Reloads>::default(), Arc::<Notify>::default());
     #[cfg(feature = "proxy")]
@@ -86,6 +89,7 @@ pub(crate) async fn start(
         reloads,
         history: taken_over.history,
         http_settings,
+        access_file,
         process,
         shutdown: daemon.shutdown,
         checks: daemon.checks,

@@ -4,6 +4,7 @@
 //! Absent on purpose: the access log, which is about requests (`http`).
 
 pub(crate) mod error_text;
+pub(crate) mod file;
 pub(crate) mod invalid_setting;
 #[cfg(feature = "log")]
 mod journal;

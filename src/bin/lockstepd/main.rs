@@ -83,6 +83,7 @@ fn daemon(config: Config, proxy: Option<Proxy>) -> Daemon {
         .add_server(public)
         .log(log)
         .access_log(config.access_log)
+        .access_file(config.access_file)
         .limits(config.limits)
         .lame_duck(config.lame_duck)
         .drain_timeout(config.drain_timeout)

@@ -51,7 +51,7 @@ pub(super) fn push(line: Line) {
 }
 
 /// Waits until every line so far has become an event, for a second at most.
-pub(crate) fn flush() {
+pub(super) fn flush() {
     let Some(Some(queue)) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let (done, written) = sync_channel(1);

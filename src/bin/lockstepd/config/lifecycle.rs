@@ -1,8 +1,9 @@
 //! Settings of stops, restarts and the log.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use lockstepd::{AccessLog, Format, Level, Target};
+use lockstepd::{AccessFormat, AccessLog, Format, Level, Target};
 
 use super::setting::settings;
 
@@ -88,6 +89,25 @@ settings! { LogSettings {
         default: Default::To("errors"),
         reload: true,
         help: "Which requests are logged: off, errors (status 400 and above, or cut short) or all",
-        more: "With errors, 100 a second at most.",
+        more: "With errors, 100 a second at most. Where log.access_file is set and this is not, all are written to it.",
+    }
+    access_file: PathBuf = "log.access_file" {
+        variable: "LOCKSTEPD_LOG_ACCESS_FILE",
+        value: "PATH",
+        default: Default::None("none, requests are logged as all else", "/var/log/lockstepd/access.log"),
+        reload: true,
+        help: "A file that the requests which are logged are written to, and not to the log; /dev/stdout or a FIFO will \
+               do. Empty for none",
+        more: "No line is lost while the file takes them, and there is no limit of errors. A file that was renamed or \
+               removed is made anew within a second, and at a reload. Under the unit drop-ins/access-file.conf lets the \
+               daemon write to /var/log/lockstepd.",
+    }
+    access_format: AccessFormat = "log.access_format" {
+        variable: "LOCKSTEPD_LOG_ACCESS_FORMAT",
+        value: "FORMAT",
+        default: Default::To("combined"),
+        reload: true,
+        help: "How lines look in log.access_file: combined (as Apache has it, in UTC, paths without their query) or json",
+        more: "",
     }
 }}

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockstepd::{
-    AccessLog, Address, Daemon, Error, Format, Level, Limits, Listen, LogSettings, Proxy, Reload,
-    Target,
+    AccessFile, AccessLog, Address, Daemon, Error, Format, Level, Limits, Listen, LogSettings,
+    Proxy, Reload, Target,
 };
 
 use self::mistakes::Mistakes;
@@ -73,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) log_target: Target,
     pub(crate) log_format: Format,
     pub(crate) access_log: AccessLog,
+    /// None: lines go to the log.
+    pub(crate) access_file: Option<AccessFile>,
     pub(crate) limits: Limits,
     pub(crate) admin_hosts: Vec<String>,
     pub(crate) admin_users: Vec<u32>,
@@ -123,6 +125,8 @@ impl Config {
     fn decided(settings: Settings, limits: Limits, files: Vec<PathBuf>) -> Self {
         let chosen = settings.clone();
         let Settings { lifecycle, log, public, proxy, tls, admin, .. } = chosen;
+        let access_file = log.access_file.filter(|path| !path.as_os_str().is_empty());
+        let access_log = if access_file.is_some() { AccessLog::All } else { AccessLog::default() };
         let tls_address = first(tls.listen.as_deref(), TLS);
         Self {
             limits,
@@ -144,7 +148,9 @@ impl Config {
             log_level: log.level.unwrap_or(LogSettings::default().level),
             log_target: log.target.unwrap_or_default(),
             log_format: log.format.unwrap_or_default(),
-            access_log: log.access.unwrap_or_default(),
+            access_log: log.access.unwrap_or(access_log),
+            access_file: access_file
+                .map(|path| AccessFile::new(path).format(log.access_format.unwrap_or_default())),
             files,
             settings,
             warnings: Vec::new(),
@@ -208,6 +214,7 @@ impl Config {
         let reload = Reload::new()
             .level(new.log_level)
             .access_log(new.access_log)
+            .access_file(new.access_file)
             .limits(new.limits)
             .lame_duck(new.lame_duck)
             .drain_timeout(new.drain_timeout)
@@ -300,12 +307,12 @@ mod tests {
         let decided = |config: &Config| {
             let Config { public, tls_listen, tls_port, admin, admin_address, limits, .. } = config;
             let Config { lame_duck, drain_timeout, linger, hand_over, idle_exit, .. } = config;
-            let Config { log_level, log_target, log_format, access_log, .. } = config;
+            let Config { log_level, log_target, log_format, access_log, access_file, .. } = config;
             let Config { admin_hosts, admin_users, .. } = config;
             let told = format!(
                 "{public:?} {tls_listen:?} {tls_port} {admin:?} {admin_address:?} {limits:?} {lame_duck:?} \
                  {drain_timeout:?} {linger:?} {hand_over} {idle_exit:?} {log_level:?} {log_target:?} {log_format:?} \
-                 {access_log:?} {admin_hosts:?} {admin_users:?} {:?}",
+                 {access_log:?} {access_file:?} {admin_hosts:?} {admin_users:?} {:?}",
                 config.proxy()
             );
             // Whether an address was chosen counts for sockets without names, and is no default.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lockstepd::{AccessLog, Address, Format, Level, Target, TrustedProxy};
+use lockstepd::{AccessFormat, AccessLog, Address, Format, Level, Target, TrustedProxy};
 use toml::de::DeValue;
 
 /// A value as a source gives it.
@@ -90,6 +90,7 @@ macro_rules! texts {
 
 texts! {
     Address, "";
+    AccessFormat, "";
     AccessLog, "";
     Format, "";
     Level, "";

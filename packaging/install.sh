@@ -160,6 +160,7 @@ additions() {
         case $addition in *.test.yml) ;; *) add "$addition" "$share/lockstepd/prometheus" ;; esac
     done
     for addition in "$here"/grafana/*.json; do add "$addition" "$share/lockstepd/grafana"; done
+    add "$here/logrotate/lockstepd" "$docdir/logrotate"
     for addition in "$root"/docs/*.md; do add "$addition" "$docdir/docs"; done
 }
 

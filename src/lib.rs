@@ -65,7 +65,7 @@
 //! | stopping when there are no requests | [`Daemon::idle_exit`] |
 //! | the watchdog | [`Daemon::watchdog_check`] |
 //! | the admin server | `Daemon::admin`, `Daemon::admin_routes`, `Daemon::metrics` |
-//! | the log | `Daemon::log`, [`Daemon::access_log`] |
+//! | the log | `Daemon::log`, [`Daemon::access_log`], [`Daemon::access_file`] |
 //! | asynchronous set-up before the servers | [`Daemon::run_with`] |
 //! | tests of your own | [`Daemon::spawn`], [`Body::from`](Body#trait-implementations) |
 //! | programs with a runtime of their own | [`Daemon::run_until`], [`Monitor`], [`Inherited`] |
@@ -257,7 +257,7 @@
 //! | `tls` | certificates, handshakes, a connection's state in bytes, session tickets | – |
 //! | `manager` | everything that is sent to the service manager | – |
 //! | `lifecycle` | the one shutdown broadcast, phases and latches, members, signals | log |
-//! | `log` | journal or standard error; level; the queue; the words for errors | – |
+//! | `log` | journal, standard error or a file; level; the queue; the words for errors | – |
 
 #[cfg(feature = "admin")]
 mod admin;

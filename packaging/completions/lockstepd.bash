@@ -65,7 +65,7 @@ _lockstepd() {
 
     case "${cmd}" in
         lockstepd)
-            opts="-h -V --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help --version run check config doctor hold release help"
+            opts="-h -V --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help --version run check config doctor hold release help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -119,6 +119,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -326,7 +334,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__check)
-            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -380,6 +388,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -587,7 +603,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__config)
-            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -641,6 +657,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -848,7 +872,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__doctor)
-            opts="-h --user --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --user --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -902,6 +926,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1221,7 +1253,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__hold)
-            opts="-h --server --timeout --longest --strict --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --server --timeout --longest --strict --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1287,6 +1319,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1494,7 +1534,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__release)
-            opts="-h --server --strict --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --server --strict --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1552,6 +1592,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1759,7 +1807,7 @@ _lockstepd() {
             return 0
             ;;
         lockstepd__subcmd__run)
-            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
+            opts="-h --config --lame-duck --drain-timeout --linger --hand-over --idle-exit --log-level --log-target --log-format --access-log --log-access-file --log-access-format --max-connections --max-head-size --max-headers --max-streams --max-admin-body-size --first-byte-timeout --head-timeout --body-timeout --idle-timeout --write-timeout --tcp-keepalive --public --public-socket-mode --public-proxy --proxy-wait --proxy-max-waiting --proxy-connect-timeout --proxy-response-timeout --proxy-idle-timeout --proxy-wait-on-503 --proxy-http2 --proxy-via --proxy-trusted-proxies --proxy-health --tls-certificates --tls-keys --tls-listen --tls-redirect --tls-port --tls-client-authorities --tls-client-certificates --tls-alpn --tls-admin --tls-admin-authorities --admin --admin-socket-mode --admin-hosts --admin-users --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1813,6 +1861,14 @@ _lockstepd() {
                     return 0
                     ;;
                 --access-log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-access-format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,4 +1,5 @@
-//! The log: where it goes, how much of it, the queue before it, and the words for errors and events.
+//! The log: where it goes, how much of it, the queue before it, and the words for errors and events; and lines that go to
+//! a file.
 //!
 //! Uses no other room. Events themselves are tracing's, logged where they happen.
 //! Absent on purpose: the access log, which is about requests (`http`).

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::support::{CHECKOUT, build_packages, has_packagers, run};
 
 /// What both have: directories that are the package's, files with their modes.
-const FILES: [&str; 18] = [
+const FILES: [&str; 20] = [
     "-rw-r--r-- /etc/lockstepd/lockstepd.toml",
     "-rwxr-xr-x /usr/bin/lockstepd",
     "-rw-r--r-- /usr/lib/systemd/system/lockstepd-admin.socket",
@@ -21,7 +21,9 @@ const FILES: [&str; 18] = [
     "-rw-r--r-- /usr/lib/systemd/user/lockstepd.socket",
     "-rw-r--r-- /usr/lib/systemd/user-preset/80-lockstepd.preset",
     "-rw-r--r-- /usr/share/doc/lockstepd/README.md",
+    "-rw-r--r-- /usr/share/doc/lockstepd/drop-ins/access-file.conf",
     "-rw-r--r-- /usr/share/doc/lockstepd/drop-ins/tls.conf",
+    "-rw-r--r-- /usr/share/doc/lockstepd/logrotate/lockstepd",
     "-rw-r--r-- /usr/share/lockstepd/application.service.in",
     "-rwxr-xr-x /usr/share/lockstepd/make-units.sh",
 ];

@@ -127,6 +127,7 @@ fn a_bad_variable_exits_78_and_is_named() {
     // Any text may be the name of a file, a host or a protocol.
     let any_text = [
         "LOCKSTEPD_CONFIG",
+        "LOCKSTEPD_LOG_ACCESS_FILE",
         "LOCKSTEPD_ADMIN_HOSTS",
         "LOCKSTEPD_TLS_CERTIFICATES",
         "LOCKSTEPD_TLS_KEYS",

@@ -74,8 +74,32 @@ fn it_finds_nothing_in_the_units_that_come_with_lockstepd() {
 }
 
 #[test]
+fn an_access_log_in_a_file_that_the_sandbox_closes_is_found() {
+    for (path, finding) in [
+        ("/var/log/access.log", Some("lets nothing be written to /var/log/access.log")),
+        ("/srv/lockstepd/access.log", Some("drop-ins/access-file.conf")),
+        ("/home/access.log", Some("ProtectHome= hides /home/access.log")),
+        ("/var/log/other/access.log", None),
+        ("/run/mine/access.log", None),
+        ("/mnt/logs/access.log", None),
+        ("/dev/stdout", None),
+    ] {
+        let units = Units::new();
+        units.drop_in(
+            "lockstepd.service",
+            &format!(
+                "[Service]\nEnvironment=LOCKSTEPD_LOG_ACCESS_FILE={path}\nLogsDirectory=lockstepd other\n\
+                 RuntimeDirectory=mine\nReadWritePaths=-/mnt/logs\n"
+            ),
+        );
+        units.assert_finds("lockstepd.service", finding.as_slice());
+    }
+}
+
+#[test]
 fn it_finds_nothing_in_them_with_any_drop_in_but_that_systemd_is_too_old_for_it() {
     for (name, since) in [
+        ("access-file", 0),
         ("idle-exit", 0),
         ("no-sockets", 0),
         ("notify-reload", 253),

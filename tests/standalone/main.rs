@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_file;
 mod activation;
 mod answers;
 mod balancer;

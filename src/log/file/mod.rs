@@ -247,7 +247,10 @@ pub(crate) fn flush() {
         all.iter().filter_map(Weak::upgrade).collect()
     };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
-    let lost: u64 = all.iter().map(|log| log.flush(deadline)).sum();
+    tell_last(all.iter().map(|log| log.flush(deadline)).sum());
+}
+
+fn tell_last(lost: u64) {
     if lost > 0 {
         tracing::error!(lost, "the access log's file does not take its last lines");
     }

@@ -72,6 +72,19 @@ impl<O: Output> Writer<O> {
             let state = self.shared.state();
             drop(wait(&self.shared, state, SECOND));
         }
+        self.end();
+    }
+
+    /// Tells what was never written, before whoever flushes goes on.
+    fn end(mut self) {
+        let lost = {
+            let mut state = self.shared.state();
+            let lost = self.batch.unwritten() + state.waiting.lines();
+            state.waiting.take(&mut self.batch);
+            state.taken = 0;
+            lost
+        };
+        super::tell_last(lost);
         self.shared.state().answered = u64::MAX;
         self.shared.done.notify_all();
     }

@@ -3,10 +3,11 @@
 use std::future::Ready;
 
 use lockstepd::{
-    Accepted, AccessLog, Address, AnswerBody, Body, Cause, Connection, Credentials, Daemon, Error,
-    Exit, Format, InheritError, Inherited, InvalidAddress, InvalidSetting, InvalidTrustedProxy,
-    Latch, Level, Limits, LimitsError, Listen, ListenError, LogError, LogSettings, Monitor, Peer,
-    Phase, Proxy, Reload, Server, Shutdown, SocketsError, SpawnedDaemon, Target, TrustedProxy,
+    Accepted, AccessFile, AccessFormat, AccessLog, Address, AnswerBody, Body, Cause, Connection,
+    Credentials, Daemon, Error, Exit, Format, InheritError, Inherited, InvalidAddress,
+    InvalidSetting, InvalidTrustedProxy, Latch, Level, Limits, LimitsError, Listen, ListenError,
+    LogError, LogSettings, Monitor, Peer, Phase, Proxy, Reload, Server, Shutdown, SocketsError,
+    SpawnedDaemon, Target, TrustedProxy,
 };
 #[cfg(feature = "tls")]
 use lockstepd::{ClientCertificate, Tls, TlsSession};
@@ -53,7 +54,7 @@ fn futures(daemons: [Daemon; 2], running: [SpawnedDaemon; 2], monitor: &Monitor)
 fn every_type_can_go_to_another_thread_and_nearly_all_be_shared() {
     let shareable = names![
         Shareable;
-        AccessLog, Address, Body, Cause, Connection<'static>, Credentials, Error, Exit, Format,
+        AccessFile, AccessFormat, AccessLog, Address, Body, Cause, Connection<'static>, Credentials, Error, Exit, Format,
         InheritError, Inherited, InvalidAddress, InvalidSetting, InvalidTrustedProxy, Latch, Level, Limits, LimitsError, Listen,
         ListenError, LogError, LogSettings, Monitor, Peer, Phase, Proxy, Reload, Shutdown, SocketsError,
         SpawnedDaemon, Target, TrustedProxy,

@@ -2,6 +2,7 @@
 //!
 //! It reads unit files and what they name, and asks nobody.
 
+mod access_file;
 mod findings;
 mod program;
 mod sandbox;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lockstepd::{AccessLog, Address};
 
+use super::access_file;
 use super::findings::Findings;
 use super::program::{Program, own_listeners};
 use super::unit_file::Unit;
@@ -37,6 +38,7 @@ pub(super) fn check(unit: &Unit, program: &Program, sockets: &[String], findings
         let is_key = config.tls.keys.iter().flatten().any(|key| *key == file);
         check_readable(unit, &file, is_key, findings);
     }
+    access_file::check(unit, config, findings);
     check_network(unit, config, sockets, findings);
     if !config.admin_users.is_empty() && unit.is_on("PrivateUsers") {
         findings.error(format!(
@@ -44,7 +46,8 @@ pub(super) fn check(unit: &Unit, program: &Program, sockets: &[String], findings
              leave admin.users empty)"
         ));
     }
-    if config.access_log == AccessLog::All && unit.last("Service", "LogRateLimitBurst").is_none() {
+    let to_journal = config.access_log == AccessLog::All && config.access_file.is_none();
+    if to_journal && unit.last("Service", "LogRateLimitBurst").is_none() {
         findings.warning(format!(
             "{name}: with log.access = \"all\" journald drops lines above its own limit without a word (set \
              LogRateLimitIntervalSec=1s and LogRateLimitBurst=1000000)"
@@ -61,7 +64,7 @@ fn files(config: &Config) -> Vec<PathBuf> {
 }
 
 /// Finds out whether a path is hidden.
-fn check_seen(unit: &Unit, what: &str, path: &Path, findings: &mut Findings) {
+pub(super) fn check_seen(unit: &Unit, what: &str, path: &Path, findings: &mut Findings) {
     if is_bound(unit, path) {
         return;
     }

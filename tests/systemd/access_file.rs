@@ -1,7 +1,5 @@
 //! The access log in a file of its own, with the drop-in and the sandbox of the unit.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::restart::{assert_unnoticed, public, under_load};
@@ -82,7 +80,7 @@ fn the_drop_in_opens_one_directory_and_doctor_has_nothing_to_mend() {
     assert!(line.contains("] \"GET /any HTTP/1.1\" 200 27 \"-\" \"curl/"), "{line}");
     assert_eq!(machine.sh("stat -c '%a' /var/log/private/lockstepd").ok(), "750\n");
     let exposure = machine.sh("systemd-analyze security lockstepd | tail -n 1").ok();
-    assert!(exposure.contains(": 0.2 OK"), "{exposure}");
+    assert!(exposure.contains(": 0.2 SAFE"), "{exposure}");
 }
 
 #[test]
@@ -98,7 +96,7 @@ fn a_line_of_json_can_be_read_by_a_program() {
     let line = machine.sh("cat /var/log/lockstepd/access.log").ok();
     let told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert_eq!((&told["path"], &told["status"]), (&"/any".into(), &200.into()), "{line}");
-    assert!(told["duration_us"].as_u64().unwrap() < Duration::from_secs(60).as_micros() as u64);
+    assert!(told["duration_us"].is_u64(), "{line}");
 }
 
 #[test]
@@ -110,7 +108,7 @@ fn without_the_drop_in_the_sandbox_refuses_the_file_and_the_error_says_what_to_d
         "[Service]\nEnvironment=LOCKSTEPD_LOG_ACCESS_FILE=/var/log/access.log\n",
     );
     machine.systemctl(&["daemon-reload"]).ok();
-    machine.systemctl(&["start", "lockstepd"]);
+    let _ = machine.systemctl(&["start", "lockstepd"]);
     machine.assert_properties("lockstepd", &[("ExecMainStatus", "78")]);
     let text = machine.property("lockstepd", "StatusText");
     assert!(

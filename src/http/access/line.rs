@@ -7,11 +7,13 @@
 //! Apache's `LogFormat "%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-agent}i\"" combined`; the escapes are nginx's.
 
 use std::cell::Cell;
-use std::fmt::{self, Display, Write};
+use std::fmt::{Display, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
 
+use super::escaped::{Escape, Escaped};
 use super::file::AccessFormat;
 use crate::sockets::peer::Peer;
 
@@ -58,21 +60,6 @@ struct Second {
     rfc3339: [u8; 19],
 }
 
-/// Writes what is formatted into a line, escaped and up to a length.
-struct Escaped<'l> {
-    line: &'l mut Vec<u8>,
-    escape: Escape,
-    left: usize,
-}
-
-#[derive(Clone, Copy)]
-enum Escape {
-    /// `\xNN`
-    Combined,
-    /// `\uNNNN`
-    Json,
-}
-
 // === impl Facts ===
 
 impl Facts<'_> {
@@ -87,7 +74,7 @@ impl Facts<'_> {
 
     fn combined(&self, now: SystemTime, line: &mut Vec<u8>) {
         let (second, _) = Second::of(now);
-        host(self.peer, line);
+        client(self.peer, false, Escape::Combined, line);
         line.extend_from_slice(b" - - [");
         line.extend_from_slice(&second.combined);
         line.extend_from_slice(b" +0000] \"");
@@ -122,7 +109,10 @@ impl Facts<'_> {
         digits(micros.into(), 6, line);
         line.extend_from_slice(b"Z\"");
         text("server", self.server.as_bytes(), line);
-        shown("peer", &self.peer, line);
+        name("peer", line);
+        line.push(b'"');
+        client(self.peer, true, Escape::Json, line);
+        line.push(b'"');
         if let Some(request) = &self.request {
             // As the events have it.
             let version = if request.version == Version::HTTP_2 {
@@ -164,25 +154,32 @@ impl Facts<'_> {
     }
 }
 
-/// The address without its port, as the format has it.
-fn host(peer: Peer, line: &mut Vec<u8>) {
-    let Some(address) = peer.tcp() else {
-        let _ = write!(Escaped::new(line, Escape::Combined, TEXT_MAX), "{peer}");
-        return;
-    };
-    match address.ip() {
-        std::net::IpAddr::V4(ip) => {
-            for (place, octet) in ip.octets().into_iter().enumerate() {
+/// Who the client is: its address, with or without the port.
+fn client(peer: Peer, with_port: bool, escape: Escape, line: &mut Vec<u8>) {
+    match peer.tcp() {
+        // As nearly all are; the formatter of the standard library would cost several times as much.
+        Some(SocketAddr::V4(address)) => {
+            for (place, octet) in address.ip().octets().into_iter().enumerate() {
                 if place > 0 {
                     line.push(b'.');
                 }
                 decimal(octet.into(), line);
             }
+            if with_port {
+                line.push(b':');
+                decimal(address.port().into(), line);
+            }
         }
-        std::net::IpAddr::V6(ip) => {
-            let _ = write!(Escaped::new(line, Escape::Combined, TEXT_MAX), "{ip}");
+        Some(SocketAddr::V6(address)) if !with_port => {
+            display(address.ip(), escape, line);
         }
+        _ => display(&peer, escape, line),
     }
+}
+
+/// Writes what is formatted, escaped. It cannot fail: what is too long is left out.
+fn display(value: &dyn Display, escape: Escape, line: &mut Vec<u8>) {
+    let _ = write!(Escaped::new(line, escape, TEXT_MAX), "{value}");
 }
 
 fn version(version: Version) -> &'static [u8] {
@@ -214,12 +211,10 @@ fn text(field: &str, value: &[u8], line: &mut Vec<u8>) {
 fn shown(field: &str, value: &dyn Display, line: &mut Vec<u8>) {
     name(field, line);
     line.push(b'"');
-    // It cannot fail: what is too long is left out.
-    let _ = write!(Escaped::new(line, Escape::Json, TEXT_MAX), "{value}");
+    display(value, Escape::Json, line);
     line.push(b'"');
 }
 
-/// A number; the formatter of the standard library would cost several times as much.
 fn decimal(number: u64, line: &mut Vec<u8>) {
     digits(number, number.checked_ilog10().unwrap_or(0) as usize + 1, line);
 }
@@ -273,83 +268,6 @@ impl Second {
 /// A text of a length that is known.
 fn array<const N: usize>(text: &str) -> [u8; N] {
     std::array::from_fn(|place| text.as_bytes().get(place).copied().unwrap_or(b' '))
-}
-
-// === impl Escaped ===
-
-impl<'l> Escaped<'l> {
-    fn new(line: &'l mut Vec<u8>, escape: Escape, left: usize) -> Self {
-        Self { line, escape, left }
-    }
-
-    /// Writes what has room, and no part of an escape.
-    fn bytes(&mut self, bytes: &[u8]) {
-        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        if bytes.len() <= self.left && bytes.iter().all(is_plain) {
-            self.left -= bytes.len();
-            self.line.extend_from_slice(bytes);
-            return;
-        }
-        match self.escape {
-            Escape::Combined => bytes.iter().all(|byte| {
-                if is_plain(byte) {
-                    self.put(&[*byte])
-                } else {
-                    self.hexadecimal(*b"\\x", (*byte).into(), 2)
-                }
-            }),
-            Escape::Json => bytes.utf8_chunks().all(|chunk| {
-                chunk.valid().chars().all(|character| self.character(character))
-                    && (chunk.invalid().is_empty() || self.character(char::REPLACEMENT_CHARACTER))
-            }),
-        };
-    }
-
-    fn character(&mut self, character: char) -> bool {
-        match character {
-            '"' => self.put(b"\\\""),
-            '\\' => self.put(b"\\\\"),
-            ' '..='~' => self.put(&[character as u8]),
-            _ => {
-                let mut units = [0; 2];
-                let units = character.encode_utf16(&mut units);
-                // Both halves of a pair, or none.
-                if self.left < 6 * units.len() {
-                    self.left = 0;
-                    return false;
-                }
-                units.iter().all(|unit| self.hexadecimal(*b"\\u", *unit, 4))
-            }
-        }
-    }
-
-    fn hexadecimal(&mut self, begin: [u8; 2], number: u16, count: usize) -> bool {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        let mut escape = [0; 6];
-        escape[..2].copy_from_slice(&begin);
-        for place in 0..count {
-            escape[2 + place] = DIGITS[usize::from(number >> (4 * (count - 1 - place)) & 15)];
-        }
-        self.put(&escape[..2 + count])
-    }
-
-    /// Writes a character or an escape whole; answers whether it had room. Behind what had none nothing is written.
-    fn put(&mut self, bytes: &[u8]) -> bool {
-        if bytes.len() > self.left {
-            self.left = 0;
-            return false;
-        }
-        self.left -= bytes.len();
-        self.line.extend_from_slice(bytes);
-        true
-    }
-}
-
-impl Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.bytes(text.as_bytes());
-        Ok(())
-    }
 }
 
 #[cfg(test)]

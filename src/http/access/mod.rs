@@ -1,6 +1,7 @@
 //! The access log: one event per request, when its response has been sent or given up, or one line of a file; and the
 //! IDs of requests.
 
+mod escaped;
 mod file;
 mod line;
 mod queue;

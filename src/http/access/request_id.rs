@@ -1,6 +1,6 @@
 //! The IDs of requests, and the trace that a client says they are in.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,8 +50,9 @@ impl fmt::Display for RequestId {
         match self {
             // Sane, and so text.
             Self::Given(id) => f.write_str(id.to_str().unwrap_or_default()),
+            // One piece: a formatter that escapes looks at each.
             Self::Made(id) => {
-                hexadecimal(*id).iter().try_for_each(|digit| f.write_char(char::from(*digit)))
+                f.write_str(std::str::from_utf8(&hexadecimal(*id)).unwrap_or_default())
             }
         }
     }

@@ -190,7 +190,9 @@ fn two_processes_that_write_to_one_pipe_tear_no_line() {
     }
     let read = read_lines(&path, 2 * lines.len());
     for line in &lines {
-        logs.iter().for_each(|log| push(log, line));
+        for log in &logs {
+            push(log, line);
+        }
     }
     let mut read: Vec<_> = read.join().unwrap().iter().map(String::len).collect();
     let mut expected: Vec<_> = lines.iter().chain(&lines).map(String::len).collect();
@@ -235,11 +237,12 @@ fn read_lines(path: &Path, count: usize) -> JoinHandle<Vec<String>> {
     // For reading alone it would wait for a writer, which there is.
     let mut file = File::options().read(true).custom_flags(flags).open(path).unwrap();
     thread::spawn(move || {
-        let (mut read, mut bytes) = (Vec::new(), [0; 65_536]);
+        let (mut read, mut bytes) = (Vec::new(), [0; 4096]);
         let mut lines = 0;
         while lines < count {
             let length = file.read(&mut bytes).unwrap();
-            lines += bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+            // The last piece is empty, or a line's beginning.
+            lines += bytes[..length].split(|byte| *byte == b'\n').count() - 1;
             read.extend_from_slice(&bytes[..length]);
         }
         String::from_utf8(read).unwrap().lines().map(str::to_owned).collect()

@@ -226,7 +226,7 @@ mod tests {
             let next = batch.next(limit);
             let is_whole = next.is_empty() || next.ends_with(b"\n");
             assert!(is_whole, "a write has to end with a line");
-            let lines = next.iter().filter(|byte| **byte == b'\n').count();
+            let lines = next.split_inclusive(|byte| *byte == b'\n').count();
             assert!(next.len() <= limit || lines == 1, "no more than one line above the limit");
             let taken = next.len().min(takes);
             file.extend_from_slice(&next[..taken]);

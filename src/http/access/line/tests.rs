@@ -209,8 +209,7 @@ proptest! {
         let mut line = Vec::new();
         facts.json(now(), &mut line);
         prop_assert!(line.len() < PIPE_MAX && line.is_ascii());
-        let ends = line.iter().filter(|byte| **byte == b'\n').count();
-        prop_assert_eq!(ends, 1);
+        prop_assert_eq!(line.split_inclusive(|byte| *byte == b'\n').count(), 1);
         let told: Value = serde_json::from_slice(&line).unwrap();
         let shown = told["path"].as_str().unwrap();
         prop_assert!(path.starts_with(shown), "{} is no beginning of {}", shown, path);

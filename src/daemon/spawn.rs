@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::daemon::builder::Daemon;
 use crate::daemon::error::{Error, Exit};
@@ -13,6 +13,7 @@ use crate::daemon::overseer::Members;
 use crate::daemon::run::run_in_runtime;
 use crate::daemon::running::Process;
 use crate::handover::program::Program;
+use crate::http::access;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::shutdown::{Cause, Shutdown};
 use crate::lifecycle::signals::Orders;
@@ -101,6 +102,8 @@ impl Daemon {
             // Signals are the caller's.
             let (orders, _) = Orders::new();
             let ended = run_in_runtime(self, process, &orders).await;
+            // A test may read its access log's file now. A panic in there changes nothing about the end.
+            let _ = spawn_blocking(access::flush).await;
             // Also if it could not start: `Monitor::ready` waits for this.
             phases.set(Phase::Stopped);
             ended

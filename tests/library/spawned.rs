@@ -12,7 +12,7 @@ use axum::{
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::service::Service;
-use lockstepd::{Body, Cause, Daemon, Exit, Phase, Server};
+use lockstepd::{AccessFile, AccessLog, Body, Cause, Daemon, Exit, Phase, Server};
 use tokio::task::yield_now;
 
 use crate::support::{PATIENCE, get as ask, wait_until};
@@ -44,6 +44,30 @@ async fn a_spawned_daemon_serves_while_a_latch_holds_readiness_back() {
     latch.release();
     assert!(running.monitor().ready().await);
     assert_eq!(running.stop().await, Exit::Clean);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_daemon_of_a_test_has_its_access_log_in_its_own_file_whole_when_it_has_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let quiet = Server::new("quiet", "127.0.0.1:0", Router::new()).access_log(AccessLog::Off);
+    let failing = Server::new("failing", "127.0.0.1:0", Router::new());
+    let failing = failing.access_log(AccessLog::Errors);
+    let one = daemon("one").add_server(quiet).access_file(AccessFile::new(path("one")));
+    let two = daemon("two").add_server(failing).access_file(AccessFile::new(path("two")));
+    let [one, two] = [one.spawn().await.unwrap(), two.spawn().await.unwrap()];
+    for (running, server, status) in
+        [(&one, "public", 200), (&one, "quiet", 404), (&two, "failing", 404), (&two, "public", 200)]
+    {
+        assert_eq!(ask(&running.addr(server).to_string(), "/").status, status);
+    }
+    let lines = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert_eq!(one.stop().await, Exit::Clean);
+    assert_eq!(lines("one").matches("\"GET / HTTP/1.1\" 200 3 ").count(), 1, "{}", lines("one"));
+    assert_eq!(lines("one").lines().count(), 1);
+    assert_eq!(two.stop().await, Exit::Clean);
+    let statuses: Vec<_> = lines("two").lines().map(|line| line.contains("\" 404 ")).collect();
+    assert_eq!(statuses, [true, false], "{}", lines("two"));
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 //! kept connections are handed over or ended. Uses every other room.
 //! Absent on purpose: anything about a single connection or request.
 
-#[cfg(feature = "admin")]
 pub(crate) mod access_file;
+#[cfg(feature = "admin")]
 mod admin_server;
 pub(crate) mod applications;
 pub(crate) mod apply;

@@ -5,6 +5,7 @@ mod escaped;
 mod file;
 mod line;
 mod queue;
+mod rare;
 mod request_id;
 mod setting;
 
@@ -13,20 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use http::header::{REFERER, USER_AGENT};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tracing::field;
 
 pub use self::file::{AccessFile, AccessFormat};
 use self::line::{Facts, RequestFacts};
+use self::rare::Rare;
 use self::request_id::{RequestId, hexadecimal, is_traceparent};
 pub use self::setting::AccessLog;
 pub(crate) use self::setting::AccessSetting;
 use crate::connections::registry::Registry;
 use crate::http::refusal::Refusal;
 use crate::http::request_fields::RequestFields;
-use crate::log::file::{self as log_file, FileLog};
+use crate::log::file as log_file;
 use crate::sockets::peer::Peer;
 
 /// The longest path in a log line, in bytes.
@@ -46,17 +47,6 @@ pub(crate) struct Record {
     id: RequestId,
     traceparent: Option<Box<HeaderValue>>,
     rare: Option<Box<Rare>>,
-}
-
-/// What few requests have to be remembered.
-#[derive(Debug, Default)]
-struct Rare {
-    file: Option<Arc<FileLog>>,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    /// What CONNECT has for a path.
-    authority: Option<Authority>,
-    refusal: Option<Refusal>,
 }
 
 /// All that is known of a request that has been answered.
@@ -200,10 +190,24 @@ impl Record {
         whole: bool,
         took: Duration,
     ) {
-        let mode = self.mode;
-        if mode == AccessLog::Errors && whole && !status.is_none_or(is_error) {
+        if self.mode == AccessLog::Errors && whole && !status.is_none_or(is_error) {
             return;
         }
+        self.log(server, peer, status, bytes, whole, took);
+    }
+
+    /// On its own, as few requests come here by default: their way out stays short.
+    #[inline(never)]
+    fn log(
+        self,
+        server: &Arc<Registry>,
+        peer: Peer,
+        status: Option<StatusCode>,
+        bytes: u64,
+        whole: bool,
+        took: Duration,
+    ) {
+        let mode = self.mode;
         if let Some(file) = self.rare.as_ref().and_then(|rare| rare.file.as_ref()) {
             let request = self.facts(bytes, took);
             let error = self.refusal().map(|refusal| refusal as &dyn fmt::Display);
@@ -223,9 +227,7 @@ impl Record {
             _ => {}
         }
     }
-}
 
-impl Record {
     fn refusal(&self) -> Option<&Refusal> {
         self.rare.as_ref()?.refusal.as_ref()
     }
@@ -246,24 +248,6 @@ impl Record {
             user_agent: user_agent.map(HeaderValue::as_bytes),
             referer: referer.map(HeaderValue::as_bytes),
         }
-    }
-}
-
-// === impl Rare ===
-
-impl Rare {
-    /// Remembers what a file's line has besides.
-    fn for_file(file: &Arc<FileLog>, headers: &HeaderMap) -> Self {
-        let mut rare = Self { file: Some(Arc::clone(file)), ..Self::default() };
-        // A look-up would hash the name. Of several the first counts.
-        for (name, value) in headers {
-            if *name == USER_AGENT {
-                rare.user_agent.get_or_insert_with(|| value.clone());
-            } else if *name == REFERER {
-                rare.referer.get_or_insert_with(|| value.clone());
-            }
-        }
-        rare
     }
 }
 

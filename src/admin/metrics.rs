@@ -22,7 +22,7 @@ use super::process_metrics::ProcessMetrics;
 #[cfg(feature = "tls")]
 use super::tls_metrics;
 use crate::connections::metrics::{
-    BOUNDS_US, Count, Histogram, METHODS, Reloads, STATUSES, ServerMetrics, TIMEOUTS,
+    BOUNDS_US, Count, Histogram, METHODS, Reloads, ServerMetrics, TIMEOUTS,
 };
 use crate::connections::registry::Registry;
 use crate::handover::drain_history::{DrainHistory, LastDrain};
@@ -296,12 +296,17 @@ impl Metrics {
         let help = "Answered requests by method and status";
         let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
         for server in &self.servers {
-            for (index, count) in server.metrics.answers.iter().enumerate() {
+            let answers = METHODS.iter().zip(&server.metrics.answers);
+            let answers = answers.filter_map(|(method, counts)| Some((*method, counts.get()?)));
+            let counts = answers.flat_map(|(method, counts)| {
+                counts.iter().enumerate().map(move |(status, count)| (method, status, count))
+            });
+            for (method, status, count) in counts {
                 if count.get() > 0 {
-                    let status = (100 + index % STATUSES).to_string();
+                    let status = (100 + status).to_string();
                     let labels = [
                         ("server", server.server()),
-                        ("method", METHODS[index / STATUSES]),
+                        ("method", method),
                         ("status", &status),
                     ];
                     family

@@ -6,6 +6,7 @@
     expect(clippy::cast_precision_loss, reason = "figures for people, exact up to 2^53")
 )]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub(crate) struct ServerMetrics {
     /// Requests that the service has taken, and those of them that are finished.
     begun: Count,
     finished: Count,
-    /// Answers by method and status.
-    pub(crate) answers: Box<[Count]>,
+    /// Answers by method; those of one by status, once there is one.
+    pub(crate) answers: [OnceLock<Box<[Count]>>; METHODS.len()],
     /// From requests' heads to the ends of their answers.
     pub(crate) durations: Histogram,
     pub(crate) accepted: Count,
@@ -133,9 +134,7 @@ impl ServerMetrics {
         Self {
             begun: Count::default(),
             finished: Count::default(),
-            answers: std::iter::repeat_with(Count::default)
-                .take(METHODS.len() * STATUSES)
-                .collect(),
+            answers: Default::default(),
             durations: Histogram::default(),
             accepted: Count::default(),
             taken_over: Count::default(),
@@ -155,6 +154,12 @@ impl ServerMetrics {
         }
     }
 
+    /// The answers to requests of a method.
+    fn answered(&self, method: usize) -> &[Count] {
+        self.answers[method]
+            .get_or_init(|| std::iter::repeat_with(Count::default).take(STATUSES).collect())
+    }
+
     /// The service takes a request.
     pub(crate) fn begin(&self) {
         self.begun.add(1);
@@ -166,7 +171,7 @@ impl ServerMetrics {
             let status = usize::from(status.as_u16()) - 100;
             // Statuses of 600 and above have no meaning in HTTP.
             if status < STATUSES {
-                self.answers[method * STATUSES + status].add(1);
+                self.answered(method)[status].add(1);
             }
             self.durations.add(took);
         }
@@ -177,7 +182,7 @@ impl ServerMetrics {
     /// request that has begun: port scanners must not keep a daemon from its idle exit.
     pub(crate) fn refused(&self, status: StatusCode) {
         let status = usize::from(status.as_u16()) - 100;
-        self.answers[(METHODS.len() - 1) * STATUSES + status].add(1);
+        self.answered(METHODS.len() - 1)[status].add(1);
     }
 
     /// How long requests took so far.

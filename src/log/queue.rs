@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,7 +43,10 @@ pub(super) trait Sink: Send + 'static {
 
 /// The producers' end.
 pub(super) struct Queue<L> {
-    messages: SyncSender<Message<L>>,
+    /// Without a bound of its own, which would take the memory of all places from the start.
+    messages: Sender<Message<L>>,
+    /// How many lines are in it.
+    waiting: Arc<AtomicUsize>,
     /// The memory of the lines in it.
     filled: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
@@ -60,8 +63,8 @@ struct Flush {
     settle: bool,
 }
 
-/// Leaves a flush in the queue, whatever its type of lines; gives it back if the queue is full.
-type LeaveFlush = dyn Fn(Flush) -> Result<(), Flush> + Send + Sync;
+/// Leaves a flush in the queue, whatever its type of lines.
+type LeaveFlush = dyn Fn(Flush) + Send + Sync;
 
 /// The queue of this process: there is one log.
 static QUEUE: OnceLock<Box<LeaveFlush>> = OnceLock::new();
@@ -77,11 +80,11 @@ impl<L: Send + 'static> Queue<L> {
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn start(sink: impl Sink<Line = L>) -> io::Result<Self> {
-        let (messages, received) = sync_channel(CAPACITY);
-        let (filled, lost) = Default::default();
-        let queue = Self { messages, filled, lost };
-        let (filled, lost) = (Arc::clone(&queue.filled), Arc::clone(&queue.lost));
-        let writer = Writer { sink, received, filled, lost };
+        let (messages, received) = channel();
+        let (waiting, filled, lost) = Default::default();
+        let queue = Self { messages, waiting, filled, lost };
+        let Self { waiting, filled, lost, .. } = queue.clone();
+        let writer = Writer { sink, received, waiting, filled, lost };
         thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
         Ok(queue)
     }
@@ -89,11 +92,8 @@ impl<L: Send + 'static> Queue<L> {
     /// Makes this the queue that [`flush`] waits for.
     pub(super) fn install(&self) {
         let messages = self.messages.clone();
-        let leave = move |flush| match messages.try_send(Message::Flush(flush)) {
-            Err(TrySendError::Full(Message::Flush(flush))) => Err(flush),
-            // Without a writer the flush is dropped, which ends the wait for it.
-            _ => Ok(()),
-        };
+        // Without a writer the flush is dropped, which ends the wait for it.
+        let leave = move |flush| drop(messages.send(Message::Flush(flush)));
         // A second log is never installed, so the first stays the one to flush.
         let _ = QUEUE.set(Box::new(leave));
     }
@@ -101,10 +101,13 @@ impl<L: Send + 'static> Queue<L> {
     /// Leaves a line to the writer; `size` is roughly the memory that it takes.
     pub(super) fn push(&self, line: L, size: usize) {
         let filled = self.filled.fetch_add(size, Ordering::Relaxed);
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         if filled.saturating_add(size) > ROOM
-            || self.messages.try_send(Message::Line { line, size }).is_err()
+            || waiting >= CAPACITY
+            || self.messages.send(Message::Line { line, size }).is_err()
         {
             self.filled.fetch_sub(size, Ordering::Relaxed);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
             LOST.fetch_add(1, Ordering::Relaxed);
         }
@@ -113,8 +116,12 @@ impl<L: Send + 'static> Queue<L> {
 
 impl<L> Clone for Queue<L> {
     fn clone(&self) -> Self {
-        let Self { messages, filled, lost } = self;
-        Self { messages: messages.clone(), filled: Arc::clone(filled), lost: Arc::clone(lost) }
+        Self {
+            messages: self.messages.clone(),
+            waiting: Arc::clone(&self.waiting),
+            filled: Arc::clone(&self.filled),
+            lost: Arc::clone(&self.lost),
+        }
     }
 }
 
@@ -149,14 +156,7 @@ fn wait(settle: bool) {
     let Some(leave) = QUEUE.get() else { return };
     let deadline = Instant::now() + FLUSH_TIMEOUT;
     let (done, written) = sync_channel(1);
-    let mut flush = Flush { done, settle };
-    while let Err(back) = leave(flush) {
-        if Instant::now() >= deadline {
-            return;
-        }
-        flush = back;
-        thread::sleep(Duration::from_millis(1));
-    }
+    leave(Flush { done, settle });
     // The process ends even if this times out.
     let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
@@ -165,6 +165,7 @@ fn wait(settle: bool) {
 struct Writer<S: Sink> {
     sink: S,
     received: Receiver<Message<S::Line>>,
+    waiting: Arc<AtomicUsize>,
     filled: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
@@ -174,6 +175,7 @@ impl<S: Sink> Writer<S> {
         while let Some(message) = self.next() {
             match message {
                 Message::Line { line, size } => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
                     if self.sink.write(line).is_err() {
                         self.lost.fetch_add(1, Ordering::Relaxed);
                         LOST.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn what_finds_no_memory_left_is_lost_and_told_and_the_memory_comes_back() {
         let (allow, may) = sync_channel(99);
-        let (written, lines) = std::sync::mpsc::channel();
+        let (written, lines) = channel();
         let queue = Queue::start(Slow { may, written }).unwrap();
         for number in 0..6 {
             queue.push(number.to_string(), ROOM / 4);

@@ -304,11 +304,8 @@ impl Metrics {
             for (method, status, count) in counts {
                 if count.get() > 0 {
                     let status = (100 + status).to_string();
-                    let labels = [
-                        ("server", server.server()),
-                        ("method", method),
-                        ("status", &status),
-                    ];
+                    let labels =
+                        [("server", server.server()), ("method", method), ("status", &status)];
                     family
                         .encode_family(&labels)?
                         .encode_counter::<Empty, _, u64>(&count.get(), None)?;

@@ -7,6 +7,7 @@
 //!
 //! Invariants:
 //! - A parked connection is a deposit. Holding has nothing to wait for, and releasing leaves it where it is.
+//! - Nothing of a parked connection has been read, or waits to be written: only the kernel has something to tell of it.
 //! - None is forgotten: each is watched, or among those that are due. What is due while the mode is Hold stays so until
 //!   that is over.
 //! - A socket is watched, and taken out of the set, under the lock: its number is that connection's. The kernel may tell of
@@ -92,8 +93,8 @@ pub(crate) struct Attendant {
 
 impl Registration {
     /// Parks a connection that has been idle `since` then. Its task ends, and it is given another at `end` at the
-    /// latest. Gives both back where it cannot be in the set: nobody attends to it, the server comes to its end, the
-    /// connection is to end, or the kernel cannot watch its socket.
+    /// latest. Gives both back where it cannot be in the set: there is more of it than its socket, nobody attends to it,
+    /// the server comes to its end, the connection is to end, or the kernel cannot watch its socket.
     pub(crate) fn park(
         mut self,
         mut idle: Idle,
@@ -102,6 +103,10 @@ impl Registration {
     ) -> Option<(Idle, Self)> {
         let Handle { registry, key, signal } = &self.handle;
         let Some(watch) = registry.watch.get() else { return Some((idle, self)) };
+        // What has been read already wakes nobody.
+        if !idle.is_between_requests() || !idle.stream.unregister() {
+            return Some((idle, self));
+        }
         self.handle.finished();
         self.handle.idle(since);
         let mut state = registry.lock();

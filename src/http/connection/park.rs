@@ -71,9 +71,6 @@ pub(super) fn leave(
             }
         }
     }
-    if !connection.stream.unregister() {
-        return false;
-    }
     let (Some(connection), Some(registered)) = (idle.take(), registration.take()) else {
         return false;
     };

@@ -123,6 +123,7 @@ impl Idle {
                 self.skip.take_if(|_| is_end);
             }
         }
+        let mut has_read = false;
         loop {
             // Line ends before a request belong to none, RFC 9112 section 2.2.
             let ends = self.unread.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -130,9 +131,11 @@ impl Idle {
             if !self.unread.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if !self.read_first()? {
+            // Once: a client that sends nothing but line ends has to wait for the runtime, and others have their turn.
+            if has_read || !self.read_first()? {
                 return self.stream.poll_readable(cx).map(Ok);
             }
+            has_read = true;
         }
     }
 }

@@ -504,6 +504,16 @@ impl State {
         self.entries.len() - self.acceptors - self.handed_over
     }
 
+    /// Notes that the request which was in flight at the last release, if one was, is finished. Under the lock: a release
+    /// counts the stragglers anew, and none that has gone may be among them.
+    fn finish(&mut self, signal: &Signal) {
+        if signal.straggler.swap(false, Ordering::Relaxed) {
+            self.stragglers -= 1;
+            let taken = self.held_at.map_or(Duration::ZERO, |at| at.elapsed());
+            self.straggled = self.straggled.max(taken);
+        }
+    }
+
     fn wake_acceptors(&self) {
         for (_, entry) in &self.entries {
             if entry.kind.is_acceptor() {

@@ -229,12 +229,18 @@ impl<'d> Plan<'d> {
         })
     }
 
-    /// Answers how many connections a server may have, by its name.
+    /// Answers how many connections a server may have, by its name. That of each is found out once: it is asked for with
+    /// each connection that is taken over.
     fn connection_limits(&self, listeners: usize) -> impl Fn(&str) -> usize {
         let count = self.limits.len();
-        move |name| match self.limits.iter().find(|(server, _)| *server == name) {
-            Some((_, limits)) => limits.public_connections_now(count, listeners),
-            None => self.daemons.admin_connections(),
+        let own = self
+            .limits
+            .iter()
+            .map(|(server, limits)| (*server, limits.public_connections_now(count, listeners)));
+        let (own, admin) = (own.collect::<Vec<_>>(), self.daemons.admin_connections());
+        move |name| {
+            let own = own.iter().find(|(server, _)| *server == name);
+            own.map_or(admin, |(_, limit)| *limit)
         }
     }
 }

@@ -229,6 +229,8 @@ where
                     return;
                 };
                 (idle, registration) = (Some(connection), Some(registered));
+                // The client had its time for a request.
+                may_have_come = false;
                 continue;
             }
             let (Some(readable), Some(registered)) = (idle.take(), registration.take()) else {

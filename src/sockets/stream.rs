@@ -100,8 +100,16 @@ impl Stream {
         if sockopt::socket_type(&fd)? != SocketType::STREAM {
             return Err(not_a_stream());
         }
+        Self::adopt(fd)
+    }
+
+    /// Takes a connected stream socket from a process of this program. There may be ten thousand: no question more than
+    /// necessary.
+    ///
+    /// # Errors
+    /// When its client has hung up meanwhile.
+    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // There may be ten thousand to take over: no question more than necessary.
         if let Some(peer) = getpeername(&fd)?.and_then(|peer| SocketAddr::try_from(peer).ok()) {
             return Ok(Self::tcp(fd, peer));
         }
@@ -110,14 +118,6 @@ impl Stream {
             AddressFamily::UNIX => Ok(Self::unix(fd)),
             _ => Ok(Self::other(fd)),
         }
-    }
-
-    /// Takes a connected socket from another process.
-    ///
-    /// # Errors
-    /// When it is not a connected stream socket; a client that hung up meanwhile is one too.
-    pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        Self::connected(fd)
     }
 
     /// Takes one end of a tunnel from another process. Both halves may have been shut down by now, and still have

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use super::{Deposit, Kind, Mode, Registry, Signal};
 
@@ -65,9 +64,9 @@ impl Registration {
 
     /// Leaves `deposit` with the registry, until [`Registration::poll_released`] gives it back.
     pub(crate) fn deposit(&self, deposit: Deposit) {
-        let Handle { registry, key, .. } = &self.handle;
-        self.handle.finished();
+        let Handle { registry, key, signal } = &self.handle;
         let mut state = registry.lock();
+        state.finish(signal);
         state.entries[*key].deposit = Some(Box::new(deposit));
         state.deposited += 1;
         drop(state);
@@ -96,9 +95,9 @@ impl Drop for Registration {
         if self.is_parked {
             return;
         }
-        let Handle { registry, key, .. } = &self.handle;
-        self.handle.finished();
+        let Handle { registry, key, signal } = &self.handle;
         let mut state = registry.lock();
+        state.finish(signal);
         let entry = state.entries.remove(*key);
         match entry.kind {
             Kind::Acceptor => state.acceptors -= 1,
@@ -150,14 +149,7 @@ impl Handle {
     /// Says that the request which was in flight at the last release, if one was, is finished.
     pub(crate) fn finished(&self) {
         if self.signal.straggler.load(Ordering::Relaxed) {
-            let mut state = self.registry.lock();
-            // Again under the lock: a release in between counts the stragglers anew.
-            if self.signal.straggler.swap(false, Ordering::Relaxed) {
-                state.stragglers -= 1;
-                let taken = state.held_at.map_or(Duration::ZERO, |at| at.elapsed());
-                state.straggled = state.straggled.max(taken);
-            }
-            drop(state);
+            self.registry.lock().finish(&self.signal);
             self.registry.progress.notify_waiters();
         }
     }
@@ -175,8 +167,8 @@ impl Handle {
 
     /// Says that this connection speaks another protocol from here on.
     pub(crate) fn upgraded(&self) {
-        self.finished();
         let mut state = self.registry.lock();
+        state.finish(&self.signal);
         match state.entries.get_mut(self.key) {
             // The service may have dropped the upgraded stream, and with it the registration: then the key
             // may be that of another connection.

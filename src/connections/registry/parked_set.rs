@@ -107,9 +107,9 @@ impl Registration {
         if !idle.is_between_requests() || !idle.stream.unregister() {
             return Some((idle, self));
         }
-        self.handle.finished();
         self.handle.idle(since);
         let mut state = registry.lock();
+        state.finish(signal);
         let is_ending = matches!(self.handle.mode(), Mode::Linger | Mode::Close);
         if is_ending || self.handle.is_evicted() || watch.arm(&mut idle.stream, *key).is_err() {
             drop(state);

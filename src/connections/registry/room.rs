@@ -59,7 +59,7 @@ impl Registry {
         let mut state = self.lock();
         let mut chosen = 0;
         loop {
-            let surplus = (state.connections() - state.evicted).saturating_sub(most);
+            let surplus = state.connections().saturating_sub(state.evicted).saturating_sub(most);
             if surplus == 0 {
                 return (chosen, Room::Made);
             }

@@ -50,8 +50,8 @@ impl Handle {
     /// Says that this connection is a tunnel from here on, which can be held and handed over. Only its registration
     /// says so.
     pub(crate) fn tunnelled(&self) {
-        self.finished();
         let mut state = self.registry.lock();
+        state.finish(&self.signal);
         match std::mem::replace(&mut state.entries[self.key].kind, Kind::Tunnel) {
             Kind::Upgraded => state.upgraded -= 1,
             _ => {

@@ -153,6 +153,30 @@ async fn time_outs_that_concern_nobody_any_more_take_no_memory() {
     assert!(registry.lock().parked.deadlines.len() <= STALE_MIN + 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_straggler_is_none_any_more_whatever_becomes_of_it() {
+    let (registry, _attendant) = server();
+    let ends: [fn(Idle, Registration); 4] = [
+        park,
+        |_, registration| drop(registration),
+        |idle, registration| {
+            registration.deposit(Deposit::Connection(idle));
+            std::mem::forget(registration);
+        },
+        |_, registration| {
+            registration.handle().upgraded();
+            std::mem::forget(registration);
+        },
+    ];
+    for end in ends {
+        let (_client, idle, registration) = connection(&registry);
+        registry.hold();
+        assert_eq!(registry.release(), 1);
+        end(idle, registration);
+        timeout(Duration::ZERO, registry.stragglers_finished()).await.expect("it has finished");
+    }
+}
+
 /// How many connections a sequence has.
 const CONNECTIONS: usize = 3;
 

@@ -31,6 +31,9 @@ pub(super) struct Batch {
     /// How much of them is written.
     at: usize,
     lines: u64,
+    /// How many lines were not written whole when this many bytes were: no byte is counted twice.
+    unwritten: u64,
+    counted: usize,
 }
 
 /// What became of a line.
@@ -96,6 +99,7 @@ impl Waiting {
         batch.bytes.truncate(end);
         self.lines -= lines;
         batch.lines = lines;
+        batch.unwritten = lines;
         self.taken = end;
     }
 
@@ -117,8 +121,11 @@ impl Batch {
     }
 
     /// How many of its lines are not written whole.
-    pub(super) fn unwritten(&self) -> u64 {
-        self.bytes[self.at..].split_inclusive(|byte| *byte == b'\n').count() as u64
+    pub(super) fn unwritten(&mut self) -> u64 {
+        let written = &self.bytes[self.counted..self.at];
+        self.unwritten -= written.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        self.counted = self.at;
+        self.unwritten
     }
 
     /// What to write next: whole lines, from where the last write ended; no more than `limit` bytes, but one line in
@@ -147,6 +154,7 @@ impl Batch {
         }
         let end = self.bytes[..self.at].iter().rposition(|byte| *byte == b'\n');
         self.at = end.map_or(0, |end| end + 1);
+        self.counted = self.counted.min(self.at);
     }
 
     pub(super) fn clear(&mut self) {
@@ -154,6 +162,7 @@ impl Batch {
         self.bytes.shrink_to(KEPT);
         self.at = 0;
         self.lines = 0;
+        (self.unwritten, self.counted) = (0, 0);
     }
 }
 
@@ -260,7 +269,13 @@ mod tests {
                         batch.clear();
                     }
                 }
-                Step::Fail => told += waiting.take_lost(),
+                Step::Fail => {
+                    told += waiting.take_lost();
+                    let rest = &batch.bytes[batch.at..];
+                    let unwritten = rest.split_inclusive(|byte| *byte == b'\n').count() as u64;
+                    assert_eq!(batch.unwritten(), unwritten);
+                    assert_eq!(batch.counted, batch.at, "what is written is not counted again");
+                }
                 Step::Mark => {
                     waiting.mark();
                 }

@@ -18,12 +18,14 @@ pub(crate) struct OpenAccessFile(Option<(AccessFile, OpenFile)>);
 // === impl OpenAccessFile ===
 
 impl OpenAccessFile {
-    /// Opens the file of a daemon that starts.
+    /// Opens the file of a daemon that starts, now or, if an error may pass, in time.
     ///
     /// # Errors
     /// When it cannot be opened.
     pub(crate) fn of(daemon: &Daemon) -> Result<Self, Error> {
-        Self::open(daemon.access_file.clone()).map_err(Error::Configuration)
+        let Some(file) = daemon.access_file.clone() else { return Ok(Self::default()) };
+        let opened = file.open_in_time().map_err(Error::Configuration)?;
+        Ok(Self(Some((file, opened))))
     }
 
     fn open(file: Option<AccessFile>) -> Result<Self, String> {

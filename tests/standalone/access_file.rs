@@ -380,6 +380,32 @@ fn a_fifo_needs_no_reader_until_it_is_full_and_what_is_lost_then_is_counted() {
 }
 
 #[test]
+fn a_fifo_that_may_not_be_read_and_has_no_reader_yet_does_not_end_a_start() {
+    let place = Place::new();
+    let fifo = place.fifo();
+    // Its owner's alone to write: without a reader it cannot be opened, except by root.
+    fs::set_permissions(&fifo, fs::Permissions::from_mode(0o200)).unwrap();
+    let launch = || Launch::daemon().args([Path::new("--log-access-file"), &fifo]);
+    launch().args(["check"]).end().assert(0, &["configuration is valid"]);
+    let mut daemon = launch().start();
+    ask(&mut Client::connect(&daemon.public()), 1..2);
+    if !rustix::process::geteuid().is_root() {
+        daemon.find("the error", |event| {
+            let message = event["message"].as_str().unwrap_or_default();
+            message.starts_with("the access log cannot be written")
+        });
+    }
+    fs::set_permissions(&fifo, fs::Permissions::from_mode(0o600)).unwrap();
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    // A reader that is there before the daemon tries again.
+    let reader = File::options().read(true).write(true).custom_flags(flags).open(&fifo).unwrap();
+    rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
+    let line = BufReader::new(reader).lines().next().unwrap().unwrap();
+    assert!(line.contains("GET /1 "), "{line}");
+    daemon.stop().assert(0, &[]);
+}
+
+#[test]
 fn the_file_is_not_for_everybody_to_read() {
     let place = Place::new();
     place.launch().start().stop().assert(0, &[]);

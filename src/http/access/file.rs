@@ -75,10 +75,18 @@ impl AccessFile {
         OpenFile::open(&self.path).map_err(|error| refused(&self.path, &error))
     }
 
-    /// Finds out whether it could be opened, without making it.
+    /// Opens it for a daemon that starts: an error that may pass does not end it.
     ///
     /// # Errors
-    /// When it could not.
+    /// When it cannot be opened; says what to do.
+    pub(crate) fn open_in_time(&self) -> Result<OpenFile, String> {
+        OpenFile::open_in_time(&self.path).map_err(|error| refused(&self.path, &error))
+    }
+
+    /// Finds out whether a daemon that starts would refuse it, without making it.
+    ///
+    /// # Errors
+    /// When it would.
     pub(crate) fn check(&self) -> Result<(), String> {
         OpenFile::check(&self.path).map_err(|error| refused(&self.path, &error))
     }

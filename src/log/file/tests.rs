@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Told {
     answers: Receiver<Answer>,
     written: Arc<Mutex<Vec<u8>>>,
+    /// How often it cannot be prepared.
+    refusals: u32,
 }
 
 enum Answer {
@@ -28,6 +31,20 @@ enum Answer {
 impl Output for Told {
     fn limit(&self) -> usize {
         1 << 20
+    }
+
+    fn refused(&mut self) -> Option<io::Error> {
+        None
+    }
+
+    fn prepare(&mut self) -> io::Result<()> {
+        let Some(left) = self.refusals.checked_sub(1) else { return Ok(()) };
+        self.refusals = left;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn goes_on(&mut self, before: &Self) -> bool {
+        Arc::ptr_eq(&self.written, &before.written)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -53,7 +70,7 @@ impl Output for Told {
 fn told() -> (Told, Sender<Answer>, Arc<Mutex<Vec<u8>>>) {
     let (tell, answers) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
-    (Told { answers, written: Arc::clone(&written) }, tell, written)
+    (Told { answers, written: Arc::clone(&written), refusals: 0 }, tell, written)
 }
 
 fn push<O: Output>(log: &FileLog<O>, line: &str) {
@@ -202,14 +219,68 @@ fn two_processes_that_write_to_one_pipe_tear_no_line() {
 }
 
 #[test]
-fn half_a_line_that_a_process_before_has_left_is_ended_first() {
+fn what_a_file_took_of_a_line_is_completed_after_a_reload_that_opens_it_anew() {
+    let log = FileLog::start().unwrap();
+    let (full, tell, written) = told();
+    tell.send(Answer::Takes(6)).unwrap();
+    for _ in 0..1000 {
+        tell.send(Answer::Fails(io::ErrorKind::StorageFull)).unwrap();
+    }
+    log.switch(Some((full, 0)));
+    push(&log, "one");
+    push(&log, "two");
+    assert_eq!(flush_one(&log), 1);
+    let (mut same, _tell, _) = told();
+    same.written = Arc::clone(&written);
+    log.switch(Some((same, 0)));
+    push(&log, "three");
+    while flush_one(&log) > 0 {}
+    assert_eq!(text(&written), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_yet_is_tried_again_and_costs_no_line() {
+    let log = FileLog::start().unwrap();
+    let (mut file, _tell, written) = told();
+    file.refusals = 2;
+    log.switch(Some((file, 0)));
+    push(&log, "one");
+    // A flush does not wait for it.
+    while flush_one(&log) > 0 {}
+    assert_eq!(text(&written), "one\n");
+}
+
+#[test]
+fn half_a_line_that_a_process_before_has_left_is_ended_before_the_first_write() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
-    for (left, expected) in [("whole\nhal", "whole\nhal\n"), ("whole\n", "whole\n"), ("", "")] {
+    for (left, expected) in
+        [("whole\nhal", "whole\nhal\nnew\n"), ("whole\n", "whole\nnew\n"), ("", "new\n")]
+    {
         fs::write(&path, left).unwrap();
-        OpenFile::open(&path).unwrap();
+        let log = FileLog::start().unwrap();
+        log.switch(Some((OpenFile::open(&path).unwrap(), 0)));
+        flush_one(&log);
+        assert_eq!(fs::read_to_string(&path).unwrap(), left, "nothing is written at the opening");
+        push(&log, "new");
+        assert_eq!(flush_one(&log), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     }
+}
+
+#[test]
+fn a_reload_does_not_end_the_line_that_is_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, other] = ["log", "other"].map(|name| directory.path().join(name));
+    let mut before = OpenFile::open(&path).unwrap();
+    before.prepare().unwrap();
+    before.write(b"hal").unwrap();
+    let mut same = OpenFile::open(&path).unwrap();
+    assert!(same.goes_on(&before));
+    same.prepare().unwrap();
+    same.write(b"f\n").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "half\n");
+    assert!(!OpenFile::open(&other).unwrap().goes_on(&before));
 }
 
 #[test]
@@ -222,6 +293,32 @@ fn a_file_is_checked_without_making_it() {
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     let no_file = OpenFile::check(directory.path()).unwrap_err();
     assert_eq!(no_file.kind(), io::ErrorKind::IsADirectory);
+    let slash = OpenFile::check(&directory.path().join("log/")).unwrap_err();
+    assert_eq!(slash.kind(), io::ErrorKind::IsADirectory);
+}
+
+#[test]
+fn what_a_start_would_refuse_is_found_and_what_it_would_make_is_not_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("file"), "").unwrap();
+    UnixListener::bind(path("socket")).unwrap();
+    for (link, target) in [("astray", "missing/log"), ("loop", "loop"), ("fine", "log")] {
+        symlink(target, path(link)).unwrap();
+    }
+    for (name, is_fine) in [
+        ("file", true),
+        ("fine", true),
+        ("socket", false),
+        ("astray", false),
+        ("loop", false),
+        ("file/log", false),
+    ] {
+        assert_eq!(OpenFile::check(&path(name)).is_ok(), is_fine, "{name}");
+        assert!(!path("log").exists());
+        assert_eq!(OpenFile::open_in_time(&path(name)).is_ok(), is_fine, "{name}");
+        let _ = fs::remove_file(path("log"));
+    }
 }
 
 fn fifo() -> (tempfile::TempDir, PathBuf) {

@@ -77,9 +77,10 @@ impl<O: Output> Writer<O> {
 
     /// Tells what was never written, before whoever flushes goes on.
     fn end(mut self) {
+        let unwritten = self.batch.unwritten();
         let lost = {
             let mut state = self.shared.state();
-            let lost = self.batch.unwritten() + state.waiting.lines();
+            let lost = unwritten + state.waiting.lines();
             state.waiting.take(&mut self.batch);
             state.taken = 0;
             lost
@@ -150,10 +151,21 @@ impl<O: Output> Writer<O> {
         }
     }
 
-    fn switch(&mut self, output: Option<O>) {
+    fn switch(&mut self, mut output: Option<O>) {
+        let goes_on = match (&mut output, &self.output) {
+            (Some(output), Some(before)) => output.goes_on(before),
+            _ => false,
+        };
+        if !goes_on {
+            self.batch.begin_line_again();
+        }
+        let refused = output.as_mut().and_then(O::refused);
         self.output = output;
         self.trouble.opening = false;
         self.looked = Instant::now();
+        if let Some(error) = refused {
+            self.tell(&error);
+        }
     }
 
     /// Opens the file anew if its path has another by now, or none, about once a second.
@@ -166,7 +178,6 @@ impl<O: Output> Writer<O> {
         match output.renewed() {
             None => self.trouble.opening = false,
             Some(Ok(renewed)) => {
-                self.batch.begin_line_again();
                 self.switch(Some(renewed));
             }
             Some(Err(error)) if !std::mem::replace(&mut self.trouble.opening, true) => {
@@ -186,6 +197,7 @@ impl<O: Output> Writer<O> {
             give_up(&mut self.batch);
             return Ok(());
         };
+        output.prepare()?;
         while !self.batch.is_written() {
             match output.write(self.batch.next(output.limit())) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -208,9 +220,10 @@ impl<O: Output> Writer<O> {
             }
             state.waiting.take_lost()
         };
-        if std::mem::take(&mut self.trouble.writing) {
-            let path = self.output.as_ref().map(|output| output.path().display().to_string());
-            tracing::info!(path, "the access log is written again");
+        if let Some(output) = &self.output
+            && std::mem::take(&mut self.trouble.writing)
+        {
+            tracing::info!(path = %output.path().display(), "the access log is written again");
         }
         if lost > 0 {
             tracing::warn!(
@@ -223,18 +236,14 @@ impl<O: Output> Writer<O> {
     /// Tells of an error, and waits until it is time to try again; answers whether it is to be tried.
     fn failed(&mut self, error: &io::Error) -> bool {
         let has_reader = error.kind() == io::ErrorKind::TimedOut;
-        if !has_reader && !std::mem::replace(&mut self.trouble.writing, true) {
-            let path = self.output.as_ref().map(|output| output.path().display().to_string());
-            tracing::error!(
-                path,
-                %error,
-                "the access log cannot be written; lines wait for it, 16 MiB of them at most (make room on its disk, or \
-                 have log.access_file name another file, and reload)",
-            );
+        if !has_reader {
+            self.tell(error);
         }
+        // Not under the lock, for which whoever has a line would wait.
+        let unwritten = self.batch.unwritten();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state();
-        state.taken = self.batch.unwritten();
+        state.taken = unwritten;
         // A reader may come; a disk that is full now is full for longer than a stop may take.
         if !has_reader && state.asked > state.answered {
             state.answered = state.asked;
@@ -253,9 +262,34 @@ impl<O: Output> Writer<O> {
         // What the file did not take goes to the next one, if there is one.
         state.waiting.unmark();
         drop(state);
-        self.batch.begin_line_again();
         self.switch(next);
         true
+    }
+
+    /// Tells of an error, once until it is over.
+    fn tell(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.trouble.writing, true) {
+            return;
+        }
+        let path = self.output.as_ref().map(|output| output.path().display().to_string());
+        tracing::error!(
+            path,
+            %error,
+            "the access log cannot be written; lines wait for it, 16 MiB of them at most ({})",
+            remedy(error),
+        );
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on its disk, or have log.access_file name another file and reload"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "remount its disk, or let the unit's sandbox write there: see drop-ins/access-file.conf"
+        }
+        _ => "it is tried again every second; or have log.access_file name another file and reload",
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::connections::drain::{Drain, Unfinished};
@@ -46,6 +47,11 @@ impl Running {
 
     async fn replace(&mut self, drain: &Drain, orders: &Orders) -> UpgradeError {
         let announcement = self.announcement.reachable(&self.files);
+        // Before requests are held up: a pipe that nobody reads is waited for only here.
+        let settled = tokio::select! {
+            settled = spawn_blocking(access::settle) => settled,
+            () = stopped(&self.shutdown, &mut self.group) => return UpgradeError::Stopping,
+        };
         let prepared = tokio::select! {
             prepared = prepare(&self.process.program, &announcement, drain, &self.shutdown) => prepared,
             () = stopped(&self.shutdown, &mut self.group) => {
@@ -90,7 +96,7 @@ impl Running {
         );
         // The threads of the log and of the notifier end with the program.
         self.process.notifier.flush();
-        access::flush();
+        access::flush_within(settled.unwrap_or_default());
         #[cfg(feature = "log")]
         flush();
         self.process.program.replace(&read_end, &blocked)

@@ -114,6 +114,17 @@ pub(crate) fn flush() {
     log_file::flush();
 }
 
+/// Like [`flush`], but waits for the file no longer than this.
+pub(crate) fn flush_within(timeout: Duration) {
+    queue::flush();
+    log_file::flush_within(timeout);
+}
+
+/// Waits like [`flush`] for the file alone, before requests are held up; answers how long to wait for it after that.
+pub(crate) fn settle() -> Duration {
+    log_file::settle()
+}
+
 /// Counts and logs a request that was refused: its head did not come, or could not be understood.
 pub(crate) fn refused(
     setting: &AccessSetting,

@@ -7,7 +7,9 @@
 //! - Leaving a line never waits. One that finds 16 MiB waiting is lost, which is counted and told.
 //! - A write has whole lines. A pipe gets 4096 bytes at once at most, which it takes in one piece.
 //! - What cannot be written, on a full disk say, waits and is tried again every second, and at once in another file.
-//!   The first error is told, and that it is over.
+//!   The first error is told, and that it is over. A file that cannot be opened yet is tried in the same way.
+//! - Half a line that somebody else left is ended before the first write, and one of this log is completed, also where a
+//!   reload has opened the same file anew.
 //! - The path is looked at once a second before something is written: renamed, the file is made anew.
 //! - A panic of the thread loses no line: the thread goes on where it was.
 
@@ -31,6 +33,9 @@ const ROOM: usize = 16 << 20;
 
 /// How long the end of the process waits for the file.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an upgrade waits while no request is answered, if a flush before that has shown that nobody reads.
+const STUCK_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The log in a file. The thread ends, once everything is written, when this is dropped.
 pub(crate) struct FileLog<O = OpenFile>(Arc<Shared<O>>);
@@ -242,12 +247,27 @@ impl<O: Send> Flush for Shared<O> {
 /// Waits until what was left so far is written, for a second at most, and tells what is not. A file that cannot be
 /// written to is not waited for.
 pub(crate) fn flush() {
+    flush_within(FLUSH_TIMEOUT);
+}
+
+/// Like [`flush`], for so long at most.
+pub(crate) fn flush_within(timeout: Duration) {
+    tell_last(flush_all(Instant::now() + timeout));
+}
+
+/// Waits like [`flush`], before an upgrade holds up requests; answers how long that may wait for what comes until then.
+pub(crate) fn settle() -> Duration {
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
+    flush_all(deadline);
+    if Instant::now() < deadline { FLUSH_TIMEOUT } else { STUCK_TIMEOUT }
+}
+
+fn flush_all(deadline: Instant) -> u64 {
     let all: Vec<_> = {
         let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
     };
-    let deadline = Instant::now() + FLUSH_TIMEOUT;
-    tell_last(all.iter().map(|log| log.flush(deadline)).sum());
+    all.iter().map(|log| log.flush(deadline)).sum()
 }
 
 fn tell_last(lost: u64) {

@@ -122,7 +122,7 @@ impl Collector for Metrics {
             let labels = [("result", result)];
             reloads.encode_family(&labels)?.encode_counter::<Empty, _, u64>(&count.get(), None)?;
         }
-        let help = "Log lines that were lost because the log was too slow, or away";
+        let help = "Log lines that were lost because the log, or the access log's file, was too slow or away";
         encoder
             .encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?
             .encode_counter::<Empty, _, u64>(&lost_lines(), None)?;

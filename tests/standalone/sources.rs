@@ -61,6 +61,16 @@ fn config_tells_what_is_in_force_and_which_source_it_comes_from() {
 }
 
 #[test]
+fn config_tells_that_all_requests_are_logged_where_they_have_a_file() {
+    let sources = Sources::new();
+    let file = sources.file("[log]\naccess_file = \"/dev/stdout\"\n");
+    let told = lines(&config(&file, &[], &[]));
+    assert!(told.contains(&"#access = \"all\" # default with access_file".to_owned()), "{told:#?}");
+    let told = lines(&config(&file, &[], &["--log-access-file", ""]));
+    assert!(told.contains(&"#access = \"errors\" # default".to_owned()), "{told:#?}");
+}
+
+#[test]
 fn what_config_prints_is_a_configuration_with_the_same_values() {
     let sources = Sources::new();
     let file =

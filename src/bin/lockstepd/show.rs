@@ -36,6 +36,12 @@ fn text(config: &Config) -> String {
         let name = setting.name();
         lines.push(match (config.settings.chosen(setting), setting.default) {
             (Some(chosen), _) => format!("{name} = {} # {}", chosen.value, chosen.origin),
+            // It depends on another setting.
+            (None, Default::To(_))
+                if (section, name) == ("log", "access") && config.access_file.is_some() =>
+            {
+                format!("#{name} = {} # default with access_file", setting.in_file("all"))
+            }
             (None, Default::To(value)) => format!("#{name} = {} # default", setting.in_file(value)),
             (None, Default::None(words, _)) => format!("#{name} # default: {words}"),
         });

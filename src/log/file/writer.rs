@@ -287,7 +287,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "make room on its disk, or have log.access_file name another file and reload"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "remount its disk, or let the unit's sandbox write there: see drop-ins/access-file.conf"
+            "if it is the unit's sandbox, set LogsDirectory=: see drop-ins/access-file.conf"
         }
         _ => "it is tried again every second; or have log.access_file name another file and reload",
     }

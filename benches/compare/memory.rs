@@ -46,7 +46,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Row>, Trouble> {
         );
         let ours = row.median(Peer::Lockstepd);
         rows.push(match ours {
-            Some(ours) => row.judge("bytes", ours, Target::AtMost(1_200.0)),
+            Some(ours) => row.judge("bytes", ours, Target::AtMost(600.0)),
             None => row,
         });
     }

@@ -106,14 +106,9 @@ where
     }
 
     fn take_over(&self, idle: Idle) {
-        if !idle.is_between_requests() {
-            return self.open(idle);
-        }
         self.attend();
         let registration = self.registry.join_connection(idle.stream.socket());
         let (now, shared) = (Instant::now(), &self.shared);
-        // Before a task runs: tasks may begin in another order.
-        registration.handle().idle(now);
         let limits = shared.http_settings.limits();
         let end = end_of(&idle, now, &limits, shared.idle_timeout_max);
         if let Some((idle, registration)) = registration.park(idle, now, end) {

@@ -115,10 +115,10 @@ fn a_line_that_a_full_disk_took_in_part_is_completed_once_there_is_room() {
     assert_eq!(text(&written), "one\ntwo\n");
 }
 
-#[test]
-fn what_a_full_disk_did_not_take_goes_to_the_file_of_a_reload_whole() {
+/// A log with two lines, of which the file has taken one and a half; and what it has taken.
+fn on_a_disk_that_is_full() -> (FileLog<Told>, Arc<Mutex<Vec<u8>>>) {
     let log = FileLog::start().unwrap();
-    let (full, tell, before) = told();
+    let (full, tell, written) = told();
     tell.send(Answer::Takes(6)).unwrap();
     for _ in 0..1000 {
         tell.send(Answer::Fails(io::ErrorKind::StorageFull)).unwrap();
@@ -127,6 +127,12 @@ fn what_a_full_disk_did_not_take_goes_to_the_file_of_a_reload_whole() {
     push(&log, "one");
     push(&log, "two");
     assert_eq!(flush_one(&log), 1);
+    (log, written)
+}
+
+#[test]
+fn what_a_full_disk_did_not_take_goes_to_the_file_of_a_reload_whole() {
+    let (log, before) = on_a_disk_that_is_full();
     let (file, _tell, after) = told();
     log.switch(Some((file, 0)));
     push(&log, "three");
@@ -220,16 +226,7 @@ fn two_processes_that_write_to_one_pipe_tear_no_line() {
 
 #[test]
 fn what_a_file_took_of_a_line_is_completed_after_a_reload_that_opens_it_anew() {
-    let log = FileLog::start().unwrap();
-    let (full, tell, written) = told();
-    tell.send(Answer::Takes(6)).unwrap();
-    for _ in 0..1000 {
-        tell.send(Answer::Fails(io::ErrorKind::StorageFull)).unwrap();
-    }
-    log.switch(Some((full, 0)));
-    push(&log, "one");
-    push(&log, "two");
-    assert_eq!(flush_one(&log), 1);
+    let (log, written) = on_a_disk_that_is_full();
     let (mut same, _tell, _) = told();
     same.written = Arc::clone(&written);
     log.switch(Some((same, 0)));

@@ -99,7 +99,7 @@ settings! { LogSettings {
         help: "A file that the requests which are logged are written to, and not to the log; /dev/stdout or a FIFO will \
                do. Empty for none",
         more: "No line is lost while the file takes them, and there is no limit of errors. A file that was renamed or \
-               removed is made anew within a second, and at a reload. Under the unit drop-ins/access-file.conf lets the \
+               removed is made anew when the next requests come, and at a reload. Under the unit drop-ins/access-file.conf lets the \
                daemon write to /var/log/lockstepd.",
     }
     access_format: AccessFormat = "log.access_format" {
